@@ -1,0 +1,225 @@
+"""Which pixels? One recorded pass, many questions, and the map that answers each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phosphene.core import rules
+from phosphene.core.errors import LayerError, OptionError, RuleError
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Objective
+from phosphene.core.registry import Named
+from phosphene.core.result import Cost
+
+
+class Pass:
+    """One forward pass, recorded, that answers any number of questions.
+
+    Gradients by the plain rule are taken at all the places asked for at once and kept; gradients by another rule
+    follow from the same forward pass.
+
+    Args:
+        network: what ran.
+        images: (N, 3, H, W), RGB in [0, 1].
+        reads: layers whose activations are wanted.
+        gradients: those whose gradient by the plain rule is wanted, "input" among them if need be.
+        ruled: whether another rule will be asked for; only then is every ReLU caught.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        images: Images,
+        reads: Iterable[str],
+        *,
+        gradients: Iterable[str] = (),
+        ruled: bool = False,
+    ) -> None:
+        self.network, self.images = network, images.detach()
+        self.places = tuple(sorted(gradients))
+        self.mode = rules.backward_rule() if ruled else None
+        starts = {*self.places, "input"} if ruled else self.places
+        with torch.set_grad_enabled(bool(starts)), self.mode or nullcontext():
+            self.activations = network.tap(self.images, {*reads, *starts}, gradients=starts)
+        self._kept: dict[Objective, Mapping[str, Tensor]] = {}
+
+    def score(self, target: Objective) -> Tensor:
+        """Value of a target for each image, (N,)."""
+        return target(self.activations).detach()
+
+    def gradient(self, target: Objective, at: str = "input") -> Tensor:
+        """Derivative of a target by an activation, of the shape of that activation.
+
+        Raises:
+            LayerError: the target does not depend on it.
+        """
+        assert at in self.places, f"the pass was not told that the gradient at {at} would be wanted"
+        if target not in self._kept:
+            where = [self.activations[place] for place in self.places]
+            self._kept[target] = dict(zip(self.places, self._backward(target, where), strict=True))
+        gradient = self._kept[target][at]
+        if gradient is None:
+            raise LayerError(f"the target {target} does not depend on {at}; choose a layer that comes before it")
+        return gradient
+
+    def ruled_gradient(self, target: Objective, rule: rules.Rule) -> Tensor:
+        """What arrives at the pixels, (N, 3, H, W), when every ReLU goes back by a rule.
+
+        Raises:
+            RuleError: the pass met no ReLU, so the rule would change nothing.
+        """
+        assert self.mode is not None, "the pass was not told that a rule would be asked for"
+        if not self.mode.met["relu"]:
+            smooth = ", ".join(f"{count} {name}" for name, count in self.mode.met.items())
+            raise RuleError(
+                f"{rule.__name__} met no ReLU in {self.network.name}{f' ({smooth})' if smooth else ''}: "
+                "the map would be the plain gradient. Use the method gradient."
+            )
+        self.mode.rule = rule
+        try:
+            (gradient,) = self._backward(target, [self.activations["input"]])
+        finally:
+            self.mode.rule = rules.gradient
+        assert gradient is not None
+        return gradient
+
+    def _backward(self, target: Objective, where: list[Tensor]) -> tuple[Tensor | None, ...]:
+        with torch.enable_grad():
+            total = target(self.activations).sum()
+        if not total.requires_grad:
+            return tuple(None for _ in where)
+        return torch.autograd.grad(total, where, retain_graph=True, allow_unused=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribution(Named):
+    """A way to say which pixels matter to a target. Subclasses write `map`, and say what they need of the pass.
+
+    `attribute` runs one method; `attribute_all` lets many share a pass.
+    """
+
+    unit: ClassVar[str] = "target per unit of input"
+    reading: ClassVar[str] = ""
+    """One sentence on how to read the map."""
+    weakness: ClassVar[str] = ""
+    """One sentence on what the map is known not to show."""
+    signed: ClassVar[bool] = True
+    """Whether a negative value means something."""
+    rule: ClassVar[rules.Rule | None] = None
+    """The backward rule it asks of the ReLUs; None for the plain gradient."""
+
+    def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002  for those that choose
+        """Where it wants the plain gradient."""
+        return frozenset()
+
+    def reads(self, network: Network, target: Objective) -> frozenset[str]:
+        """Activations that it wants besides those that the target reads."""
+        return self.places(network, target) - {"input"}
+
+    def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:  # noqa: ARG002
+        """The layer that the map is computed at, and why that one; ("", "") where the map is one of pixels."""
+        return "", ""
+
+    def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
+        """Passes for these images, on top of the shared forward pass."""
+        return Cost()
+
+    def map(self, run: Pass, target: Objective) -> Tensor:
+        """Raw map of each image, (N, 1 or 3, H, W)."""
+        raise NotImplementedError
+
+    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:  # noqa: ARG002
+        """What to say beside the map, such as why it is blank."""
+        return () if values.any() else ("the map is zero everywhere: the target does not react to the input here",)
+
+    def __call__(self, network: Network, images: Images, target: Objective) -> Tensor:
+        """Raw map of each image, (N, 1 or 3, H, W); `attribute` returns the same with its provenance."""
+        target = target.bind(network)
+        return self.map(record(network, images, [target], [self]), target)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Heatmap:
+    """What a method found: raw values, and everything needed to believe or repeat them.
+
+    Args:
+        values: (N, 1 or 3, H, W), raw and signed, at the size of the images.
+        images: (N, 3, H, W), what the network saw.
+        method: with all its options.
+        target: what was explained.
+        scores: value of the target for each image, (N,).
+        network: which network.
+        layer: where the map was computed; "" for pixels.
+        cost: passes and seconds of this map alone.
+        notes: choices, causes and warnings, to be shown beside the map.
+    """
+
+    values: Tensor
+    images: Images
+    method: Attribution
+    target: Objective
+    scores: Tensor
+    network: Network
+    layer: str = ""
+    cost: Cost = Cost()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """What one unit of a value is."""
+        return self.method.unit.replace("target", self.target.unit)
+
+
+def record(network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]) -> Pass:
+    """The one pass that some methods need for some targets."""
+    pairs = [(method, target) for method in methods for target in targets]
+    return Pass(
+        network,
+        images,
+        frozenset().union(*(method.reads(network, target) | target.reads for method, target in pairs)),
+        gradients=frozenset().union(*(method.places(network, target) for method, target in pairs)),
+        ruled=any(method.rule is not None for method in methods),
+    )
+
+
+def attribute_all(
+    network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]
+) -> list[Heatmap]:
+    """Every map of some methods for some targets, all from one forward pass where that is enough.
+
+    Args:
+        network: whose decision is explained.
+        images: (N, 3, H, W), RGB in [0, 1].
+        targets: what to explain.
+        methods: which maps.
+
+    Returns:
+        the heatmaps, target by target, in the order of the methods.
+    """
+    if not targets or not methods:
+        raise OptionError("nothing to compute: give at least one target and one method")
+    images, targets = network.check(images), [target.bind(network) for target in targets]
+    run = record(network, images, targets, methods)
+    return [_heatmap(run, method, target) for target in targets for method in methods]
+
+
+def _heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
+    start = time.perf_counter()
+    values = method.map(run, target).detach()
+    cost = dataclasses.replace(method.cost(run.network, run.images), seconds=time.perf_counter() - start)
+    layer, why = method.layer_for(run.network, target)
+    notes = (*((f"{layer}: {why}",) if why else ()), *method.explain(run, target, values))
+    return Heatmap(values, run.images, method, target, run.score(target), run.network, layer, cost, notes)
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps of a layer at the size of the images: bilinear, pixel centers kept in place (align_corners=False)."""
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)

@@ -1,0 +1,1 @@
+"""The core: what every question stands on. Imports torch, numpy and Pillow, and nothing above it."""

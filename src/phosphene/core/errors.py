@@ -1,0 +1,74 @@
+"""What went wrong, in the user's words: what was found, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PhospheneError(Exception):
+    """Any error that a user can mend. Its text is one line that ends with the next step.
+
+    >>> issubclass(LayerError, PhospheneError)
+    True
+    """
+
+    exit_code = 2
+
+
+class ImageError(PhospheneError):
+    """A picture, or a tensor of pixels, that cannot be used."""
+
+
+class CheckpointError(PhospheneError):
+    """A file of weights that cannot, or must not, be loaded."""
+
+
+class NetworkError(PhospheneError):
+    """A network that cannot be found, built or run."""
+
+
+class LayerError(PhospheneError):
+    """A layer that does not exist, was never reached, or has the wrong shape."""
+
+
+class TargetError(PhospheneError):
+    """A target that no objective of this network matches."""
+
+
+class RuleError(PhospheneError):
+    """A backward rule that would change nothing in this network."""
+
+
+class OptionError(PhospheneError):
+    """A method that does not exist, or an option with a value it cannot take."""
+
+
+class OutputError(PhospheneError):
+    """A result that cannot be written, such as on a full disk: worth trying again."""
+
+    exit_code = 75
+
+
+def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
+    """The end of a "not found" line: the nearest names, or else the first few there are.
+
+    Args:
+        name: what was asked for.
+        names: what there is.
+        most: how many to show.
+
+    >>> nearest("layer5", ["layer3", "layer4", "fc"])
+    "did you mean 'layer4' or 'layer3'?"
+    >>> nearest("zzz", ["conv", "fc"])
+    "there are 'conv', 'fc'"
+    """
+    names = list(names)
+    folded = {each.casefold(): each for each in reversed(names)}
+    near = difflib.get_close_matches(name.casefold(), folded, most)
+    if near:
+        return "did you mean " + " or ".join(repr(folded[each]) for each in near) + "?"
+    if not names:
+        return "there is none"
+    rest = f" and {len(names) - 2 * most} more" if len(names) > 2 * most else ""
+    return "there are " + ", ".join(repr(each) for each in names[: 2 * most]) + rest

@@ -1,0 +1,284 @@
+"""What a question is about: one scalar per image, read from activations, closed under +, - and scaling."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import ClassVar
+
+from torch import Tensor
+
+from phosphene.core.errors import TargetError
+from phosphene.core.network import Activations, Network
+from phosphene.core.registry import Named
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective(Named):
+    """A scalar per image. Objectives add, subtract and scale, and are never mutated.
+
+    >>> 2 * Channel("conv", 3) - 0.5 * Logit(7)
+    Sum(terms=((2.0, Channel(layer='conv', channel=3)), (-0.5, Logit(index=7))))
+    >>> print(2 * Channel("conv", 3) - 0.5 * Logit(7))
+    2*conv:3 - 0.5*7
+    """
+
+    unit: ClassVar[str] = "activation"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the activations it wants."""
+        raise NotImplementedError
+
+    def __call__(self, activations: Activations) -> Tensor:
+        """(N,), one scalar per image."""
+        raise NotImplementedError
+
+    def bind(self, network: Network) -> Objective:  # noqa: ARG002  most have nothing to look up
+        """The same objective with its labels looked up and its layers checked against a network.
+
+        Raises:
+            TargetError: no such class or channel.
+            LayerError: no such layer.
+        """
+        return self
+
+    def __add__(self, other: Objective) -> Objective:
+        return Sum(_terms(self) + _terms(other))
+
+    def __mul__(self, factor: float) -> Objective:
+        return Sum(tuple((factor * weight, term) for weight, term in _terms(self)))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Objective:
+        return -1.0 * self
+
+    def __sub__(self, other: Objective) -> Objective:
+        return self + -other
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum(Objective, name="sum"):
+    """A weighted sum of objectives, such as the difference of two classes.
+
+    Args:
+        terms: pairs of weight and objective.
+    """
+
+    terms: tuple[tuple[float, Objective], ...]
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]  # of a sum: that of its terms
+        """The unit of the terms, where they share one."""
+        units = {term.unit for _, term in self.terms}
+        return units.pop() if len(units) == 1 else "mixed units"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset().union(*(term.reads for _, term in self.terms))
+
+    def __call__(self, activations: Activations) -> Tensor:
+        first, *rest = (weight * term(activations) for weight, term in self.terms)
+        return sum(rest, start=first)
+
+    def bind(self, network: Network) -> Objective:
+        return Sum(tuple((weight, term.bind(network)) for weight, term in self.terms))
+
+    def __str__(self) -> str:
+        parts = [(weight, f"{abs(weight):g}*{term}" if abs(weight) != 1 else str(term)) for weight, term in self.terms]
+        (first, head), *rest = parts
+        sign = "-1*" if first == -1 else "-" if first < 0 else ""
+        return sign + head + "".join(f" {'-' if weight < 0 else '+'} {text}" for weight, text in rest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Logit(Objective, name="logit"):
+    """Score of one class before the softmax.
+
+    Args:
+        index: index of the class, or its label.
+    """
+
+    index: int | str
+    label: str = dataclasses.field(default="", compare=False, repr=False)
+    unit: ClassVar[str] = "logit"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"logits"})
+
+    def __call__(self, activations: Activations) -> Tensor:
+        if isinstance(self.index, str):
+            raise TargetError(f"the label {self.index!r} is not looked up yet; call .bind(network) on the objective")
+        logits = activations["logits"]
+        if logits.ndim != 2:
+            raise TargetError(
+                f"the network returns {tuple(logits.shape)}, not (N, K) logits; name a place in it, "
+                f"such as logits:{self.index} or logits:{self.index}@row,column"
+            )
+        return logits[:, self.index]
+
+    def bind(self, network: Network) -> Objective:
+        """The same class, by index and label."""
+        index = network.index(self.index) if isinstance(self.index, str) else self.index
+        classes = network.classes
+        if not 0 <= index < classes:
+            raise TargetError(f"{network.name} has no class {index}; its {classes} classes are 0 … {classes - 1}")
+        return dataclasses.replace(self, index=index, label=network.label(index))
+
+    def __str__(self) -> str:
+        return self.label or str(self.index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probability(Logit, name="probability"):
+    """Probability of one class after the softmax. It saturates: prefer the logit for anything but reporting.
+
+    Args:
+        index: index of the class, or its label.
+    """
+
+    unit: ClassVar[str] = "probability"
+
+    def __call__(self, activations: Activations) -> Tensor:
+        return super().__call__({"logits": activations["logits"].softmax(1)})
+
+    def __str__(self) -> str:
+        return f"p({super().__str__()})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel(Objective, name="channel"):
+    """Mean activation of one channel of a layer.
+
+    Args:
+        layer: name of the layer.
+        channel: index of the channel.
+    """
+
+    layer: str
+    channel: int
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({self.layer})
+
+    def __call__(self, activations: Activations) -> Tensor:
+        return activations[self.layer][:, self.channel, None].flatten(1).mean(1)
+
+    def bind(self, network: Network) -> Objective:
+        """The same unit, known to exist."""
+        shape = (network.classes,) if self.layer == "logits" else network.layer(self.layer).shape
+        if not 0 <= self.channel < shape[0]:
+            raise TargetError(
+                f"{self.layer} of {network.name} has no channel {self.channel}; its {shape[0]} are 0 … {shape[0] - 1}"
+            )
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.layer}:{self.channel}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelMax(Channel, name="channel-max"):
+    """Strongest activation of one channel of a layer, wherever it is.
+
+    Args:
+        layer: name of the layer.
+        channel: index of the channel.
+    """
+
+    def __call__(self, activations: Activations) -> Tensor:
+        return activations[self.layer][:, self.channel, None].flatten(1).amax(1)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}@max"
+
+
+@dataclasses.dataclass(frozen=True)
+class Neuron(Channel, name="neuron"):
+    """Activation of one channel at one place.
+
+    Args:
+        layer: name of the layer.
+        channel: index of the channel.
+        row: of the layer's map, from 0.
+        column: of the layer's map, from 0.
+    """
+
+    row: int = 0
+    column: int = 0
+
+    def __call__(self, activations: Activations) -> Tensor:
+        return activations[self.layer][:, self.channel, self.row, self.column]
+
+    def bind(self, network: Network) -> Objective:
+        """The same neuron, known to exist."""
+        super().bind(network)
+        if self.layer == "logits":
+            return self
+        shape = network.layer(self.layer).shape
+        if len(shape) != 3:
+            raise TargetError(f"{self.layer} of {network.name} has no places; write {self.layer}:{self.channel}")
+        if not (0 <= self.row < shape[1] and 0 <= self.column < shape[2]):
+            raise TargetError(
+                f"{self.layer} of {network.name} has no place {self.row},{self.column}; its map is {shape[1]} × {shape[2]}"
+            )
+        return self
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}@{self.row},{self.column}"
+
+
+def parse(text: str, network: Network) -> Objective:
+    """The objective that a text names.
+
+    Grammar: TERM [(+|-) TERM]…, TERM = [FACTOR*]UNIT, UNIT = a label, an index, p(label or index), LAYER:CHANNEL,
+    LAYER:CHANNEL@max or LAYER:CHANNEL@ROW,COLUMN. The sign between terms stands between spaces, so that labels may
+    contain spaces and hyphens.
+
+    Args:
+        text: such as "tabby - tiger cat", "0.5*goldfish + blocks.4:17@7,7".
+        network: whose labels and layers are meant.
+
+    Raises:
+        TargetError: no class or channel of that name, or several.
+        LayerError: no layer of that name.
+    """
+    signs, units = [1.0], []
+    for piece in re.split(r"\s([+-])\s", f" {text} "):
+        if piece in {"+", "-"}:
+            signs.append(1.0 if piece == "+" else -1.0)
+        else:
+            units.append(piece.strip())
+    if not all(units):
+        raise TargetError(f"the target {text!r} lacks a term; write it like 'tabby - 0.5*tiger cat'")
+    terms = [_term(sign, unit, network) for sign, unit in zip(signs, units, strict=True)]
+    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(tuple(terms))
+
+
+def _term(sign: float, text: str, network: Network) -> tuple[float, Objective]:
+    factor = re.match(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*\s*(.+)", text, re.I)
+    weight, unit = (float(factor[1]), factor[2]) if factor else (1.0, text)
+    return sign * weight, _unit(unit, network).bind(network)
+
+
+def _unit(text: str, network: Network) -> Objective:
+    place = re.fullmatch(r"(?P<layer>.+):(?P<channel>\d+)(?:@(?P<max>max)|@(?P<row>\d+),\s*(?P<column>\d+))?", text)
+    if place:
+        layer, channel = place["layer"], int(place["channel"])
+        if place["max"]:
+            return ChannelMax(layer, channel)
+        if place["row"]:
+            return Neuron(layer, channel, int(place["row"]), int(place["column"]))
+        return Channel(layer, channel)
+    probability = re.fullmatch(r"p\((.+)\)", text)
+    kind, label = (Probability, probability[1]) if probability else (Logit, text)
+    if text in network.layers and not probability:
+        raise TargetError(f"{text!r} is a layer of {network.name}; name a channel of it, such as {text}:0")
+    return kind(int(label) if re.fullmatch(r"-?\d+", label) else label)
+
+
+def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
+    return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)

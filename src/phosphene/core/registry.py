@@ -1,0 +1,130 @@
+"""Methods that carry a public name, and whose fields are their options."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, get_type_hints
+
+from phosphene.core.errors import OptionError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a method: a field of its dataclass.
+
+    Args:
+        name: name of the field.
+        type: its annotation, resolved.
+        default: its default, or `dataclasses.MISSING` where the user must choose.
+        help: its line under "Args:" in the docstring of the class.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+class Named:
+    """A family of frozen dataclasses, each with a public name; its fields are its options.
+
+    A direct subclass of Named opens a family with a table of its own. A class in a family with
+    `name=` is registered there; one without is abstract and cannot be instantiated.
+
+    >>> class Shape(Named): ...
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Disc(Shape, name="disc"):
+    ...     '''A round thing.
+    ...
+    ...     Args:
+    ...         radius: in pixels.
+    ...     '''
+    ...     radius: float = 1.0
+    >>> Shape.find("disc")(radius=2.0)
+    Disc(radius=2.0)
+    >>> Shape.find("disk")
+    Traceback (most recent call last):
+    phosphene.core.errors.OptionError: no shape is called 'disk'; did you mean 'disc'?
+    >>> [(option.name, option.help) for option in Disc.options()]
+    [('radius', 'in pixels.')]
+    """
+
+    table: ClassVar[dict[str, type[Self]]]  # type: ignore[misc]  # a class variable of the family
+    family: ClassVar[str]
+    name: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, *, name: str | None = None, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if Named in cls.__bases__:
+            cls.table, cls.family = {}, cls.__name__.lower()
+        cls.name = name
+        if name is not None:
+            taken = cls.table.get(name)
+            if taken is not None and taken.__qualname__ != cls.__qualname__:
+                raise OptionError(
+                    f"{cls.__qualname__} wants the name {name!r}, which {taken.__qualname__} has; choose another"
+                )
+            cls.table[name] = cls
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        if cls.name is None:
+            raise OptionError(
+                f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}"
+            )
+        return super().__new__(cls)
+
+    @classmethod
+    def find(cls, name: str) -> type[Self]:
+        """The class registered under a name.
+
+        Raises:
+            OptionError: no member of the family has that name.
+        """
+        if name not in cls.table:
+            raise OptionError(f"no {cls.family} is called {name!r}; {nearest(name, sorted(cls.table))}")
+        return cls.table[name]
+
+    @classmethod
+    def options(cls) -> tuple[Option, ...]:
+        """The options, in order, with the help that the docstring gives each."""
+        helps, hints = arguments(cls.__doc__ or ""), get_type_hints(cls)
+        return tuple(
+            Option(field.name, hints[field.name], field.default, helps.get(field.name, ""))
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every member is a dataclass
+            if field.init
+        )
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring: what the method shows."""
+        return inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+
+    def manifest(self) -> Mapping[str, Any]:
+        """The name and the options as plain values, for a manifest."""
+        values = {option.name: getattr(self, option.name) for option in self.options()}
+        return {"name": self.name, **{key: _plain(value) for key, value in values.items()}}
+
+
+def arguments(docstring: str) -> dict[str, str]:
+    """The lines under "Args:" of a docstring, by argument.
+
+    >>> arguments("Sum.\\n\\nArgs:\\n    a: first,\\n        a number.\\n    b: second.\\n\\nRaises:\\n    E: no.")
+    {'a': 'first, a number.', 'b': 'second.'}
+    """
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n(?=[ ]))+)", inspect.cleandoc(docstring), re.M)
+    if section is None:
+        return {}
+    pairs = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", section.group(1), re.M)
+    return {name: re.sub(r"\s+", " ", text) for name, text in pairs}
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: named things by their manifest, tuples as lists."""
+    if isinstance(value, Named):
+        return value.manifest()
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

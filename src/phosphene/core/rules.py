@@ -1,0 +1,156 @@
+"""How a gradient passes a ReLU going down: the only difference between backprop, guided backprop and the deconvnet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Rule = Callable[[Tensor, Tensor], Tensor]
+"""(input of the ReLU, gradient above it) → gradient below it; all of one shape."""
+
+
+def gradient(x: Tensor, g: Tensor) -> Tensor:
+    """The derivative itself: pass where the input was positive.
+
+    >>> x, g = torch.tensor([-1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 1.0])
+    >>> gradient(x, g).tolist()
+    [0.0, -1.0, 1.0]
+    """
+    return g * (x > 0)
+
+
+def deconvnet(x: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001  a rule takes both
+    """Rectify what comes from above; the input plays no part.
+
+    Reference: Zeiler & Fergus, ECCV 2014, section 2.1.
+
+    >>> x, g = torch.tensor([-1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 1.0])
+    >>> deconvnet(x, g).tolist()
+    [1.0, 0.0, 1.0]
+    """
+    return g.clamp(min=0)
+
+
+def guided(x: Tensor, g: Tensor) -> Tensor:
+    """Pass where the input was positive and the gradient is positive.
+
+    Reference: Springenberg et al., ICLR 2015 workshop, section 3.4.
+
+    >>> x, g = torch.tensor([-1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 1.0])
+    >>> guided(x, g).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    return g.clamp(min=0) * (x > 0)
+
+
+class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with backward_rule(guided)
+    """Within it, every ReLU and ReLU6, however it is written, goes back by a rule.
+
+    It acts on the operation, not on a module: nn.ReLU, F.relu, x.relu(), in-place, shared, clamp(min=0), ReLU6 and
+    Hardtanh from 0 alike. A cap is a second operation above the ReLU: where the input passed the cap, nothing goes back.
+    The rule is looked up when the gradient arrives, so one forward pass serves several rules, one after the other.
+
+    Args:
+        rule: the rule to begin with.
+
+    >>> x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    >>> with backward_rule(deconvnet) as mode:
+    ...     y = x.relu()
+    >>> torch.autograd.grad(y.sum(), x)[0].tolist(), mode.met["relu"]
+    ([1.0, 1.0], 1)
+    """
+
+    def __init__(self, rule: Rule = gradient) -> None:
+        super().__init__()
+        self.rule = rule
+        self.met: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        read = _SPELLINGS.get(func)
+        cap = None if read is None else read(*args, **kwargs)
+        if cap is not None:
+            self.met["relu"] += 1
+            return _Rectify.apply(args[0] if args else kwargs["input"], cap, self)  # type: ignore[no-untyped-call]
+        if func in _SMOOTH:
+            self.met[_SMOOTH[func]] += 1
+        return func(*args, **kwargs)
+
+
+class _Rectify(torch.autograd.Function):
+    """min(max(x, 0), cap), going back by the rule that the mode holds at that time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cap: float, mode: backward_rule) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.cap, ctx.mode = cap, mode
+        return x.clamp(min=0) if cap == _NO_CAP else x.clamp(0, cap)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        (x,), (g,) = ctx.saved_tensors, gradients
+        if ctx.cap != _NO_CAP:
+            g = g * (x < ctx.cap)
+        return ctx.mode.rule(x, g), None, None
+
+
+_NO_CAP = float("inf")
+
+
+# Each reader takes the arguments of one spelling and returns the cap, or None where the call is no ReLU.
+def _plain(*_: Any, **__: Any) -> float | None:
+    return _NO_CAP
+
+
+def _relu6(*_: Any, **__: Any) -> float | None:
+    return 6.0
+
+
+def _hardtanh(_x: Any, min_val: float = -1.0, max_val: float = 1.0, *_: Any, **__: Any) -> float | None:
+    return max_val if min_val == 0 else None
+
+
+def _clamp(_x: Any, min: Any = None, max: Any = None, **__: Any) -> float | None:
+    if isinstance(min, Tensor) or isinstance(max, Tensor) or min is None or min != 0:
+        return None
+    return _NO_CAP if max is None else float(max)
+
+
+def _threshold(_x: Any, threshold: float = 0.0, value: float = 0.0, *_: Any, **__: Any) -> float | None:
+    return _NO_CAP if threshold == 0 and value == 0 else None
+
+
+_READERS: list[tuple[Callable[..., float | None], tuple[Any, ...]]] = [
+    (_plain, (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)),
+    (_relu6, (F.relu6,)),
+    (_hardtanh, (F.hardtanh, F.hardtanh_)),
+    (_clamp, (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, Tensor.clip, Tensor.clip_)),
+    (_clamp, (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)),
+    (_threshold, (F.threshold, F.threshold_, torch.threshold, torch.threshold_)),
+]
+_SPELLINGS: dict[Any, Callable[..., float | None]] = {func: read for read, funcs in _READERS for func in funcs}
+_SMOOTH: dict[Any, str] = {
+    F.gelu: "GELU",
+    F.silu: "SiLU",
+    F.mish: "Mish",
+    F.hardswish: "Hardswish",
+    F.elu: "ELU",
+    F.celu: "CELU",
+    F.selu: "SELU",
+    F.leaky_relu: "LeakyReLU",
+    F.softplus: "Softplus",
+    F.tanh: "Tanh",
+    torch.tanh: "Tanh",
+    Tensor.tanh: "Tanh",
+    F.sigmoid: "Sigmoid",
+    torch.sigmoid: "Sigmoid",
+    Tensor.sigmoid: "Sigmoid",
+}
