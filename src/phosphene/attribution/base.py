@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from phosphene.core import rules
 from phosphene.core.errors import LayerError, OptionError, RuleError
-from phosphene.core.network import Images, Network
+from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
@@ -49,7 +49,7 @@ class Pass:
         starts = {*self.places, "input"} if ruled else self.places
         with torch.set_grad_enabled(bool(starts)), self.mode or nullcontext():
             self.activations = network.tap(self.images, {*reads, *starts}, gradients=starts)
-        self._kept: dict[Objective, Mapping[str, Tensor]] = {}
+        self._kept: dict[Objective, Mapping[str, Tensor | None]] = {}
 
     def score(self, target: Objective) -> Tensor:
         """Value of a target for each image, (N,)."""
@@ -70,8 +70,8 @@ class Pass:
             raise LayerError(f"the target {target} does not depend on {at}; choose a layer that comes before it")
         return gradient
 
-    def ruled_gradient(self, target: Objective, rule: rules.Rule) -> Tensor:
-        """What arrives at the pixels, (N, 3, H, W), when every ReLU goes back by a rule.
+    def ruled_gradient(self, target: Callable[[Activations], Tensor], rule: rules.Rule, asked: str | None) -> Tensor:
+        """What arrives at the pixels, (N, 3, H, W), when every ReLU goes back by a rule that a method asked for.
 
         Raises:
             RuleError: the pass met no ReLU, so the rule would change nothing.
@@ -80,7 +80,7 @@ class Pass:
         if not self.mode.met["relu"]:
             smooth = ", ".join(f"{count} {name}" for name, count in self.mode.met.items())
             raise RuleError(
-                f"{rule.__name__} met no ReLU in {self.network.name}{f' ({smooth})' if smooth else ''}: "
+                f"{asked} met no ReLU in {self.network.name}{f' ({smooth})' if smooth else ''}: "
                 "the map would be the plain gradient. Use the method gradient."
             )
         self.mode.rule = rule
@@ -91,7 +91,7 @@ class Pass:
         assert gradient is not None
         return gradient
 
-    def _backward(self, target: Objective, where: list[Tensor]) -> tuple[Tensor | None, ...]:
+    def _backward(self, target: Callable[[Activations], Tensor], where: list[Tensor]) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
             total = target(self.activations).sum()
         if not total.requires_grad:
@@ -223,3 +223,40 @@ def _heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps of a layer at the size of the images: bilinear, pixel centers kept in place (align_corners=False)."""
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+Baseline = Literal["mean", "black", "white", "grey"]
+
+
+def baseline(color: Baseline, network: Network, images: Images) -> Images:
+    """A picture of one color, the shape of the images; "mean" is the color that the network sees as zero."""
+    if color not in get_args(Baseline):
+        raise OptionError(f"no baseline is called {color!r}; there are {', '.join(get_args(Baseline))}")
+    levels = {"black": (0.0,), "white": (1.0,), "grey": (0.5,), "mean": network.preprocess.mean}[color]
+    if color == "mean" and network.preprocess.order == "bgr":
+        levels = levels[::-1]
+    return images.new_tensor(levels).view(1, -1, 1, 1).expand_as(images)
+
+
+def last_map(network: Network, target: Objective | None) -> tuple[str, str]:
+    """The layer at which a map says most of a target, and why: the last with a map before it.
+
+    On networks of tokens it is what enters the last attention, for behind it only the class token is read.
+
+    Raises:
+        LayerError: no layer has a map.
+    """
+    names = list(network.layers)
+    read = {name for name in (target.reads if target else ()) if name in network.layers}
+    if read:
+        names = names[: min(names.index(name) for name in read)]
+    maps = [name for name in names if network.layers[name].spatial]
+    if not maps:
+        raise LayerError(f"no layer of {network.name} before {target or 'the end'} keeps a map; use a method of pixels")
+    attention = [name for name in names if "attention" in network.layers[name].kind.casefold()]
+    if network.layers[maps[-1]].layout == "tokens" and attention:
+        inside = attention[-1] + "."
+        entry = [name for name in maps if names.index(name) < names.index(attention[-1]) and not name.startswith(inside)]
+        if entry:
+            return entry[-1], f"what enters the last attention, {attention[-1]}"
+    return maps[-1], "the last layer with a map" + (f" before {target}" if read else "")

@@ -17,6 +17,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from phosphene.core.fields import Field, Walk
+
+__all__ = ["Field", "Layer", "Layout", "at_rest", "fields", "first_tensor", "trace", "watch"]
+
 Layout = Literal["channels", "channels-last", "tokens", "vector", "other"]
 Shape = tuple[int, ...]
 
@@ -116,16 +120,27 @@ def watch(module: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) -> I
 
 
 @contextmanager
-def at_rest(module: nn.Module, example: Tensor) -> Iterator[None]:
-    """Within, the module is in evaluation mode; afterwards its flags and the random states are what they were."""
-    training = [(each, each.training) for each in module.modules()]
-    try:
-        with torch.random.fork_rng([example.device] if example.is_cuda else []):
-            module.eval()
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """Within, the module evaluates, and its weights want no gradient; afterwards flags and random states are as before.
+
+    Args:
+        module: a network; those of its parts that train, or learn, do so again afterwards.
+    """
+    training = [each for each in module.modules() if each.training]
+    learning = [each for each in module.parameters() if each.requires_grad]
+    devices = {each.device for each in module.parameters() if each.is_cuda}
+    with torch.random.fork_rng(devices):
+        try:
+            for each in training:
+                each.training = False
+            for parameter in learning:
+                parameter.requires_grad_(False)
             yield
-    finally:
-        for each, flag in training:
-            each.training = flag
+        finally:
+            for each in training:
+                each.training = True
+            for parameter in learning:
+                parameter.requires_grad_(True)
 
 
 def trace(module: nn.Module, example: Tensor) -> dict[str, Layer]:
@@ -149,9 +164,37 @@ def trace(module: nn.Module, example: Tensor) -> dict[str, Layer]:
         parameters = sum(each.numel() for each in called.parameters())
         table[name] = Layer(name, type(called).__name__, shape, layout, prefix, parameters)
 
-    with at_rest(module, example), torch.no_grad(), watch(module, see):
+    with at_rest(module), torch.no_grad(), watch(module, see):
         module(example)
     return table
+
+
+def fields(module: nn.Module, example: Tensor) -> dict[str, Field | None]:
+    """The receptive field of every layer that `trace` lists; None where it is unknown, or no pixel is seen.
+
+    The module is left as it was found. Cost: two forward passes, the second with a few small maps beside each tensor.
+
+    Args:
+        module: any network that takes one batch of images.
+        example: a batch, such as zeros of shape (1, 3, 224, 224); the fields hold for pictures of its size.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1))
+    >>> found = fields(net, torch.zeros(1, 3, 64, 64))
+    >>> found["2"], found["2"].box(0, 8), found["3"].whole
+    (Field(size=(11, 11), stride=(4, 4), start=(-5, -5), picture=(64, 64)), (0, 27, 6, 38), True)
+    """
+    table = trace(module, example)
+    found: dict[str, Field | None] = dict.fromkeys(table)
+    picture, walk = (example.shape[2], example.shape[3]), Walk(example)
+
+    def see(name: str, _: nn.Module, output: Tensor) -> None:
+        sight = walk.sight(output)
+        if name in table and sight is not None:
+            found[name] = Field.of(sight, table[name].maps, picture)
+
+    with at_rest(module), torch.inference_mode(), watch(module, see), walk:
+        module(example)
+    return found
 
 
 def _channels_first(shape: Shape, layout: Layout) -> Shape:
@@ -200,7 +243,7 @@ class _Reader:
         return layout, known, 0
 
     def _alike(self, shape: Shape) -> Layout | None:
-        """The layout of the latest maps of this shape; else that which gives it the channels and grid, or grid, of some."""
+        """The layout of the latest maps of this shape; else that which gives it channels and grid, or grid, of some."""
         for raw, layout, _ in reversed(self.met):
             if raw == shape:
                 return layout

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from phosphene.core.errors import TargetError
-from phosphene.core.network import Activations, Network
+from phosphene.core.network import Activations, Images, Network
 from phosphene.core.registry import Named
 
 
@@ -256,6 +256,30 @@ def parse(text: str, network: Network) -> Objective:
         raise TargetError(f"the target {text!r} lacks a term; write it like 'tabby - 0.5*tiger cat'")
     terms = [_term(sign, unit, network) for sign, unit in zip(signs, units, strict=True)]
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(tuple(terms))
+
+
+def resolve(target: str | int | Objective, network: Network, images: Images) -> Objective:
+    """The objective that a user means, bound to a network.
+
+    Args:
+        target: an objective, an index, a text for `parse`, or "top" for the most probable class of the images.
+        network: whose classes and layers are meant.
+        images: (N, 3, H, W); only "top" looks at them. Cost for "top": one forward pass.
+
+    Raises:
+        TargetError: no such target, or "top" for images of several best classes.
+    """
+    if isinstance(target, Objective):
+        return target.bind(network)
+    if isinstance(target, int):
+        return Logit(target).bind(network)
+    if target != "top":
+        return parse(target, network)
+    best = {ranked[0].index: ranked[0].label for ranked in network.predict(images, 1)}
+    if len(best) > 1:
+        names = ", ".join(best.values())
+        raise TargetError(f"the images have {len(best)} best classes ({names}); name one, or take them one by one")
+    return Logit(next(iter(best))).bind(network)
 
 
 def _term(sign: float, text: str, network: Network) -> tuple[float, Objective]:
