@@ -177,6 +177,10 @@ def twins(path):
         archive.writestr("archive/DATA.PKL", pickle.dumps(Greedy(), 2))
 
 
+def cut(path, **how):
+    path.write_bytes(saved(path, STATE, **how).read_bytes()[:-60])
+
+
 def script(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would rather have nobody write these any more
@@ -230,7 +234,7 @@ HOSTILE = {
         lambda path: path.write_bytes(saved(path, STATE, _use_new_zipfile_serialization=False).read_bytes()[:-20]),
         "damaged torch legacy",
     ),
-    "protocol 4": (lambda path: saved(path, STATE, pickle_protocol=4), "Unsupported operand 149"),
+    "protocol 4": (lambda path: saved(path, STATE, pickle_protocol=4), "pickled with protocol 4"),
     "cut safetensors": (
         lambda path: path.write_bytes(safetensors.torch.save(dict(STATE))[:-4]),
         "damaged safetensors",

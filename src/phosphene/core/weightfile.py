@@ -164,13 +164,13 @@ def _read_zip(file: Path, stream: BinaryIO) -> Any:
         entries = archive.infolist()
         # torch looks names up without regard to case and may take another one of two equals than we do.
         names = {entry.filename.casefold() for entry in entries}
+        if any(re.fullmatch(r"[^/]+/(constants\.pkl|code/.*)", name) for name in names):
+            raise CheckpointError(f"{file} is a TorchScript program, not weights; {_convert(file, _SCRIPT)}")
         packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
         if packed or len(names) < len(entries) or sum(entry.file_size for entry in entries) > file.stat().st_size:
             raise CheckpointError(
                 f"{file} is a compressed archive or one that overlaps itself, as torch never writes it; fetch it again"
             )
-        if any(re.fullmatch(r"[^/]+/(constants\.pkl|code/.*)", name) for name in names):
-            raise CheckpointError(f"{file} is a TorchScript program, not weights; {_convert(file, _SCRIPT)}")
         tables = [entry for entry in entries if re.fullmatch(r"[^/]+/data\.pkl", entry.filename)]
         if len(tables) != 1:
             raise CheckpointError(f"{file} is a zip archive without weights in it; unpack it and name the file inside")
@@ -196,15 +196,21 @@ def _read_torch(source: Path | BinaryIO, mapped: bool) -> Any:
 
 def _scan(file: Path, stream: Any, pickles: int) -> None:
     """Refuse pickles that call anything but the making of plain tensors."""
-    calls = {
-        str(argument).replace(" ", ".").replace("__builtin__", "builtins")
+    said = {
+        (operation.name == "PROTO", str(argument).replace(" ", ".").replace("__builtin__", "builtins"))
         for _ in range(pickles)
         for operation, argument, _ in pickletools.genops(stream)
-        if operation.name in ("GLOBAL", "INST")
+        if operation.name in _TOLD
     }
-    strange = sorted(call for call in calls if not _PLAIN.fullmatch(call))
+    strange = sorted(call for is_protocol, call in said if not is_protocol and not _PLAIN.fullmatch(call))
     if strange:
         raise CheckpointError(f"{file} calls {few(strange)}, which plain weights never need; {_convert(file, _TORCH)}")
+    protocols = {number for is_protocol, number in said if is_protocol}
+    if protocols != {"2"}:
+        raise CheckpointError(
+            f"{file} is pickled with protocol {max(protocols, default='0')}, and torch reads only 2 without running code; "
+            f"save it again without pickle_protocol. Or, {_convert(file, _TORCH)}"
+        )
 
 
 def _convert(file: Path, opened: str) -> str:
@@ -231,6 +237,9 @@ _REFUSED = {
     rb"\s*<": "a web page, such as a login or error page saved in place of the weights; fetch it again",
     rb"\x89HDF": "an HDF5 file; save the weights from PyTorch",
 }
+
+# The steps of a pickle that call something by its name, and the one that says its protocol.
+_TOLD = frozenset({"GLOBAL", "INST", "PROTO"})
 
 # What torch allows beyond this can take memory at will (bytearray, copies to another type) and is in no state dict.
 _PLAIN = re.compile(
