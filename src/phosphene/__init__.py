@@ -1,0 +1,71 @@
+"""See what a vision network sees, and make images from it.
+
+>>> import phosphene as ph
+>>> "attribute" in ph.__all__
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phosphene.attribution import Attribution as Attribution
+    from phosphene.attribution import Heatmap as Heatmap
+    from phosphene.attribution import attribute as attribute
+    from phosphene.attribution import attribute_all as attribute_all
+    from phosphene.attribution.average import IntegratedGradients as IntegratedGradients
+    from phosphene.attribution.average import SmoothGrad as SmoothGrad
+    from phosphene.attribution.backprop import Deconvnet as Deconvnet
+    from phosphene.attribution.backprop import Gradient as Gradient
+    from phosphene.attribution.backprop import GuidedBackprop as GuidedBackprop
+    from phosphene.attribution.backprop import InputXGradient as InputXGradient
+    from phosphene.attribution.backprop import SuperposedDeconvnet as SuperposedDeconvnet
+    from phosphene.attribution.cam import CAM as CAM
+    from phosphene.attribution.cam import GradCAM as GradCAM
+    from phosphene.attribution.cam import GradCAMPlusPlus as GradCAMPlusPlus
+    from phosphene.attribution.cam import GuidedGradCAM as GuidedGradCAM
+    from phosphene.attribution.cam import LayerCAM as LayerCAM
+    from phosphene.core.errors import PhospheneError as PhospheneError
+    from phosphene.core.image import Picture as Picture
+    from phosphene.core.image import load as image
+    from phosphene.core.network import Network as Network
+    from phosphene.core.network import Preprocess as Preprocess
+    from phosphene.core.objective import Channel as Channel
+    from phosphene.core.objective import ChannelMax as ChannelMax
+    from phosphene.core.objective import Logit as Logit
+    from phosphene.core.objective import Neuron as Neuron
+    from phosphene.core.objective import Objective as Objective
+    from phosphene.core.objective import Probability as Probability
+    from phosphene.core.objective import parse as parse
+    from phosphene.zoo import load as load
+
+# Where each public name is; looked up on first use, so that the command line answers before torch is imported.
+_HOMES = {
+    "attribution": ("Attribution", "Heatmap", "attribute", "attribute_all"),
+    "attribution.average": ("IntegratedGradients", "SmoothGrad"),
+    "attribution.backprop": ("Deconvnet", "Gradient", "GuidedBackprop", "InputXGradient", "SuperposedDeconvnet"),
+    "attribution.cam": ("CAM", "GradCAM", "GradCAMPlusPlus", "GuidedGradCAM", "LayerCAM"),
+    "core.errors": ("PhospheneError",),
+    "core.image": ("Picture", "image"),
+    "core.network": ("Network", "Preprocess"),
+    "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability", "parse"),
+    "zoo": ("load",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_RENAMED = {"image": "load"}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  the table is the list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'phosphene' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"phosphene.{_HOME[name]}"), _RENAMED.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

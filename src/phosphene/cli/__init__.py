@@ -1,0 +1,94 @@
+"""The command line: `phosphene VERB …`. Verbs are imported when they are asked for, so that help comes at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+VERBS = {
+    "explain": ("explain", "Predictions, every map, scores and one offline report for each picture."),
+    "attribute": ("attribute", "One map by one method: which pixels matter to a target."),
+    "layers": ("look", "The layers of a network: kind, shape, stride, receptive field, parameters."),
+    "weights": ("look", "The filters of a layer as pictures, their norms, and near-duplicates."),
+    "activations": ("look", "Every channel of a layer, for one picture."),
+    "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
+    "doctor": ("doctor", "What phosphene runs on here: versions, devices, decoders, disk."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose members are imported only when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The verbs, the main one first."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb."""
+        if cmd_name not in VERBS:
+            ctx.fail(f"there is no verb {cmd_name!r}; {_nearest(cmd_name)}")
+        module = importlib.import_module(f"phosphene.cli.{VERBS[cmd_name][0]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """One line a verb, without importing any."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="phosphene", message="phosphene %(version)s")
+def phosphene() -> None:
+    """See what a vision network sees, and make images from it.
+
+    \b
+    phosphene explain cat.jpg                    predictions, every map, one report
+    phosphene attribute occlusion cat.jpg --target "tabby - tiger cat"
+    phosphene layers torchvision:resnet50 --weights resnet50.safetensors
+
+    Results go to phosphene-out/VERB/NAME/ unless -o says otherwise; progress goes to standard error.
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0 done, 2 usage, 3 some inputs failed, 75 try again later."""
+    from phosphene.cli.memory import keep_memory
+    from phosphene.core.errors import PhospheneError
+
+    keep_memory()
+    debug = "--debug" in (sys.argv if args is None else args)
+    try:
+        code = phosphene.main(args, prog_name="phosphene", standalone_mode=False)
+    except PhospheneError as error:
+        if debug:
+            raise
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what is finished is kept", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader of a pipe has gone: point standard output elsewhere, or Python complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001  the one place where no traceback may pass
+        if debug:
+            raise
+        click.echo(f"unexpected {type(error).__name__}: {error}. --debug shows where; please report it", err=True)
+        code = 70
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _nearest(name: str) -> str:
+    from phosphene.core.errors import nearest
+
+    return nearest(name, VERBS)
+

@@ -1,0 +1,114 @@
+"""Options that every verb shares, and options made from the fields of a method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+
+from phosphene.core.registry import Named, Option
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def everywhere(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that stand at every verb."""
+    for option in reversed(_EVERYWHERE):
+        command = option(command)
+    return command
+
+
+_EVERYWHERE: tuple[Decorator, ...] = (
+    click.option("--model", default="efficientnet-lite0", show_default=True, help="Network: a name, torchvision:NAME, timm:NAME or FILE.py:FACTORY."),
+    click.option("--weights", type=click.Path(), help="File of weights for it: .safetensors, .pt or .pth."),
+    click.option("--device", default="cpu", show_default=True, help="Where to run: cpu, cuda, cuda:1, mps."),
+    click.option("--seed", default=0, show_default=True, help="Of every random choice."),
+    click.option("-o", "--output", type=click.Path(), help="Folder for the results. [default: phosphene-out/VERB/NAME]"),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
+    click.option("--quiet", is_flag=True, help="No progress."),
+    click.option("--debug", is_flag=True, help="Show where an error came from."),
+)
+
+
+def target(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option that says what to explain."""
+    text = 'What to explain: top, a label, an index, "tabby - tiger cat", LAYER:CHANNEL, LAYER:CHANNEL@ROW,COLUMN.'
+    return click.option("--target", default="top", show_default=True, help=text)(command)
+
+
+def from_fields(method: type[Named]) -> list[click.Option]:
+    """The options of a method: one for each field of its dataclass, with the help of its docstring."""
+    return [_option(each) for each in method.options() if each.name != "seed"]
+
+
+def build(method: type[Named], values: dict[str, Any]) -> Named:
+    """A method from the values of its options; the fields that were not given keep their defaults."""
+    known = {option.name for option in method.options()}
+    return method(**{name: value for name, value in values.items() if name in known and value is not None})
+
+
+def _option(option: Option) -> click.Option:
+    flag = option.name.replace("_", "-")
+    has_default = option.default is not dataclasses.MISSING and option.default is not None
+    declaration = f"--{flag}/--no-{flag}" if option.type is bool else f"--{flag}"
+    return click.Option(
+        [declaration, option.name],
+        type=_Value(option.type) if option.type is not bool else bool,
+        default=option.default if has_default else None,
+        show_default=has_default,
+        required=option.default is dataclasses.MISSING,
+        help=option.help[:1].upper() + option.help[1:],
+    )
+
+
+class _Value(click.ParamType):
+    """A value of any type that a field may have: the first member of a union that takes the text."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self.name = " | ".join(_names(annotation))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value that a text stands for."""
+        if not isinstance(value, str):
+            return value
+        for member in _members(self.annotation):
+            try:
+                return _parse(member, value)
+            except ValueError:
+                continue
+        self.fail(f"{value!r} is not one of: {', '.join(_names(self.annotation))}", param, ctx)
+        return None
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    union = get_origin(annotation) in {Union, UnionType}
+    return tuple(each for each in get_args(annotation) if each is not type(None)) if union else (annotation,)
+
+
+def _names(annotation: Any) -> list[str]:
+    names: list[str] = []
+    for member in _members(annotation):
+        names += map(str, get_args(member)) if get_origin(member) is Literal else [_noun(member)]
+    return names
+
+
+def _noun(member: Any) -> str:
+    if get_origin(member) is tuple:
+        return ",".join(_noun(each) for each in get_args(member))
+    return {int: "integer", float: "number", str: "text"}.get(member, getattr(member, "__name__", str(member)))
+
+
+def _parse(member: Any, text: str) -> Any:
+    if get_origin(member) is Literal:
+        if text not in get_args(member):
+            raise ValueError(text)
+        return text
+    if get_origin(member) is tuple:
+        kinds, parts = get_args(member), text.split(",")
+        kinds = kinds[:1] * len(parts) if kinds[-1] is Ellipsis else kinds
+        return tuple(_parse(kind, part) for kind, part in zip(kinds, parts, strict=True))
+    return member(text)

@@ -1,0 +1,131 @@
+"""What every verb needs while it runs: a network, pictures, a place for results, and a voice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from phosphene.core import files, image
+from phosphene.core.errors import ImageError, OptionError, PhospheneError
+from phosphene.core.image import Picture
+from phosphene.core.network import Network
+from phosphene.core.result import Manifest
+
+
+@dataclasses.dataclass
+class Session:
+    """One run of the command line.
+
+    Args:
+        verb: what runs.
+        model: as `phosphene.load` takes it.
+        weights: file of weights, or None.
+        device: where to run.
+        seed: of every random choice.
+        output: folder that was asked for, or None.
+        as_json: whether standard output gets the manifest.
+        quiet: whether progress is wanted.
+        debug: whether errors show where they came from.
+    """
+
+    verb: str
+    model: str
+    weights: str | None
+    device: str
+    seed: int
+    output: str | None
+    as_json: bool
+    quiet: bool
+    debug: bool
+    failed: list[str] = dataclasses.field(default_factory=list)
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard error: progress and remarks."""
+        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network that was asked for."""
+        from phosphene import zoo
+
+        network = zoo.load(self.model, weights=self.weights, device=self.device)
+        for note in network.notes:
+            self.console.print(f"[dim]{network.name}: {note}[/dim]")
+        return network
+
+    def pictures(self, sources: Iterable[str]) -> Iterator[Picture]:
+        """Every picture that can be read; the others are named, and the rest goes on."""
+        paths = list(image.find(sources))
+        for path in paths:
+            try:
+                yield image.load(path)
+            except ImageError as error:
+                self.fail(error)
+
+    def fail(self, error: PhospheneError) -> None:
+        """One input failed: say so, remember it, go on."""
+        if self.debug:
+            raise error
+        self.failed.append(f"{type(error).__name__}: {error}")
+        click.echo(self.failed[-1], err=True)
+
+    def folder(self, name: str) -> Path:
+        """Where the results of one input go."""
+        if self.output is None:
+            return Path("phosphene-out") / self.verb / files.slug(name)
+        return Path(self.output)
+
+    def say(self, text: str) -> None:
+        """A remark on standard error, or the outcome on standard output where no JSON goes there."""
+        click.echo(text, err=self.as_json)
+
+    def finish(self, manifests: list[Manifest]) -> int:
+        """Print JSON if it was asked for, and return the exit code."""
+        if self.as_json:
+            if len(manifests) == 1 and not self.failed:
+                click.echo(str(manifests[0]))
+            else:
+                click.echo(json.dumps({"results": [each.as_dict() for each in manifests], "errors": self.failed}, indent=1))
+        if self.failed and not manifests:
+            return 2 if len(self.failed) == 1 else 3
+        return 3 if self.failed else 0
+
+    @contextmanager
+    def progress(self, text: str, total: int | None = None) -> Iterator[Any]:
+        """A bar on standard error; yields a function (done, total) → None."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=self.quiet) as bar:
+            task = bar.add_task(text, total=total)
+
+            def watch(done: int, total: int, what: str = text) -> None:
+                bar.update(task, completed=done, total=total, description=what)
+
+            yield watch
+
+
+def session(verb: str, options: dict[str, Any]) -> Session:
+    """The session of a verb; takes its own options out of those given.
+
+    Raises:
+        OptionError: no such device here.
+    """
+    import torch
+
+    names = [field.name for field in dataclasses.fields(Session) if field.name not in {"verb", "failed"}]
+    run = Session(verb, **{name: options.pop(name) for name in names})
+    try:
+        torch.zeros(1, device=run.device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"the device {run.device!r} is not here; phosphene doctor lists those that are") from error
+    torch.manual_seed(run.seed)
+    return run
