@@ -1,0 +1,137 @@
+"""Writing that leaves the old file or the new one, never half of either; names and hashes of content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import secrets
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phosphene.core.errors import OutputError
+
+
+def write(path: str | Path, data: bytes | memoryview | str) -> Path:
+    """Write a file whole or not at all, also when the process is killed or the power fails.
+
+    A neighbor is written, synced and renamed over the file; then the folder is synced. Missing folders are made.
+
+    Args:
+        path: of the file.
+        data: its content; text is stored as UTF-8.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    path = Path(path)
+    content = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+    return path
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write plain values as JSON, keys in their own order.
+
+    Args:
+        path: of the file.
+        value: dicts, lists, text and finite numbers.
+
+    Raises:
+        OutputError: see `write`.
+        ValueError: a number is not finite, which JSON cannot say.
+    """
+    return write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_array(path: str | Path, array: npt.NDArray[Any]) -> Path:
+    """Write an array as .npy, which numpy.load reads without pickle.
+
+    Args:
+        path: of the file.
+        array: of numbers.
+
+    Raises:
+        OutputError: see `write`.
+    """
+    assert not array.dtype.hasobject, "objects would need pickle"
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return write(path, buffer.getbuffer())
+
+
+def sha256(content: bytes | str | Path) -> str:
+    """The SHA-256, in hexadecimal, of bytes, or of the file at a path.
+
+    Args:
+        content: bytes, or a path.
+
+    >>> sha256(b"")[:8]
+    'e3b0c442'
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with Path(content).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def slug(text: str) -> str:
+    """A file name of at most 80 ASCII characters that is safe in every folder.
+
+    A text that is shortened, or loses letters of another alphabet, keeps a name of its own by 8 digits of its hash.
+
+    Args:
+        text: a label, a layer, a target.
+
+    >>> slug("tabby, tabby cat"), slug("../blocks.4:17"), slug("œuf")
+    ('tabby-tabby-cat', 'blocks.4-17', 'uf-2419fac0')
+    """
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    name = re.sub(r"[^A-Za-z0-9._+]+", "-", plain).strip("-.")
+    if plain.isascii() and 0 < len(name) <= _LONGEST and name.partition(".")[0].lower() not in _RESERVED:
+        return name
+    digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[: _LONGEST - 9].rstrip('-.')}-{digits}".lstrip("-")
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last; systems that cannot open folders do so on their own."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full. Free some space and run the same command again"
+    reason = (error.strerror or str(error)).lower()
+    return f"{reason}. Choose another folder with -o"
+
+
+_LONGEST = 80
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
