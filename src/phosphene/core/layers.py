@@ -85,7 +85,7 @@ def first_tensor(output: object) -> Tensor | None:
         inside: list[Any] = list(output.values())
     elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
         inside = list(output)
-    elif dataclasses.is_dataclass(output):
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
         inside = [getattr(output, each.name) for each in dataclasses.fields(output)]
     else:
         inside = []
