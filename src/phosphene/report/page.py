@@ -1,0 +1,349 @@
+"""A page as plain values, and the one file of HTML that shows it: offline, without a word from elsewhere.
+
+`Page` → `Section` → `Figure`, `Table`, `Chart`. Nothing here knows what an attribution is. `render` escapes every text,
+embeds every picture, and names the hash of its one style and one script in the content security policy.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import count
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from phosphene.core import image
+from phosphene.core.preprocess import Box
+
+Pixels = bytes | NDArray[np.uint8]
+"""A whole PNG or JPEG file, or uint8 (H, W, 3) or (H, W), which becomes a PNG."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A word that leads to a file beside the page.
+
+    Args:
+        text: what is read.
+        href: a relative path, as the file system spells it.
+
+    >>> Link("map", "why cat?/grad-cam.npy").url
+    './why%20cat%3F/grad-cam.npy'
+    """
+
+    text: str
+    href: str
+
+    @property
+    def url(self) -> str:
+        """The path as a link holds it; it can name no host and no scheme."""
+        return "./" + urllib.parse.quote(self.href.lstrip("/"))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A share, drawn as a bar and written beside it.
+
+    Args:
+        share: length, in [0, 1].
+        text: such as "39 %".
+    """
+
+    share: float
+    text: str
+
+
+Cell = str | int | float | bool | None | Link | Bar
+Facts = tuple[tuple[str, str | Link], ...]
+"""Pairs of a term and what is known of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One way to see a figure, such as its overlay or the raw map.
+
+    Args:
+        label: what the switch between the views calls it.
+        image: the picture.
+        alt: what it shows, in words; never empty.
+        boxes: rectangles to draw on it, in its pixels, each with its name.
+    """
+
+    label: str
+    image: Pixels
+    alt: str
+    boxes: tuple[tuple[str, Box], ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.alt.strip(), f"the picture {self.label!r} needs a text alternative"
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The file that is embedded."""
+        return self.image if isinstance(self.image, bytes) else image.encode_png(self.image)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        pixels = image.load(self.image).pixels if isinstance(self.image, bytes) else self.image
+        return pixels.shape[1], pixels.shape[0]
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        kind = "png" if self.encoded.startswith(b"\x89PNG") else "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(self.encoded).decode()}"
+
+
+@dataclass(frozen=True, eq=False)
+class Legend:
+    """What the colors of a figure mean.
+
+    Args:
+        strip: the colors from low to high, as one wide picture.
+        low: value at the left end.
+        high: value at the right end.
+        unit: of those values.
+        middle: value at the middle; "" where the ends say enough.
+    """
+
+    strip: Pixels
+    low: str
+    high: str
+    unit: str
+    middle: str = ""
+
+    @property
+    def view(self) -> View:
+        """The strip with its text alternative."""
+        through = f" through {self.middle}" if self.middle else ""
+        return View("scale", self.strip, f"Color scale from {self.low}{through} to {self.high}, {self.unit}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A picture with all that a reader needs to believe it.
+
+    Args:
+        title: its heading.
+        views: ways to see it, the first one shown.
+        facts: how it came about: method, target, layer, cost.
+        legend: what its colors mean.
+        reading: one sentence on how to read it.
+        weakness: one sentence on what it is known not to show.
+        notes: choices and warnings.
+        href: page that the heading leads to, relative.
+        wide: whether it takes a whole row.
+    """
+
+    title: str
+    views: tuple[View, ...]
+    facts: Facts = ()
+    legend: Legend | None = None
+    reading: str = ""
+    weakness: str = ""
+    notes: tuple[str, ...] = ()
+    href: str = ""
+    wide: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.views, f"the figure {self.title!r} has no picture"
+
+    @property
+    def link(self) -> Link | None:
+        """The heading as a link, where it is one."""
+        return Link(self.title, self.href) if self.href else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """Head of a column.
+
+    Args:
+        title: its name.
+        note: what its numbers are, such as "area under the curve; lower is better".
+    """
+
+    title: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; the first cell of a row is its head. Numbers stand to the right, None is a dash.
+
+    Args:
+        caption: what it tells.
+        columns: their heads.
+        rows: cells, as many as there are columns.
+        notes: below it.
+    """
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), f"{self.caption}: rows and columns differ"
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers."""
+        return tuple(any(_quantity(cell) for cell in column) for column in zip(*self.rows, strict=True)) or (
+            False,
+        ) * len(self.columns)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing in lines.
+
+    Args:
+        title: its heading.
+        svg: as `phosphene.report.chart.line_chart` draws it.
+        reading: one sentence on how to read it.
+    """
+
+    title: str
+    svg: Markup
+    reading: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page. One figure with tables or charts stands beside them; several stand in a grid above them.
+
+    Args:
+        title: its heading.
+        text: paragraphs before the rest, parted by an empty line.
+        figures: pictures.
+        charts: curves.
+        tables: numbers.
+        notes: what else is to be said.
+        small: whether the figures are thumbnails.
+    """
+
+    title: str
+    text: str = ""
+    figures: tuple[Figure, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    small: bool = False
+
+    @property
+    def beside(self) -> bool:
+        """Whether the one figure stands beside the rest."""
+        return len(self.figures) == 1 and not self.figures[0].wide and bool(self.tables or self.charts)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Views that several of the figures share, and that can be turned to at once."""
+        shown = [view.label for figure in self.figures if len(figure.views) > 1 for view in figure.views]
+        return tuple(label for label in dict.fromkeys(shown) if shown.count(label) > 1)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page.
+
+    Args:
+        title: its one first heading.
+        lead: what was found, in a sentence or two.
+        facts: what it was found with.
+        sections: its parts.
+        footer: last words.
+        up: page above this one.
+    """
+
+    title: str
+    lead: str = ""
+    facts: Facts = ()
+    sections: tuple[Section, ...] = ()
+    footer: str = ""
+    up: Link | None = None
+
+
+def number(value: float) -> str:
+    """A number to three digits, for reading.
+
+    >>> number(0.39123), number(-12), number(1234567), number(2.5e-7), number(0.0)
+    ('0.391', '−12', '1,234,567', '2.5·10⁻⁷', '0')
+    """
+    if isinstance(value, int):
+        text = f"{value:,}"
+    elif value == 0 or 1e-4 <= abs(value) < 1e6:
+        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    else:
+        mantissa, _, exponent = f"{value:.3g}".partition("e")
+        text = f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
+    return text.replace("-", "−")
+
+
+def render(page: Page) -> str:
+    """The page as one file of HTML; the same page gives the same text.
+
+    Args:
+        page: what to show.
+    """
+    style, script = (_part(name) for name in ("style.css", "script.js"))
+    assert "</" not in style + script, "a style or script that closes its element would escape it"
+    ids: Iterator[int] = count(1)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            style=Markup(style),  # noqa: S704  a file of this package
+            script=Markup(script),  # noqa: S704
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            fresh=lambda: next(ids),
+        )
+    )
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def _quantity(cell: object) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
+def _part(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a content security policy wants it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = number
+    environment.tests |= {
+        "link": lambda value: isinstance(value, Link),
+        "bar": lambda value: isinstance(value, Bar),
+        "truth": lambda value: isinstance(value, bool),
+        "quantity": _quantity,
+    }
+    return environment

@@ -1,0 +1,21 @@
+"use strict";
+// The page is whole without this: it remembers the theme, and lets one button turn all figures of a section.
+(() => {
+  const memory = {
+    get theme() { try { return localStorage.getItem("phosphene-theme"); } catch { return null; } },
+    set theme(id) { try { localStorage.setItem("phosphene-theme", id); } catch { /* this page may store nothing */ } },
+  };
+  for (const each of document.querySelectorAll("input[name=theme]")) {
+    if (each.id === memory.theme) each.checked = true;
+    each.addEventListener("change", () => { memory.theme = each.id; });
+  }
+  for (const row of document.querySelectorAll(".turn")) {
+    row.hidden = false;
+    row.addEventListener("click", ({ target: { dataset } }) => {
+      if (!dataset.turn) return;
+      for (const view of row.closest("section").querySelectorAll("input[data-view]")) {
+        if (view.dataset.view === dataset.turn) view.checked = true;
+      }
+    });
+  }
+})();
