@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ def _structure(tree: Tree) -> None:
             assert each.get("href")[1:] in ids
     depths = [int(each.tag[1]) for each in tree.all("h1", "h2", "h3", "h4", "h5", "h6")]
     assert depths[0] == 1
-    assert all(below - above <= 1 for above, below in zip(depths, depths[1:], strict=False)), f"headings jump: {depths}"
+    assert all(below - above <= 1 for above, below in itertools.pairwise(depths)), f"headings jump: {depths}"
 
 
 def _names(tree: Tree) -> None:

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from phosphene.core.preprocess import Box
-from phosphene.report import page as pages
+from phosphene.report import html
 from phosphene.report.chart import Series, line_chart
-from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Page, Section, Table, View, number, render
+from phosphene.report.html import number, render
+from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Page, Section, Table, View
 from report.audit import audit
 
 HOSTILE = """<script>alert('1')</script>"'</style></title><img src=x onerror=alert(1)>{{ 7*7 }}&amp;"""
@@ -88,9 +89,9 @@ def test_the_same_page_gives_the_same_bytes() -> None:
 def test_a_jpeg_is_embedded_as_it_is() -> None:
     buffer = io.BytesIO()
     Image.fromarray(RED).save(buffer, "JPEG")
-    html = render(Page("x", sections=(Section("y", figures=(Figure("z", (View("v", buffer.getvalue(), "red"),)),)),)))
-    assert "data:image/jpeg;base64," in html
-    audit(html)
+    text = render(Page("x", sections=(Section("y", figures=(Figure("z", (View("v", buffer.getvalue(), "red"),)),)),)))
+    assert "data:image/jpeg;base64," in text
+    audit(text)
 
 
 def test_a_picture_needs_words_and_a_row_needs_its_columns() -> None:
@@ -149,7 +150,7 @@ TEXT, LINES = ("ink", "quiet", "accent", "caution"), ("s1", "s2", "s3", "s4", "s
 
 
 def colors() -> dict[str, tuple[str, str]]:
-    style = (pages._FOLDER / "style.css").read_text()
+    style = (html._FOLDER / "style.css").read_text()
     return {
         name: (light, dark) for name, light, dark in re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
     }
@@ -170,12 +171,12 @@ def test_colors_have_contrast(theme: int, name: str, least: float) -> None:
 
 
 def test_every_color_of_the_style_is_defined_and_used() -> None:
-    style = (pages._FOLDER / "style.css").read_text()
+    style = (html._FOLDER / "style.css").read_text()
     assert set(re.findall(r"var\(--(\w+)\)", style)) == set(colors())
 
 
 def test_there_is_a_theme_for_paper_and_a_focus_that_can_be_seen() -> None:
-    style = (pages._FOLDER / "style.css").read_text()
+    style = (html._FOLDER / "style.css").read_text()
     assert "@media print" in style
     assert ":focus-visible" in style
     assert "prefers-reduced-motion" in style

@@ -1,0 +1,1 @@
+"""One offline file of HTML that shows what was found, how, and at what cost."""

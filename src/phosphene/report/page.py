@@ -1,21 +1,12 @@
-"""A page as plain values, and the one file of HTML that shows it: offline, without a word from elsewhere.
-
-`Page` → `Section` → `Figure`, `Table`, `Chart`. Nothing here knows what an attribution is. `render` escapes every text,
-embeds every picture, and names the hash of its one style and one script in the content security policy.
-"""
+"""A page as plain values: `Page` → `Section` → `Figure`, `Table`, `Chart`. They know nothing of attribution."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import urllib.parse
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import count
-from pathlib import Path
+from functools import cached_property
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -198,7 +189,7 @@ class Table:
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Which columns hold numbers."""
-        return tuple(any(_quantity(cell) for cell in column) for column in zip(*self.rows, strict=True)) or (
+        return tuple(any(quantity(cell) for cell in column) for column in zip(*self.rows, strict=True)) or (
             False,
         ) * len(self.columns)
 
@@ -273,77 +264,6 @@ class Page:
     up: Link | None = None
 
 
-def number(value: float) -> str:
-    """A number to three digits, for reading.
-
-    >>> number(0.39123), number(-12), number(1234567), number(2.5e-7), number(0.0)
-    ('0.391', '−12', '1,234,567', '2.5·10⁻⁷', '0')
-    """
-    if isinstance(value, int):
-        text = f"{value:,}"
-    elif value == 0 or 1e-4 <= abs(value) < 1e6:
-        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    else:
-        mantissa, _, exponent = f"{value:.3g}".partition("e")
-        text = f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
-    return text.replace("-", "−")
-
-
-def render(page: Page) -> str:
-    """The page as one file of HTML; the same page gives the same text.
-
-    Args:
-        page: what to show.
-    """
-    style, script = (_part(name) for name in ("style.css", "script.js"))
-    assert "</" not in style + script, "a style or script that closes its element would escape it"
-    ids: Iterator[int] = count(1)
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            page=page,
-            style=Markup(style),  # noqa: S704  a file of this package
-            script=Markup(script),  # noqa: S704
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-            fresh=lambda: next(ids),
-        )
-    )
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_FOLDER = Path(__file__).parent / "templates"
-
-
-def _quantity(cell: object) -> bool:
+def quantity(cell: object) -> bool:
+    """Whether a cell is a number; a truth is none."""
     return isinstance(cell, int | float) and not isinstance(cell, bool)
-
-
-def _part(name: str) -> str:
-    return (_FOLDER / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    """As a content security policy wants it."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["number"] = number
-    environment.tests |= {
-        "link": lambda value: isinstance(value, Link),
-        "bar": lambda value: isinstance(value, Bar),
-        "truth": lambda value: isinstance(value, bool),
-        "quantity": _quantity,
-    }
-    return environment
