@@ -82,28 +82,24 @@ class Decoding:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)  # noqa: TID251  the one place
             if min(image.size) < 2:
                 raise ImageError(f"is {image.width}×{image.height} pixels; give a picture of at least 2×2")
-            if self.frame:
-                self._seek(image)
+            count = getattr(image, "n_frames", 1) if self.frame else 1
+            if not 0 <= self.frame < count:
+                raise ImageError(f"has no frame {self.frame}; give one of 0 … {count - 1}")
+            image.seek(self.frame)
         # Outside the lock, so that several threads decode photographs at once.
         pixels = None if tolerant or self.frame else _fast_jpeg(image, data)
         with _pillow(self.limits.pixels, tolerant=tolerant):
             if pixels is not None and (profile := image.info.get("icc_profile")):
                 pixels = np.asarray(_to_srgb(Image.fromarray(pixels), profile, notes))
             pixels = _upright(image, self.background, notes, pixels)
-            self._count(image, notes)
+            self._count(image, notes, countable=len(data) < _COUNTABLE)
         return pixels, tuple(notes)
 
-    def _seek(self, image: Image.Image) -> None:
-        try:
-            image.seek(self.frame)
-        except EOFError as error:
-            count = getattr(image, "n_frames", 1)
-            raise ImageError(f"has no frame {self.frame}; give one of 0 … {count - 1}") from error
-
-    def _count(self, image: Image.Image, notes: list[str]) -> None:
+    def _count(self, image: Image.Image, notes: list[str], *, countable: bool) -> None:
         count: int | str = "several"
         with suppress(Exception):  # a damaged later frame does not spoil this one
-            count = getattr(image, "n_frames", 1)
+            if countable or not getattr(image, "is_animated", False):
+                count = getattr(image, "n_frames", 1)
         if count != 1:
             notes.append(f"frame {self.frame} of {count}" if self.frame else f"first of {count} frames")
 
@@ -116,11 +112,10 @@ def from_pillow(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
     """
     notes: list[str] = []
     try:
-        with _pillow(max(1, image.width * image.height), tolerant=False):
-            pixels = _upright(image, (255, 255, 255), notes, None)
+        with _pillow(image.width * image.height, tolerant=False):
+            return _upright(image, (255, 255, 255), notes, None), tuple(notes)
     except Exception as error:
         raise ImageError(f"the image {_reason(error, b'', Limits())}") from error
-    return pixels, tuple(notes)
 
 
 _LOCK = threading.RLock()
@@ -153,12 +148,13 @@ def _fast_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
 
 def _upright(image: Image.Image, background: Color, notes: list[str], pixels: Pixels | None) -> Pixels:
     """RGB with the top at the top, from the pixels where they are decoded already."""
-    wanted = _orientation(image, notes)
-    left = wanted
+    wanted = left = _orientation(image, notes)
     if pixels is None:
         image.load()
         left = _orientation(image, [])  # 1 for a TIFF, which Pillow turns as it loads
         pixels = np.asarray(_opaque(image, background, notes))
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
     if wanted != 1:
         notes.append(f"orientation {wanted} undone")
     if left >= 5:
@@ -177,7 +173,7 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
 
 
 def _opaque(image: Image.Image, background: Color, notes: list[str]) -> Image.Image:
-    """Any mode as RGB: depth, palette, profile, then transparency over the background."""
+    """Any mode as RGB, or L where that says the same: depth, palette, profile, transparency over the background."""
     base, alpha = _split(image, notes)
     rgb = _to_srgb(base, image.info.get("icc_profile"), notes)
     if alpha is None or alpha.getextrema() == (255, 255):
@@ -229,7 +225,7 @@ def _eight_bits(values: npt.NDArray[Any], image: Image.Image, notes: list[str]) 
 
 
 def _to_srgb(base: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """L, RGB, CMYK or LAB as RGB, by the profile where there is one that fits."""
+    """L, RGB, CMYK or LAB as RGB or L, by the profile where there is one that fits."""
     if isinstance(profile, bytes) and profile:
         mode, transform, note = _transform(profile)
         if base.mode == "L" and mode == "RGB":
@@ -245,7 +241,7 @@ def _to_srgb(base: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
         return _applied(lab, base)
     if base.mode == "CMYK":
         notes.append("CMYK without a profile: converted by complement")
-    return base if base.mode == "RGB" else base.convert("RGB")
+    return base.convert("RGB") if base.mode == "CMYK" else base
 
 
 @lru_cache(maxsize=16)
@@ -285,14 +281,16 @@ def _reason(error: Exception, data: bytes, limits: Limits) -> str:
         return f"is no {_READ} file that can be read{kind}; convert it to one of these"
     if isinstance(error, MemoryError):
         return "does not fit into memory; shrink it"
-    said = re.sub(r"\s+", " ", str(error)).strip()[:120] or type(error).__name__
-    return f"is cut short or damaged: {said}; copy it again, or take what is left with tolerate_truncated=True"
+    said = re.sub(r"[^\x20-\x7e]+", " ", str(error)).strip()[:120] or type(error).__name__
+    found = "is cut short" if "truncated" in said else "cannot be decoded"
+    return f"{found}: {said}. Copy it again, or take what is left with tolerate_truncated=True"
 
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "ICO")
 _READ = "PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or ICO"
 _OTHERS = ((4, b"ftyphei", "HEIC"), (0, b"%PDF", "PDF"), (0, b"%!PS", "PostScript"), (0, b"<svg", "SVG"))
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 262
+_COUNTABLE = 8 * 2**20  # bytes; counting the frames of a larger GIF can take many seconds
 # EXIF orientation → steps along rows and columns, after rows and columns change places from 5 on.
 _FLIPS = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
 _NAMES = {(255, 255, 255): "white", (0, 0, 0): "black"}

@@ -112,7 +112,7 @@ def slug(text: str) -> str:
     if plain.isascii() and 0 < len(name) <= _LONGEST and name.partition(".")[0].lower() not in _RESERVED:
         return name
     digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{name[: _LONGEST - 9].rstrip('-.')}-{digits}".lstrip("-")
+    return f"{name[: _LONGEST - 9].replace('.', '-').rstrip('-')}-{digits}".lstrip("-")
 
 
 def _sync(folder: Path) -> None:
