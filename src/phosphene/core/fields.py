@@ -30,8 +30,8 @@ class Field:
     """The receptive field of a layer: the box of input pixels that each place of its maps can see.
 
     Place (i, j) sees the rows start[0] + i*stride[0] … + size[0] - 1, as far as the picture reaches, and columns alike.
-    Where the places are not evenly spaced (windows, adaptive pooling), size is the largest and stride the mean; `box`
-    is exact everywhere, also where the last pixels are never read.
+    Where places are not evenly spaced (windows, adaptive pooling), size is the largest, stride the median, or else the
+    mean; `box` is exact everywhere.
 
     Args:
         size: height and width, in input pixels; larger than the picture where much padding is seen.
@@ -79,9 +79,10 @@ def _places(maps: Tensor) -> Tensor:
 
 
 def _axis(negated: Tensor, end: Tensor, step: float) -> tuple[int, int, int] | None:
-    """Size, stride and start of places along an axis; None where they do not move with the place."""
-    stride = (end[-1] - end[0]).item() / (len(end) - 1) if len(end) > 1 else step
-    if not math.isfinite(stride) or round(stride) == 0:
+    """Size, stride and start of places along an axis; None where all see the same."""
+    apart = end.diff() if len(end) > 1 else end.new_tensor([step])
+    stride = apart.median().item() or apart.mean().item()
+    if not apart.any() or not math.isfinite(stride):
         return None
     return int((end + negated).max()), round(stride), -int(negated[0])
 
@@ -139,7 +140,7 @@ class Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
-        outputs = [each for each in tree_leaves(result) if isinstance(each, Tensor) and each.numel()]
+        outputs = [each for each in tree_leaves(result) if isinstance(each, Tensor)]
         sights = self._sights(func, rule or no_rule, _given(func, read, kwargs), outputs)
         for output, sight in zip(outputs, sights, strict=True):
             self._note(output, sight, inplace=func._schema.is_mutable)
@@ -154,7 +155,7 @@ class Walk(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = tree_map_only(Tensor, lambda each: self.sight(each) or each, given)
         try:
             found = rule(given, outputs[0].shape)
-        except NoRule:
+        except (NoRule, RuntimeError):  # arguments that a rule did not foresee are as good as no rule
             self._report(str(func))
             return unknown
         sights = found if isinstance(found, list) else [found] * len(outputs)

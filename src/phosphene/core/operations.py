@@ -39,13 +39,13 @@ def rule_of(func: Any, name: str) -> Rule | None:
         func: an operation of torch.ops.
         name: its name without "aten::" and without the "_" of the in-place twin.
     """
-    if func.namespace != "aten":
+    if func.namespace != "aten" or name in BITS or func._overloadname == "dtype":
         return None
     if name in RULES:
         return RULES[name]
-    if name in MOVES or (func.is_view and name != "as_strided"):
-        return partial(_moved, func)
-    return _union if name in POINTWISE or torch.Tag.pointwise in func.tags else None
+    if name in POINTWISE or torch.Tag.pointwise in func.tags:
+        return _union
+    return partial(_moved, func) if name in MOVES or func.is_view else None
 
 
 def _sights(given: Given) -> list[Sight]:
@@ -99,6 +99,8 @@ def _reshaped(given: Given, shape: torch.Size) -> Sight:
 
 def _reduced(given: Given, shape: torch.Size) -> Sight:
     """The union over "dim", or over all: mean, sum, norms."""
+    if "other" in given:  # max(x, y)
+        return _union(given, shape)
     sight, dims = _alone(given), given.get("dim")
     dims = list(range(sight.ndim)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
     return sight.each(lambda side: narrow(side).amax(dims, keepdim=len(shape) == sight.ndim).expand(shape))
@@ -173,6 +175,8 @@ def _extended(sight: Sight, dim: int, before: int, after: int) -> Sight:
     excess = (index - inside).view(-1, *[1] * (-1 - (dim % sight.ndim - sight.ndim)))
 
     def beyond(number: int, side: Tensor) -> Tensor:
+        if axis < 0:
+            return side.index_select(dim, inside).masked_fill(excess != 0, -math.inf)
         if size > 1:
             slope = (side.narrow(dim, 1, 1) - side.narrow(dim, 0, 1)).nan_to_num(0, 0, 0)
             return side.index_select(dim, inside) + excess * slope
@@ -237,6 +241,14 @@ def _pooled(given: Given, shape: torch.Size) -> Sight:
     return spread(slid, shape)
 
 
+def _across(given: Given, _: torch.Size) -> Sight:
+    """Pooling over neighboring channels, as in local response normalization."""
+    sight, kernel, stride = _alone(given), given["kernel_size"], given["stride"]
+    if kernel[1:] != [1, 1] or any(given["padding"]):
+        raise NoRule
+    return sight.each(lambda side: F.max_pool3d(side, kernel, stride), sight.step)
+
+
 def _adaptive(given: Given, shape: torch.Size) -> Sight:
     sight, places = _alone(given), (shape[-2], shape[-1])
     if sight.shape == shape:
@@ -259,6 +271,7 @@ RULES: dict[str, Rule] = {
     **_names("mean sum amax amin max min var std var_mean std_mean norm linalg_vector_norm logsumexp", _reduced),
     **_names("matmul mm bmm addmm baddbmm", _product),
     **_names("_native_multi_head_attention _transformer_encoder_layer_fwd", _all),
+    "avg_pool3d": _across,
     "group_norm": _group_norm,
     "linear": _linear,
     "scaled_dot_product_attention": _attention,
@@ -267,10 +280,11 @@ RULES: dict[str, Rule] = {
     **_names("view_as reshape_as", _reshaped),
 }
 MOVES = frozenset({
-    "cat", "stack", "roll", "flip", "index", "index_select", "repeat", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "upsample_nearest2d", "_upsample_nearest_exact2d",
+    "_unsafe_index", "_unsafe_view", "cat", "stack", "roll", "flip", "index", "index_select", "repeat", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "upsample_nearest2d", "_upsample_nearest_exact2d",
 })  # fmt: skip
 POINTWISE = frozenset({
-    "alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "hardswish", "lift_fresh", "prelu", "to",
-    "_to_copy", "type_as",
+    "alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "hardswish", "lift_fresh",
+    "log_sigmoid_forward", "mish", "prelu", "to", "_to_copy",
 })  # fmt: skip
+BITS = frozenset({"as_strided", "view_as_complex", "view_as_real"})  # views of the memory, not of the entries
