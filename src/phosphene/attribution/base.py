@@ -208,10 +208,11 @@ def attribute_all(
         raise OptionError("nothing to compute: give at least one target and one method")
     images, targets = network.check(images), [target.bind(network) for target in targets]
     run = record(network, images, targets, methods)
-    return [_heatmap(run, method, target) for target in targets for method in methods]
+    return [heatmap(run, method, target) for target in targets for method in methods]
 
 
-def _heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
+def heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
+    """The map of one method from a recorded pass, with its provenance."""
     start = time.perf_counter()
     values = method.map(run, target).detach()
     cost = dataclasses.replace(method.cost(run.network, run.images), seconds=time.perf_counter() - start)

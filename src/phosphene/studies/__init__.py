@@ -1,0 +1,1 @@
+"""Studies: questions put together. One file is one study."""

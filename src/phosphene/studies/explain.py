@@ -1,0 +1,257 @@
+"""The main job: what a network makes of one picture, by every map, and how far to believe each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from phosphene.attribution import Attribution, Heatmap
+from phosphene.attribution.base import heatmap, record
+from phosphene.attribution.cutout import Cutout, cutout
+from phosphene.attribution.evaluate import Curves, deletion, insertion
+from phosphene.attribution.localize import boxes, to_photograph
+from phosphene.attribution.perturb import Engine
+from phosphene.attribution.sanity import Sanity, sanity_all
+from phosphene.core.errors import OptionError, PhospheneError
+from phosphene.core.image import Picture
+from phosphene.core.network import Box, Images, Network, Prediction
+from phosphene.core.objective import Objective, resolve
+from phosphene.core.result import Cost
+from phosphene.weights.activations import ActivationMaps, activations_all
+
+DEFAULT = (
+    "grad-cam",
+    "grad-cam++",
+    "layer-cam",
+    "cam",
+    "occlusion",
+    "gradient",
+    "smoothgrad",
+    "input-x-gradient",
+    "integrated-gradients",
+    "guided-backprop",
+    "guided-grad-cam",
+    "deconvnet",
+    "superposed-deconvnet",
+)
+"""Methods that `explain` runs unless told otherwise: all that take seconds on a laptop."""
+
+CHEAP = 4
+"""Passes per map up to which the weight randomization is worth its time in a report."""
+
+Watch = Callable[[int, int, str], None]
+"""(passes done, passes in all, what runs now)"""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a network makes of one picture.
+
+    Args:
+        picture: the photograph.
+        images: (1, 3, H, W), what the network saw of it.
+        shown: the box of the photograph that it saw.
+        network: which network.
+        target: what was explained.
+        predictions: the best classes.
+        heatmaps: one for each method that works here.
+        activations: one for each layer that was asked for.
+        cutout: the thing, cut out by its saliency.
+        boxes: method → box in the photograph, at 20 % of the map's maximum.
+        curves: method → deletion and insertion.
+        sanity: method → what is left of the map when the weights are random.
+        cost: all of it.
+        notes: methods left out, and why.
+    """
+
+    picture: Picture
+    images: Images
+    shown: Box
+    network: Network
+    target: Objective
+    predictions: tuple[Prediction, ...]
+    heatmaps: tuple[Heatmap, ...]
+    activations: tuple[ActivationMaps, ...]
+    cutout: Cutout | None
+    boxes: Mapping[str, Box]
+    curves: Mapping[str, tuple[Curves, Curves]]
+    sanity: Mapping[str, Sanity]
+    cost: Cost
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `explain` will do, so that its cost can be told before it starts.
+
+    Args:
+        methods: which maps.
+        layers: whose activations; three spread over the network by default.
+        scores: whether maps are scored: deletion, insertion, weight randomization.
+        steps: of the deletion and insertion curves.
+        seed: of the random weights.
+    """
+
+    methods: tuple[Attribution, ...] = ()
+    layers: tuple[str, ...] = ()
+    scores: bool = True
+    steps: int = 20
+    seed: int = 0
+
+    @classmethod
+    def of(cls, network: Network, methods: Sequence[str | Attribution] = DEFAULT, **options: object) -> Plan:
+        """A plan with methods found by name and layers chosen."""
+        if not methods:
+            raise OptionError(f"no method was given; there are {', '.join(sorted(Attribution.table))}")
+        found = tuple(Attribution.find(each)() if isinstance(each, str) else each for each in methods)
+        plan = cls(found, **options)  # type: ignore[arg-type]  # the fields of a plan
+        return plan if plan.layers else dataclasses.replace(plan, layers=spread(network))
+
+    def cost(self, network: Network, images: Images) -> Cost:
+        """Passes for one picture: the predictions, the shared pass, the maps, their scores."""
+        total = Cost(forwards=3)
+        for method in self.methods:
+            try:
+                own = method.cost(network, images)
+            except PhospheneError:
+                continue
+            total += own
+            if self.scores:
+                total += Cost(forwards=2 * (self.steps + 1))
+                total += own + Cost(forwards=1) if _cheap(own) else Cost()
+        return total
+
+
+def explain(
+    network: Network,
+    picture: Picture,
+    target: str | int | Objective = "top",
+    *,
+    plan: Plan | None = None,
+    watch: Watch | None = None,
+) -> Explanation:
+    """Predictions, maps, activation maps, cut-out, boxes and scores of one picture.
+
+    All maps that one forward pass can give come from one. A method that cannot work on the network is left out with
+    its reason among the notes; the rest goes on.
+
+    Args:
+        network: whose decision is explained.
+        picture: a photograph of any size.
+        target: what to explain; the best class by default.
+        plan: which maps and scores; `Plan.of(network)` by default.
+        watch: told of progress.
+
+    Raises:
+        TargetError: no such target.
+        OptionError: no method of that name.
+    """
+    start, plan = time.perf_counter(), plan or Plan.of(network)
+    images, shown = network.prepare(picture)
+    predictions = network.predict(images)[0]
+    chosen = resolve(target, network, images) if target != "top" else resolve(predictions[0].index, network, images)
+    tell = _Teller(watch, plan.cost(network, images))
+    heatmaps, notes = _maps(network, images, chosen, plan, tell)
+    names = {_name(each): each for each in heatmaps}
+    found = {name: boxes(each.values)[0] for name, each in names.items()}
+    size = images.shape[-2:]
+    return Explanation(
+        picture,
+        images,
+        shown,
+        network,
+        chosen,
+        predictions,
+        heatmaps,
+        tuple(activations_all(network, images, plan.layers, top=32)),
+        cutout(images, _saliency(heatmaps).values) if heatmaps else None,
+        {name: to_photograph(box, size, shown) for name, box in found.items() if box is not None},
+        _curves(network, images, chosen, plan, names, tell) if plan.scores else {},
+        _sanities(network, images, chosen, plan, names, tell) if plan.scores else {},
+        dataclasses.replace(plan.cost(network, images), seconds=time.perf_counter() - start),
+        notes,
+    )
+
+
+def spread(network: Network, count: int = 3) -> tuple[str, ...]:
+    """Some layers with maps, spread over the network from its first to its last convolution.
+
+    >>> spread(tiny)
+    ('features.0', 'features.3', 'features')
+    """
+    maps = [name for name, layer in network.layers.items() if layer.spatial]
+    if len(maps) <= count:
+        return tuple(maps)
+    return tuple(maps[round(i * (len(maps) - 1) / (count - 1))] for i in range(count))
+
+
+class _Teller:
+    """Adds passes up, and tells a watcher how far it is."""
+
+    def __init__(self, watch: Watch | None, total: Cost) -> None:
+        self.watch, self.total, self.done = watch, total.forwards + total.backwards, 0
+
+    def __call__(self, cost: Cost, what: str) -> None:
+        self.done += cost.forwards + cost.backwards
+        if self.watch is not None:
+            self.watch(min(self.done, self.total), self.total, what)
+
+
+def _maps(
+    network: Network, images: Images, target: Objective, plan: Plan, tell: _Teller
+) -> tuple[tuple[Heatmap, ...], tuple[str, ...]]:
+    usable, notes = [], []
+    for method in plan.methods:
+        try:
+            method.reads(network, target)
+        except PhospheneError as error:
+            notes.append(f"{method.name} is left out: {error}")
+        else:
+            usable.append(method)
+    run, found = record(network, images, [target], usable), []
+    for method in usable:
+        try:
+            tell(Cost(), method.name or "")
+            found.append(heatmap(run, method, target))
+            tell(found[-1].cost, method.name or "")
+        except PhospheneError as error:
+            notes.append(f"{method.name} is left out: {error}")
+    return tuple(found), tuple(notes)
+
+
+def _curves(
+    network: Network, images: Images, target: Objective, plan: Plan, maps: Mapping[str, Heatmap], tell: _Teller
+) -> dict[str, tuple[Curves, Curves]]:
+    engine, found = Engine(network, images, target.reads), {}
+    for name, each in maps.items():
+        tell(Cost(), f"scoring {name}")
+        found[name] = (
+            deletion(network, images, each.values, target, steps=plan.steps, engine=engine),
+            insertion(network, images, each.values, target, steps=plan.steps, engine=engine),
+        )
+        tell(Cost(forwards=2 * (plan.steps + 1)), f"scoring {name}")
+    return found
+
+
+def _sanities(
+    network: Network, images: Images, target: Objective, plan: Plan, maps: Mapping[str, Heatmap], tell: _Teller
+) -> dict[str, Sanity]:
+    cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
+    tell(Cost(), "randomizing the weights")
+    found = sanity_all(network, images, list(cheap.values()), target, stages=(1.0,), seed=plan.seed)
+    return dict(zip(cheap, found, strict=True))
+
+
+def _cheap(cost: Cost) -> bool:
+    return cost.forwards + cost.backwards <= CHEAP
+
+
+def _name(each: Heatmap) -> str:
+    assert each.method.name is not None
+    return each.method.name
+
+
+def _saliency(heatmaps: Sequence[Heatmap]) -> Heatmap:
+    """The map to cut out by: the gradient, as in the paper, or else the first."""
+    return next((each for each in heatmaps if each.method.name == "gradient"), heatmaps[0])
