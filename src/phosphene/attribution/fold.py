@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from typing import Any
 
@@ -70,7 +70,7 @@ def fold(module: nn.Module, batch: Tensor, keep: Collection[str] = ()) -> tuple[
         assert isinstance(norm, nn.BatchNorm2d)
         conv.weight, conv.bias = _folded(conv, norm)
         parent, _, child = pair.norm.rpartition(".")
-        setattr(module.get_submodule(parent), child, nn.Sequential(*norm.children()))
+        setattr(module.get_submodule(parent), child, nn.Sequential(OrderedDict(norm.named_children())))
     return folded
 
 

@@ -24,9 +24,14 @@ class _Covering(Attribution):
     """What the maps that come of covering have in common: the places, and how they are run."""
 
     patch: int = 32
-    stride: int = 16
+    stride: int | None = None
     fill: Fill = "grey"
     seed: int = 0
+
+    @property
+    def step(self) -> int:
+        """Distance from one place to the next, in pixels."""
+        return max(1, self.patch // 2) if self.stride is None else self.stride
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """How many rows and columns of places cover an image.
@@ -35,9 +40,9 @@ class _Covering(Attribution):
             OptionError: the stride leaves gaps.
             ImageError: the patch is larger than the image.
         """
-        if not 1 <= self.stride <= self.patch:
+        if not 1 <= self.step <= self.patch:
             raise OptionError(
-                f"stride is {self.stride} with a patch of {self.patch}: pixels would be left out; "
+                f"stride is {self.step} with a patch of {self.patch}: pixels would be left out; "
                 f"choose a stride in 1 … {max(1, self.patch)}"
             )
         if self.patch > min(height, width):
@@ -45,7 +50,7 @@ class _Covering(Attribution):
                 f"the patch of {self.patch} × {self.patch} is larger than the image of {height} × {width}; "
                 f"choose a patch of at most {min(height, width)}"
             )
-        rows, columns = (math.ceil((size - self.patch) / self.stride) + 1 for size in (height, width))
+        rows, columns = (math.ceil((size - self.patch) / self.step) + 1 for size in (height, width))
         return rows, columns
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
@@ -59,7 +64,7 @@ class _Covering(Attribution):
     def covered(self, run: Pass, image: Images, reads: frozenset[str], read: Callable[[Activations], Tensor]) -> Tensor:
         """What is read with the patch at each place, (rows, columns)."""
         rows, columns = self.grid(*image.shape[2:])
-        places = self.stride * torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(-1, 2)
+        places = self.step * torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(-1, 2)
         fill = filling(self.fill, run.network, image, sigma=self.patch / 4, seed=self.seed)
         patches = Patches(places, (self.patch, self.patch), fill)
         return engine_for(run).run(image, patches, reads, read).view(rows, columns)
@@ -77,7 +82,7 @@ class Occlusion(_Covering, name="occlusion"):
 
     Args:
         patch: side of the square, in pixels.
-        stride: distance from one place to the next, in pixels, at most the patch.
+        stride: distance from one place to the next, in pixels, at most the patch; by default half of it.
         fill: what the square shows: grey, mean (zero to the network), black, white, noise, blur, or a level in [0, 1].
         seed: of the noise.
 
@@ -109,7 +114,7 @@ class Occlusion(_Covering, name="occlusion"):
     def _average(self, drops: Tensor, height: int, width: int) -> Tensor:
         """Mean over the patches that cover each pixel: (1, 1, rows, columns) → (1, 1, H, W)."""
         stamp = drops.new_ones(1, 1, self.patch, self.patch)
-        sums = F.conv_transpose2d(torch.cat([drops, torch.ones_like(drops)]), stamp, stride=self.stride)
+        sums = F.conv_transpose2d(torch.cat([drops, torch.ones_like(drops)]), stamp, stride=self.step)
         return (sums[:1] / sums[1:])[..., :height, :width]
 
 
@@ -122,7 +127,7 @@ class OcclusionClass(_Covering, name="occlusion-class"):
 
     Args:
         patch: side of the square, in pixels.
-        stride: distance from one place to the next, in pixels, at most the patch.
+        stride: distance from one place to the next, in pixels, at most the patch; by default half of it.
         fill: what the square shows: grey, mean (zero to the network), black, white, noise, blur, or a level in [0, 1].
         seed: of the noise.
 
@@ -163,6 +168,6 @@ class OcclusionClass(_Covering, name="occlusion-class"):
 
     def _nearest(self, count: int, size: int) -> Tensor:
         """For each pixel of a side, the patch whose center, inside the image, is nearest; the first of two."""
-        starts = self.stride * torch.arange(count)
+        starts = self.step * torch.arange(count)
         centers = (starts + (starts + self.patch).clamp(max=size)) / 2
         return (torch.arange(size)[:, None] + 0.5 - centers).abs().argmin(1)

@@ -158,7 +158,7 @@ def engine_for(run: Pass) -> Engine:
 
 def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Network, tuple[str, ...]]:
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype).to(image)
-    probe, inner = torch.cat([image, noise]), reads - {"logits"}
+    probe, inner = torch.cat([image, noise]), reads - {"input", "logits"}
     with torch.no_grad():
         truth = network.tap(probe, reads)
         for channels_last in (True, False):
