@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import nets
-from phosphene.attribution.base import attribute_all, record
+from phosphene.attribution.base import record
+from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.occlusion import Occlusion, OcclusionClass
 from phosphene.attribution.perturb import engine_for, filling
 from phosphene.core.errors import ImageError, OptionError

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import nets
-from phosphene.attribution.base import attribute_all
+from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.perturb import Engine, Masks, filling
 from phosphene.attribution.rise import RISE, weighted_mean
 from phosphene.core.errors import OptionError

@@ -5,7 +5,8 @@ import torch
 import torchcam.methods
 
 import nets
-from phosphene.attribution.base import attribute_all, upsample
+from phosphene.attribution.base import upsample
+from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.score_cam import ScoreCAM
 from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.objective import Logit

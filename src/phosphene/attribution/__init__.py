@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from phosphene.attribution.base import Attribution as Attribution
-from phosphene.attribution.base import Heatmap as Heatmap
-from phosphene.attribution.base import attribute_all as attribute_all
+from phosphene.attribution.heatmap import Heatmap as Heatmap
+from phosphene.attribution.heatmap import attribute_all as attribute_all
 from phosphene.core.image import Picture
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective, resolve

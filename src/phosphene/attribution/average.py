@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.backprop import Gradient
-from phosphene.attribution.base import Baseline, Pass, baseline
+from phosphene.attribution.base import Baseline, Pass, Shown, baseline
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
@@ -89,6 +89,7 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
     baseline: Baseline = "mean"
 
     unit: ClassVar[str] = "target"
+    shown: ClassVar[Shown] = "heat"
     reading: ClassVar[str] = "Positive pixels account for what the target gained between the baseline color and the image."
     weakness: ClassVar[str] = "Depends on the baseline: a pixel that has its color gets nothing."
 

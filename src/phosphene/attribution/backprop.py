@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.base import Attribution, Baseline, Pass, baseline, last_map
+from phosphene.attribution.base import Attribution, Baseline, Pass, Shown, baseline, last_map
 from phosphene.core import rules
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Objective
@@ -30,6 +30,7 @@ class Gradient(Attribution, name="gradient"):
     """
 
     unit: ClassVar[str] = "target per unit of RGB"
+    shown: ClassVar[Shown] = "magnitude"
     reading: ClassVar[str] = "Bright pixels are those that the target would react to most if they changed a little."
     weakness: ClassVar[str] = "Noisy, and local: says nothing of large changes, nor whether a pixel speaks for or against."
 
@@ -63,6 +64,7 @@ class InputXGradient(Gradient, name="input-x-gradient"):
     baseline: Baseline = "mean"
 
     unit: ClassVar[str] = "target"
+    shown: ClassVar[Shown] = "heat"
     reading: ClassVar[str] = "Positive pixels raise the target above what the baseline color would give, to first order."
     weakness: ClassVar[str] = "A pixel that has the baseline color gets nothing, whatever it means."
 
@@ -88,6 +90,7 @@ class GuidedBackprop(Gradient, name="guided-backprop"):
     """
 
     rule: ClassVar[rules.Rule | None] = staticmethod(rules.guided)
+    shown: ClassVar[Shown] = "color"
     reading: ClassVar[str] = "Grey is nothing; what stands out in color is the structure that excites the target."
     weakness: ClassVar[str] = (
         "Close to an edge detector: it barely depends on the target or on the weights (Adebayo et al. 2018)."

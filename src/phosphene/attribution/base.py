@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import ClassVar, Literal, get_args
@@ -18,6 +17,10 @@ from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
+
+
+Shown = Literal["heat", "magnitude", "color", "classes"]
+"""How a map is drawn: what its channels sum to, their greatest magnitude, as colors around grey, or as classes."""
 
 
 class Pass:
@@ -74,22 +77,30 @@ class Pass:
         """What arrives at the pixels, (N, 3, H, W), when every ReLU goes back by a rule that a method asked for.
 
         Raises:
-            RuleError: the pass met no ReLU, so the rule would change nothing.
+            RuleError: the gradient met no ReLU on its way, so the rule would change nothing.
+            LayerError: the target does not depend on the pixels.
         """
         assert self.mode is not None, "the pass was not told that a rule would be asked for"
-        if not self.mode.met["relu"]:
-            smooth = ", ".join(f"{count} {name}" for name, count in self.mode.met.items())
-            raise RuleError(
-                f"{asked} met no ReLU in {self.network.name}{f' ({smooth})' if smooth else ''}: "
-                "the map would be the plain gradient. Use the method gradient."
-            )
-        self.mode.rule = rule
+        passed, self.mode.rule = self.mode.passed, rule
         try:
             (gradient,) = self._backward(target, [self.activations["input"]])
         finally:
             self.mode.rule = rules.gradient
-        assert gradient is not None
+        if gradient is None:
+            raise LayerError(f"the target {target} does not depend on the pixels; choose another target")
+        if self.mode.passed == passed:
+            raise RuleError(
+                f"{asked} met no ReLU {self._where(target)}: the map would be the plain gradient. Use the method gradient."
+            )
         return gradient
+
+    def _where(self, target: object) -> str:
+        """Where no ReLU was met: in the whole network, with what it has in their stead, or only behind the target."""
+        assert self.mode is not None
+        if self.mode.met["relu"] or "logits" not in self.activations:
+            return f"between {target} and the pixels of {self.network.name}"
+        smooth = ", ".join(f"{count} {name}" for name, count in self.mode.met.items() if count)
+        return f"in {self.network.name}{f' ({smooth})' if smooth else ''}"
 
     def _backward(self, target: Callable[[Activations], Tensor], where: list[Tensor]) -> tuple[Tensor | None, ...]:
         with torch.enable_grad():
@@ -113,6 +124,8 @@ class Attribution(Named):
     """One sentence on what the map is known not to show."""
     signed: ClassVar[bool] = True
     """Whether a negative value means something."""
+    shown: ClassVar[Shown] = "heat"
+    """How it is drawn."""
     rule: ClassVar[rules.Rule | None] = None
     """The backward rule it asks of the ReLUs; None for the plain gradient."""
 
@@ -146,38 +159,6 @@ class Attribution(Named):
         return self.map(record(network, images, [target], [self]), target)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Heatmap:
-    """What a method found: raw values, and everything needed to believe or repeat them.
-
-    Args:
-        values: (N, 1 or 3, H, W), raw and signed, at the size of the images.
-        images: (N, 3, H, W), what the network saw.
-        method: with all its options.
-        target: what was explained.
-        scores: value of the target for each image, (N,).
-        network: which network.
-        layer: where the map was computed; "" for pixels.
-        cost: passes and seconds of this map alone.
-        notes: choices, causes and warnings, to be shown beside the map.
-    """
-
-    values: Tensor
-    images: Images
-    method: Attribution
-    target: Objective
-    scores: Tensor
-    network: Network
-    layer: str = ""
-    cost: Cost = Cost()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def unit(self) -> str:
-        """What one unit of a value is."""
-        return self.method.unit.replace("target", self.target.unit)
-
-
 def record(network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]) -> Pass:
     """The one pass that some methods need for some targets."""
     pairs = [(method, target) for method in methods for target in targets]
@@ -188,37 +169,6 @@ def record(network: Network, images: Images, targets: Sequence[Objective], metho
         gradients=frozenset().union(*(method.places(network, target) for method, target in pairs)),
         ruled=any(method.rule is not None for method in methods),
     )
-
-
-def attribute_all(
-    network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]
-) -> list[Heatmap]:
-    """Every map of some methods for some targets, all from one forward pass where that is enough.
-
-    Args:
-        network: whose decision is explained.
-        images: (N, 3, H, W), RGB in [0, 1].
-        targets: what to explain.
-        methods: which maps.
-
-    Returns:
-        the heatmaps, target by target, in the order of the methods.
-    """
-    if not targets or not methods:
-        raise OptionError("nothing to compute: give at least one target and one method")
-    images, targets = network.check(images), [target.bind(network) for target in targets]
-    run = record(network, images, targets, methods)
-    return [heatmap(run, method, target) for target in targets for method in methods]
-
-
-def heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
-    """The map of one method from a recorded pass, with its provenance."""
-    start = time.perf_counter()
-    values = method.map(run, target).detach()
-    cost = dataclasses.replace(method.cost(run.network, run.images), seconds=time.perf_counter() - start)
-    layer, why = method.layer_for(run.network, target)
-    notes = (*((f"{layer}: {why}",) if why else ()), *method.explain(run, target, values))
-    return Heatmap(values, run.images, method, target, run.score(target), run.network, layer, cost, notes)
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from phosphene.attribution.base import Attribution, Pass, last_map, upsample
+from phosphene.attribution.base import Attribution, Pass, Shown, last_map, upsample
 from phosphene.core import rules
 from phosphene.core.errors import LayerError
 from phosphene.core.network import Images, Network
@@ -218,6 +218,7 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
 
     unit: ClassVar[str] = "squared target per unit of RGB"
     signed: ClassVar[bool] = True
+    shown: ClassVar[Shown] = "color"
     rule: ClassVar[rules.Rule | None] = staticmethod(rules.guided)
     reading: ClassVar[str] = "Grey is nothing; color is fine structure within the region that raises the target."
     weakness: ClassVar[str] = "Its detail comes from guided backprop, which barely depends on the weights; trust its place."

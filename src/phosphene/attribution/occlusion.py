@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene.attribution.base import Attribution, Pass
+from phosphene.attribution.base import Attribution, Pass, Shown
 from phosphene.attribution.perturb import Fill, Patches, engine_for, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Activations, Images, Network
@@ -142,6 +142,7 @@ class OcclusionClass(_Covering, name="occlusion-class"):
     """
 
     unit: ClassVar[str] = "class index"
+    shown: ClassVar[Shown] = "classes"
     reading: ClassVar[str] = "Each color is a class: the one that the network sees when that place is covered."
     weakness: ClassVar[str] = "It shows that another class wins, not by how much."
     signed: ClassVar[bool] = False

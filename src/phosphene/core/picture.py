@@ -113,6 +113,21 @@ def magnitude(values: Values, *, map: str = "grey", unit: str = "", quantile: fl
     return colors(strength, map, scale.high), scale
 
 
+def labels(values: Values, *, unit: str = "") -> tuple[Pixels, Scale]:
+    """Whole numbers that stand for names, each in a color of its own, the most frequent in grey.
+
+    Args:
+        values: (H, W), such as the class that wins at each place.
+        unit: of the values.
+    """
+    plane = _planes(values)[0]
+    numbers, places, counts = np.unique(plane, return_inverse=True, return_counts=True)
+    rank = np.empty(len(numbers), int)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(numbers))
+    hues = _HUES[np.minimum(rank, len(_HUES) - 1)]
+    return hues[places.reshape(plane.shape)], Scale(float(numbers[0]), float(numbers[-1]), unit, map="grey")
+
+
 def overlay(
     pixels: Values, values: Values, alpha: float = 0.85, *, unit: str = "", quantile: float = 0.995
 ) -> tuple[Pixels, Scale]:

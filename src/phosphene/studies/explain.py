@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from phosphene.attribution import Attribution, Heatmap
-from phosphene.attribution.base import heatmap, record
+from phosphene.attribution.base import record
 from phosphene.attribution.cutout import Cutout, cutout
 from phosphene.attribution.evaluate import Curves, deletion, insertion
+from phosphene.attribution.heatmap import heatmap
 from phosphene.attribution.localize import boxes, to_photograph
 from phosphene.attribution.perturb import Engine
 from phosphene.attribution.sanity import Sanity, sanity_all
@@ -153,7 +154,7 @@ def explain(
     chosen = resolve(target, network, images) if target != "top" else resolve(predictions[0].index, network, images)
     tell = _Teller(watch, plan.cost(network, images))
     heatmaps, notes = _maps(network, images, chosen, plan, tell)
-    names = {_name(each): each for each in heatmaps}
+    names = {each.name: each for each in heatmaps}
     found = {name: boxes(each.values)[0] for name, each in names.items()}
     size = images.shape[-2:]
     return Explanation(
@@ -245,11 +246,6 @@ def _sanities(
 
 def _cheap(cost: Cost) -> bool:
     return cost.forwards + cost.backwards <= CHEAP
-
-
-def _name(each: Heatmap) -> str:
-    assert each.method.name is not None
-    return each.method.name
 
 
 def _saliency(heatmaps: Sequence[Heatmap]) -> Heatmap:
