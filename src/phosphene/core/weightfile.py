@@ -208,7 +208,7 @@ def _scan(file: Path, stream: Any, pickles: int) -> None:
     protocols = {number for is_protocol, number in said if is_protocol}
     if protocols != {"2"}:
         raise CheckpointError(
-            f"{file} is pickled with protocol {max(protocols, default='0')}, and torch reads only 2 without running code; "
+            f"{file} is pickled with protocol {max(protocols, default='0')}, torch reads only 2 without running code; "
             f"save it again without pickle_protocol. Or, {_convert(file, _TORCH)}"
         )
 

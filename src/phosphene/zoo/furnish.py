@@ -1,0 +1,53 @@
+"""A bare module becomes a Network: weights in, frozen, labeled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from phosphene.core import checkpoint
+from phosphene.core.checkpoint import Checkpoint
+from phosphene.core.errors import NetworkError
+from phosphene.core.network import Network, Preprocess
+
+RANDOM = "random"
+"""Instead of a file of weights: none at all, for tests and benchmarks."""
+
+
+def given(weights: str | Path) -> Checkpoint:
+    """The weights in a file, or none of them for "random".
+
+    >>> given("random").notes
+    ('random weights: nothing was learned',)
+    """
+    if weights == RANDOM:
+        return Checkpoint({}, "", "", "", (f"{RANDOM} weights: nothing was learned",))
+    return checkpoint.load(weights)
+
+
+def furnish(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, labels: tuple[str, ...]) -> Network:
+    """The module with these weights, in evaluation mode and frozen.
+
+    Args:
+        module: just built.
+        weights: as `given` returns them.
+        preprocess: what the module wants of its input.
+        labels: names of its classes.
+    """
+    if weights.state:
+        checkpoint.install(weights, module)
+    return Network(module.eval().requires_grad_(False), preprocess, labels, sha256=weights.sha256, notes=weights.notes)
+
+
+def own_classes(name: str, classes: int | None, own: int = 1000) -> None:
+    """Refuse a number of classes that a network's own weights do not have.
+
+    Raises:
+        NetworkError: another number than its own.
+    """
+    if classes not in (None, own):
+        raise NetworkError(
+            f"{name} tells {own} classes apart with its own weights, not {classes}; "
+            f"pass weights with a file for {classes} classes, or weights={RANDOM!r}"
+        )
