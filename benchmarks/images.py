@@ -106,8 +106,8 @@ def reason(result: str) -> str:
     """The kind of a refusal: its words without its numbers."""
     if not result.startswith("refused"):
         return result if result == "ok" else result[:100]
-    words = re.split("[:;,]", result.removeprefix("refused: the picture "))[0]
-    return re.sub(r"\d[\d.,]*", "N", words)
+    words = re.sub(r"\d[\d.,]*", "N", result.removeprefix("refused: the picture "))
+    return re.split("[:;,]", words)[0]
 
 
 def table(outcomes: list[Outcome]) -> str:
