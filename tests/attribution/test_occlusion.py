@@ -9,7 +9,7 @@ import nets
 from phosphene.attribution.base import record
 from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.occlusion import Occlusion, OcclusionClass
-from phosphene.attribution.perturb import engine_for, filling
+from phosphene.attribution.perturb import TRIAL, engine_for, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Network, Preprocess
 from phosphene.core.objective import Channel, Logit, Probability
@@ -87,7 +87,7 @@ def test_the_cost_is_the_number_of_places():
     network, images = nets.build("gap"), nets.pictures(2)
     for patch, stride, side in ((8, 8, 4), (8, 4, 7), (9, 4, 7), (32, 16, 1), (7, 7, 5)):
         method = Occlusion(patch=patch, stride=stride)
-        assert method.cost(network, images).forwards == 2 * side**2
+        assert method.cost(network, images).forwards == 2 * side**2 + TRIAL
         assert method.grid(32, 32) == (side, side)
     assert Occlusion().grid(224, 224) == (13, 13)
     assert Occlusion(patch=9).grid(32, 24) == (7, 5)

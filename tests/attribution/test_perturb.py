@@ -103,7 +103,9 @@ class Counting(nets.Gap):
 def test_the_engine_of_a_pass_is_made_once_and_runs_each_copy_once():
     network, image = Network(Counting().eval(), Preprocess((32, 32))), nets.pictures(1)
     run = Pass(network, image, ["logits"])
+    Counting.seen.clear()
     engine = engine_for(run)
+    assert sum(Counting.seen) == perturb.TRIAL
     Counting.seen.clear()
     assert engine_for(run) is engine
     engine.run(image, covered(image), {"logits"}, Logit(0))
@@ -193,3 +195,13 @@ def test_blur_is_the_gaussian():
     truth = torch.exp(-0.5 * (steps[:, None] ** 2 + steps**2) / 9)
     assert (found / found.max() - truth)[11:30, 11:30].abs().max() < 1e-12
     assert blurred(torch.full((1, 3, 5, 7), 0.3), 4.0).sub(0.3).abs().max() < 1e-6
+
+
+def test_inference_mode_makes_no_difference():
+    network, image = nets.build("residual"), nets.pictures(1)
+    plain = Engine(network, image).run(image, covered(image), {"logits"}, Logit(0))
+    with torch.inference_mode():
+        engine = Engine(network, image.clone())
+        found = engine.run(image.clone(), covered(image.clone()), {"logits"}, Logit(0))
+    assert engine.notes == ()
+    assert torch.equal(found, plain)

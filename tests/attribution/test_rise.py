@@ -8,7 +8,7 @@ from torch import nn
 
 import nets
 from phosphene.attribution.heatmap import attribute_all
-from phosphene.attribution.perturb import Engine, Masks, filling
+from phosphene.attribution.perturb import TRIAL, Engine, Masks, filling
 from phosphene.attribution.rise import RISE, weighted_mean
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Network, Preprocess
@@ -78,7 +78,7 @@ def test_a_batch_equals_its_images_and_the_same_seed_gives_the_same_bytes():
     assert torch.allclose(together, torch.cat([method(network, each, Logit(0)) for each in images[:, None]]), atol=1e-6)
     assert torch.equal(together, method(network, images, Logit(0)))
     assert not torch.equal(together, RISE(masks=30, grid=4, fill="noise", seed=1)(network, images, Logit(0)))
-    assert method.cost(network, images).forwards == 90
+    assert method.cost(network, images).forwards == 90 + TRIAL
 
 
 def test_a_pixel_that_no_mask_shows_is_zero():

@@ -7,6 +7,7 @@ import torchcam.methods
 import nets
 from phosphene.attribution.base import upsample
 from phosphene.attribution.heatmap import attribute_all
+from phosphene.attribution.perturb import TRIAL
 from phosphene.attribution.score_cam import ScoreCAM
 from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.objective import Logit
@@ -44,9 +45,9 @@ def test_the_layer_is_found_and_the_cost_known():
     network, images = nets.build("gap"), nets.pictures(3)
     heatmap = attribute_all(network, images, [Logit(0)], [ScoreCAM(channels=5)])[0]
     assert heatmap.layer == ScoreCAM().layer_for(network, Logit(0))[0]
-    assert heatmap.cost.forwards == 15
+    assert heatmap.cost.forwards == 15 + TRIAL
     assert heatmap.unit == "activation"
-    assert ScoreCAM().cost(network, images).forwards == 36
+    assert ScoreCAM().cost(network, images).forwards == 36 + TRIAL
 
 
 def test_a_batch_equals_its_images_and_the_second_call_the_first():

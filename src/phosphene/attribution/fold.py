@@ -86,6 +86,11 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[nn.Parameter, nn.Par
     return nn.Parameter(new[0], requires_grad=False), nn.Parameter(new[1], requires_grad=False)
 
 
+def _version(tensor: Tensor) -> int:
+    """How often it was written to; not known of tensors made in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class _Search:
     """Sees the outputs of convolutions, and what the batch norms receive."""
 
@@ -99,7 +104,7 @@ class _Search:
         self.calls[name.partition("#")[0]] += 1
         if isinstance(called, nn.Conv2d) and "weight" in called._parameters:
             # The tensor is kept, so that no other takes its id.
-            self.outputs[id(output)] = name, output, output._version
+            self.outputs[id(output)] = name, output, _version(output)
             self.shown[name] = set()
         if id(output) in self.outputs:
             self.shown[self.outputs[id(output)][0]].add(name)
@@ -107,7 +112,7 @@ class _Search:
     def norm(self, name: str) -> Any:
         def receive(norm: nn.BatchNorm2d, args: tuple[Tensor, ...]) -> None:
             conv, _, version = self.outputs.get(id(args[0]) if args else 0, ("", None, -1))
-            if conv and args[0]._version == version and norm.running_var is not None:
+            if conv and _version(args[0]) == version and norm.running_var is not None:
                 self.found[name] = conv
 
         return receive

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.attribution.base import Attribution, Pass, Shown
-from phosphene.attribution.perturb import Fill, Patches, engine_for, filling
+from phosphene.attribution.perturb import TRIAL, Fill, Patches, engine_for, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Objective
@@ -54,8 +54,8 @@ class _Covering(Attribution):
         return rows, columns
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
-        """One forward pass for each place and image."""
-        return Cost(forwards=len(images) * math.prod(self.grid(*images.shape[2:])))
+        """One forward pass for each place and image, and the trial of the engine."""
+        return Cost(forwards=len(images) * math.prod(self.grid(*images.shape[2:])) + TRIAL)
 
     def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
         """Why a map is blank, and how the engine ran."""
@@ -78,7 +78,7 @@ class Occlusion(_Covering, name="occlusion"):
     Positive: the place supports the target. Patches start every `stride` pixels; the last ones are cut off by the
     border, so that every pixel is covered. With a class as target the map is that of figure 7d of the paper (the paper
     shows the covered probability itself: take p(label) as target), with a channel as target that of figure 7b.
-    Cost: (ceil((H - patch) / stride) + 1) * (ceil((W - patch) / stride) + 1) forward passes.
+    Cost: (ceil((H - patch) / stride) + 1) * (ceil((W - patch) / stride) + 1) forward passes, and 5 before the first.
 
     Args:
         patch: side of the square, in pixels.

@@ -25,6 +25,9 @@ Fill = Baseline | Literal["noise", "blur"] | float
 CPU_BATCH = 4
 GPU_BATCH = 64
 
+TRIAL = 5
+"""Forward passes that a new engine costs: the network and its copy on two images, and one to find what to fold."""
+
 
 class Alterations(Protocol):
     """Altered copies of one image, made a few at a time."""
@@ -98,7 +101,7 @@ class Engine:
 
     In the copy the batch norms are folded and the convolutions lie channels last. It is used only where it agrees, on
     the image and on noise, to half of the digits of its numbers with the network on all that will be read; otherwise
-    the network itself runs, and `notes` says so. Cost, once: a copy of the weights and eight forward passes at most.
+    the network itself runs, and `notes` says so. Cost, once: a copy of the weights and TRIAL forward passes.
 
     Args:
         network: never changed.
@@ -156,27 +159,28 @@ def engine_for(run: Pass) -> Engine:
     return _ENGINES[run]
 
 
+@torch.no_grad()
 def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Network, tuple[str, ...]]:
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype).to(image)
     probe, inner = torch.cat([image, noise]), reads - {"input", "logits"}
-    with torch.no_grad():
-        truth = network.tap(probe, reads)
-        for channels_last in (True, False):
-            try:
-                faster = dataclasses.replace(network, module=_faster(network, probe, reads, channels_last))
-                if inner:
-                    vars(faster)["layers"] = network.layers  # a folded norm would be of another kind
-                found = faster.tap(probe, reads)
-            except (RuntimeError, AttributeError, TypeError):  # such as a view that channels last does not allow
-                continue
-            if all(_agree(found[name], truth[name]) for name in reads):
-                return faster, ()
+    truth = network.tap(probe, reads)
+    for channels_last in (True, False):
+        try:
+            faster = dataclasses.replace(network, module=_faster(network, probe, reads, channels_last))
+            faster._overwritten.update(network._overwritten)  # or the pass would be run again to find out
+            if inner:
+                vars(faster)["layers"] = network.layers  # a folded norm would be of another kind
+            found = faster.tap(probe, reads)
+        except (RuntimeError, AttributeError, TypeError):  # such as a view that channels last does not allow
+            continue
+        if all(_agree(found[name], truth[name]) for name in reads):
+            return faster, ()
     return network, (f"a faster copy of {network.name} did not agree with it, so it ran as it is",)
 
 
 def _faster(network: Network, probe: Images, reads: frozenset[str], channels_last: bool) -> nn.Module:
     module = copy.deepcopy(network.module).eval().requires_grad_(False)
-    fold(module, network.preprocess.normalize(probe), reads)
+    fold(module, network.preprocess.normalize(probe[:1]), reads)
     if channels_last:
         for each in module.modules():
             if isinstance(each, nn.Conv2d) and "weight" in each._parameters:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.base import Attribution, Pass, upsample
-from phosphene.attribution.perturb import Fill, Masks, engine_for, filling
+from phosphene.attribution.perturb import TRIAL, Fill, Masks, engine_for, filling
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
@@ -23,7 +23,7 @@ class RISE(Attribution, name="rise"):
     map[y, x] = Σ target(mask * image + (1 - mask) * fill) * mask[y, x] / Σ mask[y, x], over smooth random masks: a grid
     of cells, each open with probability `keep`, enlarged bilinearly and shifted at random by up to one cell. High: the
     target is high when the pixel is seen; only differences within one map mean something. The paper's target is the
-    probability p(label). Cost: `masks` forward passes.
+    probability p(label). Cost: `masks` forward passes, and 5 before the first.
 
     Differs from the paper: divided by Σ mask instead of its expectation, number * keep, so that a constant added to the
     target shifts the map and adds no noise.
@@ -63,8 +63,8 @@ class RISE(Attribution, name="rise"):
             )
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
-        """One forward pass for each mask and image."""
-        return Cost(forwards=len(images) * self.masks)
+        """One forward pass for each mask and image, and the trial of the engine."""
+        return Cost(forwards=len(images) * self.masks + TRIAL)
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """Weighted mean of the scores, (N, 1, H, W)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phosphene.attribution.base import Pass, last_map, upsample
 from phosphene.attribution.cam import LayerMap
-from phosphene.attribution.perturb import Fill, Masks, engine_for, filling
+from phosphene.attribution.perturb import TRIAL, Fill, Masks, engine_for, filling
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
@@ -23,7 +23,8 @@ class ScoreCAM(LayerMap, name="score-cam"):
 
     mask[k] = A[k], enlarged bilinearly, then scaled to 0 … 1; w = softmax over k of target(image seen through mask[k]);
     map = ReLU(Σ_k w[k] · A[k]), upsampled, (N, 1, H, W), in activations. The paper subtracts the target of the baseline
-    picture from each score first: the softmax undoes it, so it is not computed. Cost: a forward pass for each channel.
+    picture from each score first: the softmax undoes it, so it is not computed.
+    Cost: one forward pass for each channel, and 5 before the first.
 
     Differs from the paper: only the most active channels are looked through, unless `channels` is None.
 
@@ -68,9 +69,9 @@ class ScoreCAM(LayerMap, name="score-cam"):
         return frozenset({self.layer_for(network, target)[0]})
 
     def cost(self, network: Network, images: Images) -> Cost:
-        """One forward pass for each channel and image."""
+        """One forward pass for each channel and image, and the trial of the engine."""
         layer = self.layer or last_map(network, None)[0]
-        return Cost(forwards=len(images) * self._most(network.layer(layer).shape[0]))
+        return Cost(forwards=len(images) * self._most(network.layer(layer).shape[0]) + TRIAL)
 
     def at_layer(self, run: Pass, target: Objective) -> Tensor:
         """Sum of the maps looked through, weighed by their scores, (N, 1, h, w)."""
