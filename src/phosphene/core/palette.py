@@ -93,3 +93,8 @@ TABLES = {
     ),
 }
 DIVERGING = frozenset({"blue-red"})
+# Grey for the most frequent, then colors that stay apart for the color-blind; the last serves all the rest.
+HUES = np.array(
+    [list(bytes.fromhex(each)) for each in "d0d0d0 e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 404040".split()],
+    np.uint8,
+)

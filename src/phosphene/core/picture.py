@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phosphene.core.errors import ImageError
 from phosphene.core.image import Pixels, levels
-from phosphene.core.palette import DIVERGING, Floats, Scale, paint, scale_of
+from phosphene.core.palette import DIVERGING, HUES, Floats, Scale, paint, scale_of
 
 __all__ = [
     "Scale",
@@ -124,7 +124,7 @@ def labels(values: Values, *, unit: str = "") -> tuple[Pixels, Scale]:
     numbers, places, counts = np.unique(plane, return_inverse=True, return_counts=True)
     rank = np.empty(len(numbers), int)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(numbers))
-    hues = _HUES[np.minimum(rank, len(_HUES) - 1)]
+    hues = HUES[np.minimum(rank, len(HUES) - 1)]
     return hues[places.reshape(plane.shape)], Scale(float(numbers[0]), float(numbers[-1]), unit, map="grey")
 
 
