@@ -24,12 +24,15 @@ STRIP = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
 
 
 def figure(text: str = "Grad-CAM") -> Figure:
-    views = View(f"overlay {text}", RED, text, ((text, Box(2, 3, 20, 30)),)), View(f"raw {text}", RED[..., 0], text)
+    legend = Legend(STRIP, (text, "0", text), text)
+    views = (
+        View(f"overlay {text}", RED, text, legend, ((text, Box(2, 3, 20, 30)),)),
+        View(f"raw {text}", RED[..., 0], text),
+    )
     return Figure(
         text,
         views,
         ((text, text), ("file", Link(text, text))),
-        Legend(STRIP, text, text, text, text),
         text,
         text,
         (text,),
@@ -39,7 +42,7 @@ def figure(text: str = "Grad-CAM") -> Figure:
 
 def full(text: str = "Grad-CAM") -> Page:
     table = Table(
-        text, (Column(text, text),) * 3, ((text, Bar(0.3, text), Link(text, text)), (text, 0.5, None)), (text,)
+        text, (Column(text, text, 2),) * 3, ((text, Bar(0.3, text), Link(text, text)), (text, 0.5, None)), (text,)
     )
     curves = Chart(text, line_chart([Series(text, ((0, 0), (1, 1)))] * 7, text, text, title=text), text)
     part = Section(text, text, (figure(text), figure(text)), (curves,), (table,), (text,))

@@ -19,13 +19,21 @@ from markupsafe import Markup
 from phosphene.report.page import Bar, Link, Page, quantity
 
 
-def number(value: float) -> str:
-    """A number to three digits, for reading.
+def number(value: float, decimals: int | None = None) -> str:
+    """A number for reading.
+
+    Args:
+        value: the number.
+        decimals: how many; None for three digits, whatever its size.
 
     >>> number(0.39123), number(-12), number(1234567), number(2.5e-7), number(0.0)
     ('0.391', '−12', '1,234,567', '2.5·10⁻⁷', '0')
+    >>> number(-0.8, 2), number(-0.0001, 2)
+    ('−0.80', '0.00')
     """
-    if isinstance(value, int):
+    if decimals is not None:
+        text = f"{round(value, decimals) + 0.0:,.{decimals}f}"
+    elif isinstance(value, int):
         text = f"{value:,}"
     elif value == 0 or 1e-4 <= abs(value) < 1e6:
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -65,12 +65,14 @@ class View:
         label: what the switch between the views calls it.
         image: the picture.
         alt: what it shows, in words; never empty.
+        legend: what its colors mean.
         boxes: rectangles to draw on it, in its pixels, each with its name.
     """
 
     label: str
     image: Pixels
     alt: str
+    legend: Legend | None = None
     boxes: tuple[tuple[str, Box], ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,27 +98,22 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Legend:
-    """What the colors of a figure mean.
+    """What the colors of a picture mean.
 
     Args:
         strip: the colors from low to high, as one wide picture.
-        low: value at the left end.
-        high: value at the right end.
+        ticks: values along it at equal distances, the first and the last at its ends.
         unit: of those values.
-        middle: value at the middle; "" where the ends say enough.
     """
 
     strip: Pixels
-    low: str
-    high: str
+    ticks: tuple[str, ...]
     unit: str
-    middle: str = ""
 
     @property
     def view(self) -> View:
         """The strip with its text alternative."""
-        through = f" through {self.middle}" if self.middle else ""
-        return View("scale", self.strip, f"Color scale from {self.low}{through} to {self.high}, {self.unit}.")
+        return View("scale", self.strip, f"Color scale, {' to '.join(self.ticks)}, in {self.unit}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +124,6 @@ class Figure:
         title: its heading.
         views: ways to see it, the first one shown.
         facts: how it came about: method, target, layer, cost.
-        legend: what its colors mean.
         reading: one sentence on how to read it.
         weakness: one sentence on what it is known not to show.
         notes: choices and warnings.
@@ -138,7 +134,6 @@ class Figure:
     title: str
     views: tuple[View, ...]
     facts: Facts = ()
-    legend: Legend | None = None
     reading: str = ""
     weakness: str = ""
     notes: tuple[str, ...] = ()
@@ -161,10 +156,12 @@ class Column:
     Args:
         title: its name.
         note: what its numbers are, such as "area under the curve; lower is better".
+        decimals: of its numbers; None for three digits, whatever their size.
     """
 
     title: str
     note: str = ""
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)

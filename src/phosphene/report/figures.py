@@ -1,0 +1,71 @@
+"""One map as a figure, with everything needed to believe it, or not; and what the network saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phosphene.attribution import Attribution, Heatmap
+from phosphene.core.network import Prediction
+from phosphene.report.html import number
+from phosphene.report.page import Bar, Column, Figure, Link, Table
+from phosphene.report.scores import Scores
+from phosphene.report.views import views
+
+
+def figure(heatmap: Heatmap, index: int = 0, *, scores: Scores | None = None, file: str = "") -> Figure:
+    """One map with its method, target, layer, values, cost, how to read it, and what is known against it.
+
+    Args:
+        heatmap: what a method found.
+        index: which image of the batch.
+        scores: what was measured of it.
+        file: where its raw values lie, relative to the page; "" where they were not written.
+    """
+    method, count = heatmap.method, len(heatmap.images)
+    low, high = heatmap.values[index].min().item(), heatmap.values[index].max().item()
+    facts: list[tuple[str, str | Link]] = [
+        ("Method", spelled(method)),
+        ("Target", str(heatmap.target)),
+        ("Layer", heatmap.layer or "the pixels"),
+        ("Target value", f"{number(heatmap.scores[index].item())} {heatmap.target.unit}"),
+        ("Values", f"{number(low)} … {number(high)}"),
+        ("Cost", str(heatmap.cost) + (f", for {count} pictures" if count > 1 else "")),
+    ]
+    if file:
+        facts.append(("Raw values", Link(Path(file).name, file)))
+    verdict = scores.verdict if scores else ""
+    weakness = " ".join(filter(None, (method.weakness, verdict)))
+    return Figure(method.name or "", views(heatmap, index), tuple(facts), method.reading, weakness, heatmap.notes)
+
+
+def predicted(predictions: Sequence[Prediction]) -> Table:
+    """The best classes with their probabilities as bars."""
+    rows = tuple((each.label, Bar(each.probability, percent(each.probability)), each.logit) for each in predictions)
+    return Table("Best classes", (Column("Class"), Column("Probability"), Column("Logit", decimals=2)), rows)
+
+
+def percent(share: float) -> str:
+    """A share for reading.
+
+    >>> percent(0.391), percent(0.004), percent(0.00001)
+    ('39 %', '0.4 %', '< 0.1 %')
+    """
+    return (
+        "< 0.1 %"
+        if 0 < share < 0.001
+        else f"{share:.1%}".replace("%", " %")
+        if share < 0.01
+        else f"{share * 100:.0f} %"
+    )
+
+
+def spelled(method: Attribution) -> str:
+    """A method with its options.
+
+    >>> spelled(GradCAM(layer="features.5"))
+    'grad-cam (layer features.5, rectify yes)'
+    """
+    given = {name: value for name, value in method.manifest().items() if name != "name" and value is not None}
+    told = [f"{name} {('no', 'yes')[value] if isinstance(value, bool) else value}" for name, value in given.items()]
+    return f"{method.name} ({', '.join(told)})" if told else str(method.name)
