@@ -1,0 +1,58 @@
+"""What was measured of maps: words, a table, curves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from phosphene.attribution.cam import GradCAM
+from phosphene.attribution.evaluate import Curves
+from phosphene.attribution.sanity import Sanity
+from phosphene.core.result import Cost
+from phosphene.report.scores import Scores, charts, comparison
+
+SHARES = torch.tensor([0.0, 0.5, 1.0])
+
+
+def curves(way: str, *values: float) -> Curves:
+    found = {"logit": torch.tensor([[9.0, 9.0, 9.0]]), "probability": torch.tensor([values])}
+    return Curves(way, "tabby", SHARES, found, "mean", Cost(3))  # type: ignore[arg-type]
+
+
+def sanity(*absolute: float) -> Sanity:
+    left = torch.tensor(absolute)[:, None]
+    stages = tuple((i + 1) / len(absolute) for i in range(len(absolute)))
+    return Sanity(GradCAM(), "tabby", stages, ("fc",) * len(absolute), left, left, Cost(2))
+
+
+def test_scores_are_areas_in_probability_and_the_last_stage() -> None:
+    pair = curves("deletion", 1.0, 0.5, 0.0), curves("insertion", 0.0, 1.0, 1.0)
+    found = Scores.of(pair, sanity(0.9, 0.1))
+    assert (found.deletion, found.insertion, found.unit) == (0.5, 0.75, "probability")
+    assert found.sanity == pytest.approx(0.1)
+    assert found.pointing is None
+    assert Scores.of() == Scores()
+
+
+@pytest.mark.parametrize(
+    ("score", "words"), [(0.9, "barely depends"), (-0.9, "barely depends"), (0.3, "part of the map"), (0.05, "is gone")]
+)
+def test_the_verdict_follows_the_score(score: float, words: str) -> None:
+    assert words in Scores(sanity=score).verdict
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert Scores(deletion=0.1).verdict == ""
+    table = comparison({"a": Scores(deletion=0.1), "b": Scores(insertion=0.3)})
+    assert [column.title for column in table.columns] == ["Map", "Deletion", "Insertion"]
+    assert table.rows == (("a", 0.1, None), ("b", None, 0.3))
+    assert table.numeric == (False, True, True)
+
+
+def test_curves_are_drawn_in_probability_from_0_to_1() -> None:
+    pair = curves("deletion", 0.8, 0.5, 0.0), curves("insertion", 0.0, 0.8, 0.9)
+    falls, rises = charts({"grad-cam": pair})
+    assert "grad-cam goes from 0.8 to 0" in falls.svg
+    assert "grad-cam goes from 0 to 0.9" in rises.svg
+    assert "probability of tabby" in falls.svg
+    assert charts({}) == ()
