@@ -135,6 +135,12 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
         """The projection, (N, 3, H, W)."""
         return super().map(run, target) * run.score(target).view(-1, 1, 1, 1)
 
+    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
+        """Whether the network has switches at all."""
+        pools = any("MaxPool" in layer.kind for layer in run.network.layers.values())
+        note = f"{run.network.name} has no max pooling, so no switches: expect a blurred pattern, not an outline"
+        return (*super().explain(run, target, values), *(() if pools else (note,)))
+
 
 @dataclasses.dataclass(frozen=True)
 class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):

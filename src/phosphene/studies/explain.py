@@ -34,7 +34,6 @@ DEFAULT = (
     "guided-backprop",
     "guided-grad-cam",
     "deconvnet",
-    "superposed-deconvnet",
 )
 """Methods that `explain` runs unless told otherwise: all that take seconds on a laptop."""
 
