@@ -202,6 +202,17 @@ def test_nothing_is_run(wrap, protocol, tmp_path):
     assert not canary.exists()
 
 
+def test_nothing_is_run_by_a_pickle_that_lies_about_its_protocol(tmp_path):
+    honest = pickle.dumps(Evil(canary := tmp_path / "canary"), 4)
+    lie = b"\x80\x02" + honest[2 + 9 :]  # protocol 2, without the frame that protocol 4 opens with
+    path = rewrapped(tmp_path / "net.pth", lie)
+    with pytest.raises(CheckpointError, match="damaged torch zip file: Unsupported operand"):
+        checkpoint.load(path)
+    assert not canary.exists()
+    pickle.loads(lie)
+    assert canary.exists()
+
+
 def test_hostile_files_take_no_memory(tmp_path):
     for kind, (make, _) in HOSTILE.items():
         make(tmp_path / kind.replace("/", " "))
