@@ -46,7 +46,8 @@ class Pass:
         gradients: Iterable[str] = (),
         ruled: bool = False,
     ) -> None:
-        self.network, self.images = network, images.detach()
+        # Tensors made in inference mode can never take part in a gradient; a copy of them can.
+        self.network, self.images = network, images.clone() if images.is_inference() else images.detach()
         self.places = tuple(sorted(gradients))
         self.mode = rules.backward_rule() if ruled else None
         starts = {*self.places, "input"} if ruled else self.places
@@ -155,8 +156,9 @@ class Attribution(Named):
 
     def __call__(self, network: Network, images: Images, target: Objective) -> Tensor:
         """Raw map of each image, (N, 1 or 3, H, W); `attribute` returns the same with its provenance."""
-        target = target.bind(network)
-        return self.map(record(network, images, [target], [self]), target)
+        with torch.inference_mode(mode=False):  # the caller may be in it, and gradients are none of its business
+            target = target.bind(network)
+            return self.map(record(network, images, [target], [self]), target)
 
 
 def record(network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]) -> Pass:

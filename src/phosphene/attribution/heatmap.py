@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch
 from torch import Tensor
 
 from phosphene.attribution.base import Attribution, Pass, record
@@ -117,9 +119,10 @@ def attribute_all(
     """
     if not targets or not methods:
         raise OptionError("nothing to compute: give at least one target and one method")
-    images, targets = network.check(images), [target.bind(network) for target in targets]
-    run = record(network, images, targets, methods)
-    return [heatmap(run, method, target) for target in targets for method in methods]
+    with torch.inference_mode(mode=False):  # the caller may be in it, and gradients are none of its business
+        images, targets = network.check(images), [target.bind(network) for target in targets]
+        run = record(network, images, targets, methods)
+        return [heatmap(run, method, target) for target in targets for method in methods]
 
 
 def heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:

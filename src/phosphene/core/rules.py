@@ -22,7 +22,7 @@ def gradient(x: Tensor, g: Tensor) -> Tensor:
     >>> gradient(x, g).tolist()
     [0.0, -1.0, 1.0]
     """
-    return g * (x > 0)
+    return torch.where(x > 0, g, 0.0)
 
 
 def deconvnet(x: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001  a rule takes both
@@ -53,8 +53,10 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
     """Within it, every ReLU and ReLU6, however it is written, goes back by a rule.
 
     It acts on the operation, not on a module: nn.ReLU, F.relu, x.relu(), in-place, shared, clamp(min=0), ReLU6 and
-    Hardtanh from 0 alike. A cap is a second operation above the ReLU: where the input passed the cap, nothing goes back.
+    Hardtanh from 0 alike. A cap, as of ReLU6, stops the derivative alone: the other rules know the ReLU and no cap, or
+    the strongest activations, which are those at the cap, would be the ones that cannot be traced back.
     The rule is looked up when the gradient arrives, so one forward pass serves several rules, one after the other.
+    `met` counts activations by kind going up, `passed` counts the ReLUs that a gradient has gone back through.
 
     Args:
         rule: the rule to begin with.
@@ -70,6 +72,7 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
         super().__init__()
         self.rule = rule
         self.met: Counter[str] = Counter()
+        self.passed = 0
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -79,7 +82,11 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
         cap = None if read is None else read(*args, **kwargs)
         if cap is not None:
             self.met["relu"] += 1
-            return _Rectify.apply(args[0] if args else kwargs["input"], cap, self)  # type: ignore[no-untyped-call]
+            x = args[0] if args else kwargs["input"]
+            if not (kwargs.get("inplace") or func.__name__.endswith("_")):
+                return _Rectify.apply(x, cap, self)  # type: ignore[no-untyped-call]
+            # Into x itself: the network may go on with x and not with what the call returned.
+            return x.copy_(_Rectify.apply(x.clone(), cap, self))  # type: ignore[no-untyped-call]
         if func in _SMOOTH:
             self.met[_SMOOTH[func]] += 1
         return func(*args, **kwargs)
@@ -97,8 +104,9 @@ class _Rectify(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
         (x,), (g,) = ctx.saved_tensors, gradients
-        if ctx.cap != _NO_CAP:
-            g = g * (x < ctx.cap)
+        ctx.mode.passed += 1
+        if ctx.mode.rule is gradient and ctx.cap != _NO_CAP:
+            g = torch.where(x < ctx.cap, g, 0.0)
         return ctx.mode.rule(x, g), None, None
 
 
