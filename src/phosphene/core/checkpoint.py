@@ -51,7 +51,8 @@ def load(path: str | Path, *, limit_bytes: int = 4 * 2**30) -> Checkpoint:
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> torch.save({"state_dict": {"module.weight": torch.ones(2, 3)}}, folder / "net.pth")
-    >>> found = load(folder / "net.pth")
+    >>> from phosphene.core import checkpoint
+    >>> found = checkpoint.load(folder / "net.pth")
     >>> found.state["weight"].shape, found.format
     (torch.Size([2, 3]), 'torch zip')
     >>> found.notes
