@@ -19,7 +19,7 @@ help:  ## these lines
 	touch $@
 
 demo: .venv/made  ## explain the embedded photograph; prints the best classes and where the report is
-	$(BIN)/phosphene explain cat
+	$(BIN)/phosphene explain sample:cat
 
 check: .venv/tested  ## format, lint, types, imports, docs
 	$(BIN)/ruff format --check .

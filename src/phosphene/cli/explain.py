@@ -13,7 +13,9 @@ from phosphene.cli.session import Session, session
 from phosphene.core.errors import PhospheneError
 from phosphene.core.image import Picture
 from phosphene.core.result import Manifest
-from phosphene.reporting import explanation, index_page
+from phosphene.core import files
+from phosphene.report import Entry, index, render
+from phosphene.report.explanation import ExplanationReport
 from phosphene.studies.explain import DEFAULT, Plan, explain as study
 
 
@@ -34,13 +36,38 @@ def explain(images: tuple[str, ...], methods: str, layers: str, scores: bool, **
     run = session("explain", options)
     names = {"default": DEFAULT, "all": tuple(sorted(Attribution.table))}.get(methods, tuple(methods.split(",")))
     plan = Plan.of(run.network, names, layers=tuple(filter(None, layers.split(","))), scores=scores, seed=run.seed)
-    done: list[tuple[Manifest, Path]] = []
+    done: list[tuple[Picture, Manifest, Path]] = []
     for picture in run.pictures(images):
         try:
-            done.append(_one(run, picture, what, plan, alone=len(images) == 1))
+            done.append((picture, *_one(run, picture, what, plan)))
         except PhospheneError as error:
             run.fail(error)
     if len(done) > 1:
-        page = index_page([(each, path) for each, path in done], run.failed)
-        run.say(f"\nall of them: {page}")
-    return run.finish([manifest for manifest, _ in done])
+        run.say(f"\nall of them: {_contents(run, done)}")
+    return run.finish([manifest for _, manifest, _ in done])
+
+
+def _one(run: Session, picture: Picture, what: str, plan: Plan) -> tuple[Manifest, Path]:
+    network = run.network
+    cost = plan.cost(network, network.prepare(picture).images)
+    run.console.print(f"{picture.name}: {len(plan.methods)} maps of {network.name}, {cost}")
+    with run.progress("explain") as watch:
+        found = study(network, picture, what, plan=plan, watch=watch)
+    page, manifest = ExplanationReport(found, run.seed).save(run.folder(picture.name))
+    for best in found.predictions:
+        run.say(f"{best.probability:6.1%}  {best.logit:6.2f}  {best.label}")
+    for note in found.notes:
+        run.console.print(f"[dim]{note}[/dim]")
+    run.say(f"{len(found.heatmaps)} maps for {found.target} ({found.cost}): {page}")
+    return manifest, page
+
+
+def _contents(run: Session, done: list[tuple[Picture, Manifest, Path]]) -> Path:
+    """The page that leads to all the others, in the folder above theirs."""
+    top = done[0][2].parent.parent
+    entries = [
+        Entry(picture.name, str(page.relative_to(top)), picture.pixels, f"{manifest.predictions[0].label}, {manifest.predictions[0].probability:.0%}")
+        for picture, manifest, page in done
+    ]
+    failures = dict(line.split(": ", 1) for line in run.failed)
+    return files.write(top / "index.html", render(index(entries, failures=failures)))

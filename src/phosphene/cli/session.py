@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -47,6 +48,8 @@ class Session:
     quiet: bool
     debug: bool
     failed: list[str] = dataclasses.field(default_factory=list)
+    several: bool = False
+    used: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @cached_property
     def console(self) -> Console:
@@ -65,7 +68,11 @@ class Session:
 
     def pictures(self, sources: Iterable[str]) -> Iterator[Picture]:
         """Every picture that can be read; the others are named, and the rest goes on."""
-        paths = list(image.find(sources))
+        from phosphene.zoo.samples import sample
+
+        named = [sample(each.removeprefix("sample:")) if each.startswith("sample:") else each for each in sources]
+        paths = list(image.find(named))
+        self.several = len(paths) > 1
         for path in paths:
             try:
                 yield image.load(path)
@@ -80,10 +87,12 @@ class Session:
         click.echo(self.failed[-1], err=True)
 
     def folder(self, name: str) -> Path:
-        """Where the results of one input go."""
-        if self.output is None:
-            return Path("phosphene-out") / self.verb / files.slug(name)
-        return Path(self.output)
+        """Where the results of one input go: -o itself for a single one, else a folder of its own name."""
+        if self.output is not None and not self.several:
+            return Path(self.output)
+        self.used[name] += 1
+        again = f"-{self.used[name]}" if self.used[name] > 1 else ""
+        return Path(self.output or Path("phosphene-out") / self.verb) / files.slug(name + again)
 
     def say(self, text: str) -> None:
         """A remark on standard error, or the outcome on standard output where no JSON goes there."""
@@ -121,7 +130,7 @@ def session(verb: str, options: dict[str, Any]) -> Session:
     """
     import torch
 
-    names = [field.name for field in dataclasses.fields(Session) if field.name not in {"verb", "failed"}]
+    names = [field.name for field in dataclasses.fields(Session) if field.name not in {"verb", "failed", "several", "used"}]
     run = Session(verb, **{name: options.pop(name) for name in names})
     try:
         torch.zeros(1, device=run.device)
