@@ -73,7 +73,7 @@ def test_threshold_takes_the_sure_foreground_and_its_largest_part() -> None:
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
 @pytest.mark.parametrize("method", ["grabcut", "threshold"])
 def test_a_blank_map_gives_nothing_and_says_so(level: float, method: str) -> None:
-    found = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)  # type: ignore[arg-type]
+    found = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)
     assert "nothing to cut out" in found.note
     assert not found.mask.any()
     assert found.box is None
@@ -91,7 +91,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(OptionError, match="background < foreground"):
         cutout(scene(), blob(), foreground=0.2, background=0.3)
     with pytest.raises(OptionError, match="grabcut, threshold"):
-        cutout(scene(), blob(), method="magic")  # type: ignore[arg-type]
+        cutout(scene(), blob(), method="magic")
     with pytest.raises(ImageError, match="of one size"):
         cutout(scene(), blob()[..., :32, :32])
     with pytest.raises(ImageError, match="method='threshold'"):

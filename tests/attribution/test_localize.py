@@ -57,6 +57,15 @@ def test_each_map_of_a_batch_has_its_own_box_and_a_blank_one_has_none() -> None:
     )
 
 
+def test_a_grainy_map_holds_together_when_it_is_blurred() -> None:
+    grain = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) ** 20
+    grain = grain * (spots((slice(8, 24), slice(4, 28), 1.0)))
+    (grainy,), (smooth,) = boxes(grain), boxes(grain, smooth=2.0)
+    assert grainy is not None
+    assert smooth is not None
+    assert iou(grainy, Box(8, 4, 24, 28)) < 0.5 < iou(smooth, Box(8, 4, 24, 28))
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
 def test_a_threshold_outside_its_range_is_refused(threshold: float) -> None:
     with pytest.raises(OptionError, match="share of the maximum"):

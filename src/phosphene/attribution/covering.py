@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phosphene.attribution.evaluate import match, order
 from phosphene.attribution.localize import saliency
-from phosphene.attribution.perturb import Engine, Fill, Masks, filling
+from phosphene.attribution.perturb import TRIAL, Engine, Fill, Masks, filling
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import ChannelMax, Neuron, Objective, resolve
@@ -86,8 +86,8 @@ def covering(
     For a deconvnet projection: cover the pixels where it is strongest, and that activation must fall, further than when
     as many pixels are covered elsewhere. The strongest activation of a channel is followed at the place where it was.
     Pixels where the map is 0 are never covered. The controls are the same cover, shifted at random, wrapped around the
-    border. Cost: 2 + controls forward passes for each image, up to the last layer that the target reads, and one more
-    where a place must be found.
+    border. Cost: 2 + controls forward passes for each image, up to the last layer that the target reads, one more where
+    a place must be found, and the trial of the engine.
 
     Args:
         network: whose unit the map explains.
@@ -132,7 +132,7 @@ def covering(
         control=falls[:, 1:],
         shares=shown.float().mean((1, 2)),
         fill=fill,
-        cost=Cost(forwards=found.numel() + len(images) * isinstance(target, ChannelMax)),
+        cost=Cost(forwards=found.numel() + TRIAL + len(images) * isinstance(target, ChannelMax)),
         notes=engine.notes,
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.localize import saliency
-from phosphene.attribution.perturb import Engine, Fill, Masks, filling
+from phosphene.attribution.perturb import TRIAL, Engine, Fill, Masks, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Logit, Objective, Probability, resolve
@@ -71,7 +71,7 @@ def deletion(
     """The target while the pixels disappear, the most important first. A good map makes it fall at once: a small area.
 
     Curve[p] = target(image without its round(p / steps * H * W) most important pixels). Pixels of one value go row by
-    row. Cost: steps + 1 forward passes for each image.
+    row. Cost: steps + 1 forward passes for each image, and the trial of a new engine.
 
     Args:
         network: whose decision the map explains.
@@ -79,7 +79,7 @@ def deletion(
         values: the maps, (N, 1 or 3, H, W).
         target: what they explain.
         steps: how many times pixels are taken.
-        fill: what is seen where the image is not; see `perturb.filling`. The paper takes mean, which is zero to the network.
+        fill: what is seen where the image is not; see `perturb.filling`. The paper takes mean, zero to the network.
         engine: that runs the passes; one engine can serve many maps of a network, by default each call makes its own.
 
     Raises:
@@ -148,13 +148,13 @@ def _curves(
     if not 1 <= steps <= pixels:
         raise OptionError(f"steps is {steps}; choose 1 … {pixels}, the number of pixels")
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long().to(images.device)
-    engine, meters = engine or Engine(network, images[:1], target.reads), _meters(target)
+    cost, meters = Cost(forwards=len(images) * len(counts) + (TRIAL if engine is None else 0)), _meters(target)
+    engine = engine or Engine(network, images[:1], target.reads)
     curves = []
     for image, ranks in zip(images, order(values.to(images.device)), strict=True):
         masks = _masks(way, ranks, counts, filling(fill, network, image[None]))
         curves.append(engine.run(image[None], masks, target.reads, _all(meters.values())))
     found = torch.stack(curves).permute(2, 0, 1)
-    cost = Cost(forwards=len(images) * len(counts))
     return Curves(way, str(target), counts / pixels, dict(zip(meters, found, strict=True)), fill, cost, engine.notes)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phosphene.attribution.perturb import blurred
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Box
 
@@ -49,12 +50,13 @@ def largest(mask: Tensor) -> Tensor:
     return torch.from_numpy(parts == part)
 
 
-def boxes(values: Tensor, threshold: float = 0.2) -> tuple[Box | None, ...]:
+def boxes(values: Tensor, threshold: float = 0.2, *, smooth: float = 0.0) -> tuple[Box | None, ...]:
     """The tight box around the largest connected part of each map that exceeds a share of its maximum.
 
     Args:
         values: the maps, (N, 1 or 3, H, W).
         threshold: share of the maximum, in [0, 1).
+        smooth: sigma of a Gaussian blur of the saliency, in pixels; grainy maps of gradients fall apart without it.
 
     Returns:
         boxes in pixels of the images; None where a map is blank.
@@ -69,7 +71,9 @@ def boxes(values: Tensor, threshold: float = 0.2) -> tuple[Box | None, ...]:
     >>> boxes(spot)
     (Box(top=2, left=3, bottom=4, right=7),)
     """
-    return tuple(tight(largest(above(each, threshold))) for each in saliency(values))
+    seen = saliency(values)
+    seen = blurred(seen[:, None], smooth)[:, 0] if smooth else seen
+    return tuple(tight(largest(above(each, threshold))) for each in seen)
 
 
 def iou(one: Box, other: Box) -> float:
