@@ -17,6 +17,7 @@ from nets import build, pictures
 from phosphene.attribution import Attribution, Heatmap
 from phosphene.attribution.backprop import Gradient, GuidedBackprop, InputXGradient
 from phosphene.attribution.cam import GradCAM
+from phosphene.attribution.occlusion import OcclusionClass
 from phosphene.core import image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture
@@ -78,9 +79,12 @@ def test_a_figure_says_where_it_comes_from_and_what_is_known_against_it() -> Non
 
 
 def test_guided_backprop_is_shown_with_what_sanity_makes_of_it() -> None:
-    found = figure(made(GuidedBackprop()), scores=Scores(sanity=0.93))
+    found = figure(made(GuidedBackprop()), scores=Scores(sanity=0.93, notes=("a blank",)))
     assert "barely depends" in found.weakness
-    assert "Sanity score 0.93: the map barely depends on the weights" in found.weakness
+    assert found.notes[0].startswith(
+        "Measured here, sanity score 0.93: with random weights the map stays much the same"
+    )
+    assert found.notes[1] == "a blank"
 
 
 def test_the_words_say_where_the_map_lies() -> None:
@@ -119,6 +123,20 @@ def test_the_strongest_places_are_the_photograph_where_the_map_is_high() -> None
     assert isinstance(cut, np.ndarray)
     assert (cut[..., 3] > 0).sum() == 32
     assert (cut[:8, :4, 3] == 255).all()
+
+
+def test_a_map_of_classes_has_a_color_for_each_name() -> None:
+    values = torch.ones(1, 1, 32, 32)
+    values[..., :8] = 2
+    (alone, over) = figure(made(OcclusionClass(patch=8, stride=8), values=values)).views
+    assert alone.legend is not None
+    assert alone.legend.ticks == ("tiger cat", "goldfish")
+    assert "tiger cat on 75 %, goldfish on 25 %" in alone.alt
+    assert isinstance(alone.image, np.ndarray)
+    assert isinstance(alone.legend.strip, np.ndarray)
+    assert np.array_equal(alone.legend.strip[0, 0], alone.image[0, 31])
+    assert np.array_equal(alone.legend.strip[0, -1], alone.image[0, 0])
+    assert over.label == "overlay"
 
 
 def test_a_report_is_a_folder_with_page_pictures_values_and_manifest(tmp_path: Path) -> None:

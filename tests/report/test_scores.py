@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -34,8 +36,16 @@ def test_scores_are_areas_in_probability_and_the_last_stage() -> None:
     assert Scores.of() == Scores()
 
 
+def test_a_blank_map_has_no_rank_correlation_rather_than_a_perfect_one() -> None:
+    found = Scores.of(sanity=dataclasses.replace(sanity(0.9, 0.0), notes=("at 1 the map of image 0 is blank",)))
+    assert found.sanity is None
+    assert "blank" in found.notes[0]
+    assert Scores.of(sanity=sanity(0.9, 0.0)).sanity == 0
+
+
 @pytest.mark.parametrize(
-    ("score", "words"), [(0.9, "barely depends"), (-0.9, "barely depends"), (0.3, "part of the map"), (0.05, "is gone")]
+    ("score", "words"),
+    [(0.9, "much the same"), (-0.9, "much the same"), (0.3, "part of the map"), (0.05, "another one")],
 )
 def test_the_verdict_follows_the_score(score: float, words: str) -> None:
     assert words in Scores(sanity=score).verdict

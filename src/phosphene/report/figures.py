@@ -34,9 +34,9 @@ def figure(heatmap: Heatmap, index: int = 0, *, scores: Scores | None = None, fi
     ]
     if file:
         facts.append(("Raw values", Link(Path(file).name, file)))
-    verdict = scores.verdict if scores else ""
-    weakness = " ".join(filter(None, (method.weakness, verdict)))
-    return Figure(method.name or "", views(heatmap, index), tuple(facts), method.reading, weakness, heatmap.notes)
+    measured = (scores.verdict, *scores.notes) if scores else ()
+    notes = (*filter(None, measured), *heatmap.notes)
+    return Figure(heatmap.name, views(heatmap, index), tuple(facts), method.reading, method.weakness, notes)
 
 
 def predicted(predictions: Sequence[Prediction]) -> Table:

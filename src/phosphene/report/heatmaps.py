@@ -16,7 +16,6 @@ from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture, Pixels
 from phosphene.core.network import Network, Prediction
-from phosphene.core.picture import overlay
 from phosphene.core.result import Cost, Manifest
 from phosphene.report.figures import figure, predicted, spelled
 from phosphene.report.html import render
@@ -48,9 +47,9 @@ class Item:
         """Write the raw values and the overlay; tell what the manifest says of them."""
         values = self.heatmap.values[self.index].detach().cpu().numpy()
         raw = files.write_array(folder / f"{self.stem}.npy", values)
-        drawn = image.save(folder / f"{self.stem}.png", overlay(_pixels(self.heatmap, self.index), values)[0])
+        drawn = image.save(folder / f"{self.stem}.png", self.heatmap.overlay(self.index)[0])
         where = {"layer": self.heatmap.layer, "target": self.target, "input": self.picture}
-        told = {"method": self.heatmap.method.name, **where}
+        told = {"method": self.heatmap.name, **where}
         yield {"path": raw.name, "kind": "heatmap", **told, "shape": list(values.shape), "unit": self.heatmap.unit}
         yield {"path": drawn.name, "kind": "overlay", **told}
 
@@ -108,7 +107,7 @@ class Report:
 
     def _stem(self, heatmap: Heatmap, picture: int) -> str:
         """By picture and target only where there are several."""
-        parts = [str(picture + 1)] * (len(self.pictures) > 1) + [str(heatmap.method.name)]
+        parts = [str(picture + 1)] * (len(self.pictures) > 1) + [heatmap.name]
         return files.slug(" ".join(parts + [str(heatmap.target)] * (len(self.targets) > 1)))
 
     @property
@@ -130,7 +129,7 @@ class Report:
 
     def _lead(self) -> str:
         methods = len({spelled(each.method) for each in self.heatmaps})
-        counts = f"{_count(methods, 'method')}, {_count(len(self.pictures), 'picture')}, one network."
+        counts = f"{_count(methods, 'method')}, {_count(len(self.pictures), 'picture')}, 1 network."
         return counts + (
             " Where methods of different kinds agree, the answer does not hang on the method; what is known against "
             "each stands below its map."
@@ -159,10 +158,8 @@ class Report:
     def _name(self, heatmap: Heatmap) -> str:
         """A heatmap in a table: its method, with target and options where they are needed to tell it from others."""
         target = f" for {heatmap.target}" if len(self.targets) > 1 else ""
-        alike = [
-            each for each in self.heatmaps if (each.method.name, each.target) == (heatmap.method.name, heatmap.target)
-        ]
-        return (spelled(heatmap.method) if len(alike) > 1 else str(heatmap.method.name)) + target
+        alike = [each for each in self.heatmaps if (each.name, each.target) == (heatmap.name, heatmap.target)]
+        return (spelled(heatmap.method) if len(alike) > 1 else heatmap.name) + target
 
     def _photograph(self, item: Item) -> Section:
         name, best = self.pictures[item.picture].name, self.predictions[item.picture]

@@ -29,6 +29,7 @@ class Scores:
         sanity: rank correlation with the map of the same network with random weights, in [-1, 1]; near 0 is better.
         pointing: share of the map in the cell that shows its class, in [0, 1]; higher is better.
         unit: of the two areas.
+        notes: what was met on the way.
     """
 
     deletion: float | None = None
@@ -36,6 +37,7 @@ class Scores:
     sanity: float | None = None
     pointing: float | None = None
     unit: str = "probability"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -57,7 +59,9 @@ class Scores:
         unit = _unit(curves[0]) if curves else "probability"
         falls, rises = (each.areas[unit][index].item() for each in curves) if curves else (None, None)
         left = sanity.absolute[-1, index].item() if sanity else None
-        return cls(falls, rises, left, pointing.mean if pointing else None, unit)
+        blank = bool(left == 0 and sanity and sanity.notes)  # sanity counts a map without ranks as 0: here it is none
+        notes = ("No sanity score: with random weights the map is blank, or it was already.",) if blank else ()
+        return cls(falls, rises, None if blank else left, pointing.mean if pointing else None, unit, notes)
 
     @property
     def verdict(self) -> str:
@@ -65,12 +69,12 @@ class Scores:
         if self.sanity is None:
             return ""
         if abs(self.sanity) >= INSENSITIVE:
-            means = "the map barely depends on the weights, so it says little of what the network has learned"
+            means = "the map stays much the same, so it says little of what the network has learned"
         elif abs(self.sanity) <= SENSITIVE:
-            means = "the map is gone when the weights are random, as it should be"
+            means = "the map is another one, as it should be"
         else:
-            means = "part of the map stays when the weights are random"
-        return f"Sanity score {number(self.sanity, 2)}: {means}."
+            means = "part of the map stays"
+        return f"Measured here, sanity score {number(self.sanity, 2)}: with random weights {means}."
 
 
 def comparison(scores: Mapping[str, Scores], caption: str = "Scores of the maps") -> Table:

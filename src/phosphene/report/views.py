@@ -1,11 +1,8 @@
-"""A heatmap as pictures: over the photograph, alone, and what of the photograph it points at."""
+"""A heatmap as pictures: as its method is read, over the photograph, and what of the photograph it points at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from phosphene.attribution import Heatmap
@@ -24,46 +21,36 @@ STRONGEST = 0.1
 def views(heatmap: Heatmap, index: int = 0) -> tuple[View, ...]:
     """The views of one map, the one that its method is read by first.
 
-    Shares in the target are added up over the channels. Where a rule rewrote the gradient, its colors are the picture;
-    of any other gradient it is the magnitude.
-
     Args:
         heatmap: what a method found.
         index: which image of the batch.
     """
-    values, photograph = heatmap.values[index].detach().cpu(), levels(heatmap.images[index])
-    if heatmap.unit == "class index":
-        return (_classes(heatmap, index, values),)
-    if len(values) == 3 and heatmap.unit == heatmap.target.unit:
-        values = values.sum(0, keepdim=True)
-    words, unit = _words(heatmap, values), heatmap.unit
-    over = _view(
-        "overlay", picture.overlay(photograph, values, unit=unit), f"{words}, over the photograph.", blend=True
-    )
-    alone = _view("map", picture.heatmap(values, unit=unit), f"{words}, alone.")
-    found: list[View] = [over, alone]
-    if len(values) == 3:
-        alone = _view("signed", picture.signed(values, unit=unit), f"{words}; grey is zero, each channel in its color.")
-        how_much = _view("magnitude", picture.magnitude(values, unit=unit), f"{words}; the brighter, the more.")
-        found = [alone, over, how_much] if type(heatmap.method).rule else [how_much, over, alone]
-    return (*found, *_strongest(photograph, values, str(heatmap.method.name)))
+    shown, values, unit = heatmap.method.shown, heatmap.values[index].detach().cpu(), heatmap.unit
+    if shown == "classes":
+        return _classes(heatmap, index)
+    plane = values.sum(0) if shown == "heat" else values.abs().amax(0)
+    words = _words(heatmap, plane)
+    over = _view("overlay", heatmap.overlay(index), f"{words}, over the photograph.", blend=True)
+    found = [over, _view("map", heatmap.picture(index), f"{words}, alone.")]
+    if shown != "heat":
+        signed = _view("signed", picture.signed(values, unit=unit), f"{words}; grey is zero.")
+        magnitude = _view("magnitude", picture.magnitude(values, unit=unit), f"{words}; the brighter, the more.")
+        found = [signed, over, magnitude] if shown == "color" else [magnitude, over, signed]
+    return (*found, *_strongest(heatmap, index))
 
 
-def _words(heatmap: Heatmap, values: Tensor) -> str:
+def _words(heatmap: Heatmap, plane: Tensor) -> str:
     """What the map shows, in words."""
-    mass = "positive mass" if len(values) == 1 and values.min() < 0 else "mass"
-    plane = values[0] if len(values) == 1 else values.abs().amax(0)
     where = f" at {heatmap.layer}" if heatmap.layer else ""
-    return f"{heatmap.method.name} for {heatmap.target}{where}: {describe(plane.numpy(), mass)}"
+    mass = "positive mass" if plane.min() < 0 else "mass"
+    return f"{heatmap.name} for {heatmap.target}{where}: {describe(plane.double().numpy(), mass)}"
 
 
 def _view(label: str, drawn: tuple[Pixels, Scale], alt: str, *, blend: bool = False) -> View:
     pixels, scale = drawn
     ticks = (scale.low, 0.0, scale.high) if scale.low < 0 else (scale.low, scale.high)
-    beyond = f"; {scale.clipped:.1%} of the pixels lie beyond".replace("%", " %") if scale.clipped >= 0.0005 else ""
-    legend = Legend(
-        _strip(scale, blend=blend), tuple(number(float(f"{tick:.3g}")) for tick in ticks), scale.unit + beyond
-    )
+    beyond = f"; {scale.clipped:.1%} beyond".replace("%", " %") if scale.clipped >= 0.0005 else ""
+    legend = Legend(_strip(scale, blend=blend), tuple(map(number, ticks)), scale.unit + beyond)
     return View(label, pixels, alt, legend)
 
 
@@ -76,26 +63,29 @@ def _strip(scale: Scale, *, blend: bool) -> Pixels:
     return picture.colors(ramp, scale.map, 1.0)
 
 
-def _strongest(photograph: Pixels, values: Tensor, name: str) -> Sequence[View]:
+def _strongest(heatmap: Heatmap, index: int) -> tuple[View, ...]:
     """What of the photograph the map points at; nothing where it points nowhere."""
-    strength = saliency(values[None])[0].numpy()
-    least = np.quantile(strength, 1 - STRONGEST)
+    strength = saliency(heatmap.values[index, None].detach().cpu())[0].numpy()
     if strength.max() == strength.min():
         return ()
+    least = np.quantile(strength, 1 - STRONGEST)
     mask = strength >= least if least > 0 else strength > 0
-    alt = f"The {mask.mean():.0%} of the photograph where {name} is strongest; the rest is left blank.".replace(
-        "%", " %"
+    alt = f"The {mask.mean():.0%} of the photograph where {heatmap.name} is strongest; the rest is left blank."
+    cut = picture.cutout(levels(heatmap.images[index]), mask.astype(np.float64))
+    return (View("strongest", cut, alt.replace("%", " %")),)
+
+
+def _classes(heatmap: Heatmap, index: int) -> tuple[View, ...]:
+    """A map of classes, and the names of its colors, the most frequent first."""
+    seen, first, counts = np.unique(heatmap.values[index, 0].cpu().numpy(), return_index=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    names = [heatmap.network.label(int(seen[i])) for i in order]
+    shares = [f"{name} on {counts[i] / counts.sum():.0%}" for name, i in zip(names, order, strict=True)]
+    alt = f"{heatmap.name}: {', '.join(shares)} of the places".replace("%", " %")
+    drawn = {"map": heatmap.picture(index)[0], "overlay": heatmap.overlay(index)[0]}
+    hues = np.repeat(drawn["map"].reshape(-1, 3)[first[order]][None], 8, 0).repeat(-(-256 // len(names)), 1)
+    strips = {"map": hues, "overlay": ((hues.astype(np.uint16) + 128) // 2).astype(np.uint8)}
+    return tuple(
+        View(label, pixels, f"{alt}, as {label}.", Legend(strips[label], tuple(names), "one color for each class"))
+        for label, pixels in drawn.items()
     )
-    return (View("strongest", picture.cutout(photograph, mask.astype(np.float64)), alt),)
-
-
-def _classes(heatmap: Heatmap, index: int, values: Tensor) -> View:
-    """A map of classes: one color for each, in the order of their index."""
-    seen, order = torch.unique(values[0].long(), return_inverse=True)
-    names = [heatmap.network.label(i) for i in seen.tolist()]
-    last = max(len(names) - 1, 1)
-    blocks = np.repeat(np.arange(len(names), dtype=np.float64), -(-256 // len(names)))
-    legend = Legend(picture.colors(np.tile(blocks, (8, 1)), scale=last), tuple(names), "classes, from left to right")
-    shares = [f"{name} on {(values[0] == i).float().mean():.0%}" for name, i in zip(names, seen.tolist(), strict=True)]
-    alt = f"{heatmap.method.name}: {', '.join(shares).replace('%', ' %')} of the places of image {index + 1}."
-    return View("map", picture.colors(order.numpy(), scale=last), alt, legend)
