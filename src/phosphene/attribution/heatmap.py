@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch
 from torch import Tensor
 
 from phosphene.attribution.base import Attribution, Pass, record
@@ -76,7 +75,9 @@ class Heatmap:
         if self.method.shown == "classes":
             drawn, scale = self.picture(index)
             return levels((self.images[index].cpu().numpy().transpose(1, 2, 0) + drawn / 255.0) / 2), scale
-        return picture.overlay(self.images[index], values.sum(0) if self.method.shown == "heat" else values, unit=self.unit)
+        return picture.overlay(
+            self.images[index], values.sum(0) if self.method.shown == "heat" else values, unit=self.unit
+        )
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
         """Write the raw values, the map and its overlay into a folder.

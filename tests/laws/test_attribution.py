@@ -1,0 +1,378 @@
+"""What holds for every registered way of attribution, on nine tiny networks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import nets
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phosphene.attribution import Attribution, attribute, attribute_all
+from phosphene.core.errors import LayerError, PhospheneError, RuleError, TargetError
+from phosphene.core.network import Network
+from phosphene.core.objective import Channel, Logit
+
+METHODS = sorted(Attribution.table)
+NETS = sorted(nets.NETS)
+FEW: dict[str, Any] = {"samples": 3, "steps": 3, "masks": 6, "patch": 16, "stride": 16, "grid": 3, "channels": 4}
+"""Options that make a method run many passes, and values that make it run few."""
+
+POOLED = {"cam"}
+LAYERED = POOLED | {"grad-cam", "grad-cam++", "guided-grad-cam", "layer-cam", "score-cam", "superposed-deconvnet"}
+RULED = {"deconvnet", "guided-backprop", "guided-grad-cam", "superposed-deconvnet"}
+REFUSED: dict[str, dict[str, type[PhospheneError]]] = {
+    "functional": dict.fromkeys(POOLED, LayerError),
+    "in-place": dict.fromkeys(POOLED, LayerError),
+    "residual": dict.fromkeys(POOLED, LayerError),
+    "linear": dict.fromkeys(RULED, RuleError) | dict.fromkeys(LAYERED, LayerError),
+    "tokens": dict.fromkeys(RULED, RuleError) | dict.fromkeys(POOLED, LayerError),
+}
+"""Where a method cannot work, and how it says so. All other pairs must work."""
+
+PAIRS = [(method, net) for method in METHODS for net in NETS]
+WORKING = [(method, net) for method, net in PAIRS if method not in REFUSED.get(net, {})]
+REFUSING = [(method, net) for method, net in PAIRS if method in REFUSED.get(net, {})]
+
+everywhere = pytest.mark.parametrize(("method", "net"), WORKING)
+
+
+COVERING = {"occlusion", "occlusion-class", "rise", "score-cam"}
+PROBES = 10
+"""Images that those which cover the picture spend, once a pass, to prove that a faster copy of the network agrees."""
+
+
+def few(name: str) -> Attribution:
+    """A method with as few passes as its options allow."""
+    cls = Attribution.find(name)
+    return cls(**{option.name: FEW[option.name] for option in cls.options() if option.name in FEW})
+
+
+def run(network: Network, method: Attribution, images: Tensor, target: Any = 0) -> Tensor:
+    """The raw map."""
+    return attribute(network, images, target, method=method).values
+
+
+def digest(tensors: dict[str, Tensor]) -> dict[str, str]:
+    return {name: hashlib.sha256(each.detach().numpy().tobytes()).hexdigest() for name, each in tensors.items()}
+
+
+def hooks(module: nn.Module) -> dict[str, int]:
+    """How many hooks of each kind each module has."""
+    kinds = [name for name in vars(module) if name.endswith("hooks")]
+    assert "_forward_hooks" in kinds
+    return {f"{path}.{kind}": len(vars(each)[kind]) for path, each in module.named_modules() for kind in kinds}
+
+
+TORCH = {
+    f"{place.__name__}.{name}": (place, name)
+    for place in (torch, F, Tensor)
+    for name in ("relu", "relu_", "clamp", "clamp_", "threshold", "hardtanh", "conv2d", "max_pool2d", "__add__")
+    if hasattr(place, name)
+}
+
+
+def state(network: Network) -> dict[str, Any]:
+    """All that a method could leave behind."""
+    module = network.module
+    return {
+        "weights": digest(dict(module.state_dict())),
+        "identity": {name: id(each) for name, each in module.named_parameters()},
+        "training": {name: each.training for name, each in module.named_modules()},
+        "requires_grad": {name: each.requires_grad for name, each in module.named_parameters()},
+        "grad": {name: each.grad is None for name, each in module.named_parameters()},
+        "hooks": hooks(module),
+        "random": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
+        "grad mode": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "type": torch.get_default_dtype(),
+        "torch": {name: id(getattr(*where)) for name, where in TORCH.items()},
+        "modes": torch._C._len_torch_function_stack(),
+    }
+
+
+@contextmanager
+def nothing_left(network: Network) -> Iterator[None]:
+    before = state(network)
+    yield
+    assert state(network) == before
+
+
+@everywhere
+def test_a_map_has_one_value_or_one_color_for_each_pixel(method: str, net: str) -> None:
+    heatmap = attribute(nets.build(net), nets.pictures(2), 0, method=few(method))
+    values = heatmap.values
+    assert values.shape in {(2, 1, 32, 32), (2, 3, 32, 32)}
+    assert values.dtype == torch.float32
+    assert not values.requires_grad
+    assert values.isfinite().all()
+    assert heatmap.scores.shape == (2,)
+    assert heatmap.unit
+
+
+@everywhere
+def test_a_map_tells_something_or_says_why_not(method: str, net: str) -> None:
+    heatmap = attribute(nets.build(net), nets.pictures(1), 0, method=few(method))
+    assert heatmap.values.any() or "blank" in "".join(heatmap.notes) or "zero" in "".join(heatmap.notes)
+    if net not in {"dead", "tokens"} and heatmap.method.signed:
+        assert heatmap.values.any()
+
+
+@pytest.mark.parametrize(("method", "net"), REFUSING)
+def test_what_cannot_work_says_so(method: str, net: str) -> None:
+    network = nets.build(net)
+    network.layers, network.classes  # noqa: B018  both are passes of their own
+    with nothing_left(network), pytest.raises(REFUSED[net][method]) as caught:
+        attribute(network, nets.pictures(), 0, method=few(method))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert net in text
+    assert "use" in text.lower()
+
+
+@everywhere
+def test_a_batch_is_its_images_one_by_one(method: str, net: str) -> None:
+    network, images = nets.build(net, torch.float64), nets.pictures(3, torch.float64)
+    together = run(network, few(method), images)
+    singles = torch.cat([run(network, few(method), image) for image in images.split(1)])
+    torch.testing.assert_close(together, singles, rtol=1e-9, atol=1e-12)
+
+
+@everywhere
+def test_a_second_call_equals_the_first(method: str, net: str) -> None:
+    network, images = nets.build(net), nets.pictures()
+    first = run(network, few(method), images)
+    torch.manual_seed(12345)
+    assert first.numpy().tobytes() == run(network, few(method), images).numpy().tobytes()
+    assert first.numpy().tobytes() == run(nets.build(net), few(method), images.clone()).numpy().tobytes()
+
+
+@everywhere
+def test_a_network_is_left_as_it_was_found(method: str, net: str) -> None:
+    network = nets.build(net)
+    network.module.train()
+    next(network.module.children()).eval()
+    next(network.module.parameters()).requires_grad_(False)
+    with nothing_left(network):
+        run(network, few(method), nets.pictures())
+
+
+@everywhere
+def test_it_is_left_so_after_a_failure_within(method: str, net: str) -> None:
+    network, images = nets.build(net), nets.pictures()
+    network.module.train()
+    last = list(network.module.children())[-1]
+    network.layers, network.classes  # noqa: B018  known before the network breaks
+    run(network, few(method), images)
+    broken = last.register_forward_pre_hook(_fail)
+    with nothing_left(network), pytest.raises((_Broken, LayerError)) as caught:
+        run(network, few(method), images, 1)
+    broken.remove()
+    assert caught.type is _Broken
+    run(network, few(method), images, 1)
+
+
+@everywhere
+def test_it_is_left_so_after_a_target_that_does_not_exist(method: str, net: str) -> None:
+    network = nets.build(net)
+    network.module.train()
+    with nothing_left(network), pytest.raises(TargetError, match=r"has no class 5; its 5 classes are 0 … 4"):
+        run(network, few(method), nets.pictures(), 5)
+
+
+@everywhere
+def test_images_stay_as_they_were(method: str, net: str) -> None:
+    network, images = nets.build(net), nets.pictures()
+    plain = run(network, few(method), images)
+    before = images.clone()
+    images.requires_grad_()
+    asked = run(network, few(method), images)
+    assert torch.equal(asked, plain)
+    assert not asked.requires_grad
+    assert torch.equal(images, before)
+    assert images.requires_grad
+    assert images.is_leaf
+    assert images.grad is None
+
+
+@everywhere
+def test_the_state_of_the_caller_plays_no_part(method: str, net: str) -> None:
+    network, images = nets.build(net), nets.pictures()
+    plain = run(network, few(method), images)
+    for state in (torch.no_grad(), torch.inference_mode()):
+        with state:
+            assert torch.equal(run(network, few(method), images), plain)
+    with torch.inference_mode():
+        images_within = images.clone()
+        assert images_within.is_inference()
+    fresh = nets.build(net)
+    with torch.inference_mode():
+        assert torch.equal(run(fresh, few(method), images_within), plain)
+    network.module.requires_grad_(False)
+    assert torch.equal(run(network, few(method), images), plain)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_all_methods_share_one_pass(net: str) -> None:
+    network, images = nets.build(net), nets.pictures()
+    methods = [few(name) for name in METHODS if (name, net) in WORKING]
+    targets = [Logit(0), Logit(2) - 0.5 * Logit(1)]
+    shared = attribute_all(network, images, targets, methods)
+    assert [(each.target, each.method) for each in shared] == [(t.bind(network), m) for t in targets for m in methods]
+    for each in shared:
+        alone = attribute(network, images, each.target, method=each.method)
+        if net == "tokens":  # attention runs by another kernel without gradients
+            torch.testing.assert_close((each.values, each.scores), (alone.values, alone.scores))
+        else:
+            assert torch.equal(each.values, alone.values), each.method
+            assert torch.equal(each.scores, alone.scores)
+        assert (each.layer, each.notes) == (alone.layer, alone.notes)
+
+
+@everywhere
+def test_the_cost_is_what_was_announced(method: str, net: str) -> None:
+    network, images, seen = nets.build(net), nets.pictures(3), []
+    run(network, few(method), images)  # tables of layers and classes are made once, and are not of the map
+    network.module.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    heatmap = attribute(network, images, 0, method=few(method))
+    extra = sum(seen) - heatmap.cost.forwards - len(images)
+    assert 0 <= extra <= PROBES if method in COVERING else extra == 0
+    assert heatmap.cost.seconds > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_values(method: str) -> None:
+    cls = Attribution.find(method)
+    for each in (cls(), few(method)):
+        assert pickle.loads(pickle.dumps(each)) == each
+        assert copy.deepcopy(each) == each
+        assert eval(repr(each), {cls.__name__: cls}) == each
+        assert each.manifest()["name"] == method
+    option = next(iter(cls.options()), None)
+    if option is not None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(few(method), option.name, None)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_explain_themselves(method: str) -> None:
+    cls = Attribution.find(method)
+    assert cls.summary().endswith(".")
+    assert cls.reading.endswith(".")
+    assert cls.weakness.endswith(".")
+    assert "Cost:" in (cls.__doc__ or "")
+    assert "Reference:" in (cls.__doc__ or "")
+    for option in cls.options():
+        assert option.help, option.name
+        assert option.default is not dataclasses.MISSING
+
+
+# Spellings of ReLU: the weights are those of Functional, the sentence of the forward pass differs.
+class _Modules(nets.Functional):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.ReLU(), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.second(self.two(self.first(self.one(x)))).mean((2, 3)))
+
+
+def _spelled(relu: Callable[[Tensor], Tensor]) -> type[nets.Functional]:
+    class Spelled(nets.Functional):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(relu(self.two(relu(self.one(x)))).mean((2, 3)))
+
+    return Spelled
+
+
+def _statement(x: Tensor) -> Tensor:
+    F.relu_(x)  # what it returns is not used
+    return x
+
+
+BIG = 1e6  # a cap that nothing reaches
+SPELLINGS: dict[str, type[nn.Module]] = {
+    "in-place": nets.InPlace,
+    "shared": nets.Shared,
+    "modules": _Modules,
+    "torch.relu": _spelled(torch.relu),
+    "F.relu": _spelled(F.relu),
+    "F.relu in place": _spelled(lambda x: F.relu(x, inplace=True)),
+    "relu_": _spelled(lambda x: x.relu_()),
+    "statement": _spelled(_statement),
+    "clamp": _spelled(lambda x: x.clamp(min=0)),
+    "clamp of two": _spelled(lambda x: torch.clamp(x, 0, BIG)),
+    "clamp_": _spelled(lambda x: x.clamp_(0)),
+    "clip": _spelled(lambda x: x.clip(min=0)),
+    "clamp_min": _spelled(lambda x: x.clamp_min(0)),
+    "clamp_min_": _spelled(lambda x: torch.clamp_min_(x, 0)),
+    "hardtanh": _spelled(nn.Hardtanh(0, BIG)),
+    "hardtanh in place": _spelled(nn.Hardtanh(0, BIG, inplace=True)),
+    "threshold": _spelled(nn.Threshold(0, 0)),
+    "threshold in place": _spelled(nn.Threshold(0, 0, inplace=True)),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in POOLED])
+def test_every_spelling_of_relu_gives_the_same_map(method: str, spelling: str) -> None:
+    plain, images = nets.build("functional"), nets.pictures()
+    module = SPELLINGS[spelling]()
+    module.load_state_dict(plain.module.state_dict())
+    other = dataclasses.replace(plain, module=module.eval())
+    chosen = few(method)
+    if any(option.name == "layer" for option in chosen.options()):
+        chosen = dataclasses.replace(chosen, layer="two")  # before the ReLU, which may overwrite it
+    for target in (0, "two:3@max"):
+        assert torch.equal(run(other, chosen, images, target), run(plain, chosen, images, target))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_target_may_be_a_neuron_within(method: str) -> None:
+    network, images = nets.build("gap"), nets.pictures()
+    target = Channel("features.5", 3)
+    if method in POOLED:
+        with pytest.raises(LayerError, match="CAM explains classes and their differences, not features.5:3"):
+            run(network, few(method), images, target)
+    else:
+        assert run(network, few(method), images, target).any()
+
+
+def test_nothing_grows_with_the_number_of_calls() -> None:
+    network, images = nets.build("gap"), nets.pictures()
+    methods = [few(name) for name in METHODS]
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
+
+    counts = []
+    for _ in range(3):
+        attribute_all(network, images, [Logit(0)], methods)
+        counts.append(tensors())
+    assert counts[2] <= counts[1]
+
+
+def test_a_network_may_be_pickled_after_it_was_used() -> None:
+    network, images = nets.build("gap"), nets.pictures()
+    first = run(network, few("gradient"), images)
+    buffer = io.BytesIO(pickle.dumps(network))
+    assert torch.equal(run(pickle.load(buffer), few("gradient"), images), first)
+
+
+class _Broken(Exception):
+    """Raised by the network itself."""
+
+
+def _fail(*_: object) -> None:
+    raise _Broken
