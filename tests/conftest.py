@@ -1,4 +1,4 @@
-"""One thread for all tests: on tiny networks the others only wait, and a machine that is shared makes them wait long."""
+"""One thread for all tests: on tiny networks the others only wait, and on a busy machine they wait long."""
 
 from __future__ import annotations
 

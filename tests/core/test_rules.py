@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import nets
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import nets
 from phosphene.attribution import attribute, attribute_all
 from phosphene.attribution.backprop import Deconvnet, Gradient, GuidedBackprop
 from phosphene.attribution.base import record
@@ -57,6 +57,7 @@ CLAMP: dict[str, Spelling] = {
     "x.clamp_": lambda x: x.clamp_(min=0.0),
     "torch.clamp": lambda x: torch.clamp(x, min=0),
     "torch.clip": lambda x: torch.clip(x, 0),
+    "torch.clip_": lambda x: torch.clip_(x, 0),
     "torch.clamp_min": lambda x: torch.clamp_min(x, 0),
     "x.clamp_min_": lambda x: x.clamp_min_(0),
     "statement x.clamp_": _as_statement(lambda x: x.clamp_(min=0)),

@@ -75,10 +75,11 @@ class Network:
         """Every layer by name, in the order in which they finish: kind, shape, layout, parameters. Cost: one pass."""
         try:
             return trace(self.module, self._example)
-        except RuntimeError as error:
+        except _MISFITS as error:
             size = "×".join(map(str, self.preprocess.size))
-            reason = str(error).partition("\n")[0]
-            raise NetworkError(f"{self.name} cannot take images of {size}: {reason}. Set Preprocess(size=…)") from error
+            raise NetworkError(
+                f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…)"
+            ) from error
 
     @cached_property
     def fields(self) -> Mapping[str, Field | None]:
@@ -112,11 +113,13 @@ class Network:
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise ImageError(f"images are {found}; phosphene wants float (N, 3, H, W). Use phosphene.image to load them")
+            raise ImageError(
+                f"images are {found}; phosphene wants float (N, 3, H, W). Use phosphene.image to load them"
+            )
         low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 0.0)
         if not (-_SLACK <= low and high <= 1 + _SLACK):
             raise ImageError(
-                f"images lie in [{low:.1f}, {high:.1f}]; phosphene wants RGB in [0, 1] and normalizes inside Network. "
+                f"images lie in [{low:.4g}, {high:.4g}]; phosphene wants RGB in [0, 1] and normalizes inside Network. "
                 "Undo your Normalize, or divide by 255."
             )
         return images.to(self._like)
@@ -154,7 +157,16 @@ class Network:
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
         batch = self.preprocess.normalize(images)
         reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
-        found = reading.run(batch)
+        try:
+            found = reading.run(batch)
+        except _MISFITS as error:
+            given, size = ("×".join(map(str, each)) for each in (images.shape[2:], self.preprocess.size))
+            if given == size:
+                raise
+            raise ImageError(
+                f"{self.name} cannot take images of {given}: {_line(error)}; it wants {size}, as phosphene.image and "
+                "Network.prepare make them"
+            ) from error
         if not reading.overwritten:
             return found
         # Found out only afterwards, by the version counters of the tensors; known from now on.
@@ -175,7 +187,7 @@ class Network:
         base = name.partition("#")[0]
         if base in dict(self.module.named_modules()):
             calls = sum(each.partition("#")[0] == base for each in self.layers)
-            why = f"is called {calls} times" if calls else "is never called on its own"
+            why = f"is called {calls} time{'s' if calls > 1 else ''}" if calls else "is never called on its own"
             return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {nearest(name, self.layers)}"
         hint = f"(phosphene layers {self.name} lists all {len(self.layers)})"
         return f"{self.name} has no layer {name!r}; {nearest(name, self.layers)} {hint}"
@@ -212,8 +224,7 @@ class Network:
         probabilities, indices = logits.detach().double().softmax(1).topk(min(k, logits.shape[1]))
         return tuple(
             tuple(
-                Prediction(i, self.label(i), p, row[i].item())
-                for p, i in zip(ps.tolist(), each.tolist(), strict=True)
+                Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), each.tolist(), strict=True)
             )
             for row, ps, each in zip(logits, probabilities, indices, strict=True)
         )
@@ -223,4 +234,10 @@ def _fold(label: str) -> str:
     return re.sub(r"[\s_]+", " ", label).strip().casefold()
 
 
+def _line(error: Exception) -> str:
+    """The first line of what torch says, without its full stop."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
 _SLACK = 1e-3
+_MISFITS = (RuntimeError, AssertionError, ValueError, IndexError)  # what modules raise at images of a wrong size

@@ -68,7 +68,8 @@ class Preprocess:
     def prepare(self, picture: Picture) -> Prepared:
         """Resize and cut a photograph of any size; see `Network.prepare`."""
         (height, width), (rows, columns) = (picture.height, picture.width), self.size
-        scale = max(rows / height, columns / width) / self.crop
+        # Whole pixels first, then the ratio: so the networks were measured.
+        scale = max(int(rows / self.crop + 1e-6) / height, int(columns / self.crop + 1e-6) / width)
         resized = max(rows, int(height * scale + 1e-6)), max(columns, int(width * scale + 1e-6))
         pixels = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)[None]
         smooth = self.interpolation != "nearest-exact"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from phosphene.core.errors import NetworkError
+from phosphene.core.errors import LayerError, NetworkError
 from phosphene.core.layers import Layer, at_rest, first_tensor
 
 
@@ -85,6 +86,11 @@ class Reading:
         """Keep the maps of an output; return what the module goes on with, or None for the output itself."""
         assert output is not None, f"{name} returned no tensor, though it did when its layers were traced"
         layer = self.layers[name]
+        if layer.layout == "tokens" and output.shape[1] != layer.prefix + layer.shape[1] * layer.shape[2]:
+            raise LayerError(
+                f"{name} holds {output.shape[1]} tokens for these images, and {layer.prefix} + {layer.shape[1]} × "
+                f"{layer.shape[2]} for those of the size that the network wants; give images of that size"
+            )
         maps = layer.maps(output)
         start = name in self.starts and not maps.requires_grad
         if start:
@@ -97,7 +103,7 @@ class Reading:
         return layer.unmaps(maps, output) if name in self.starts and maps is not output else None
 
 
-class _StopPass(BaseException):  # noqa: N818  no error: the last wanted layer was read
+class _StopPass(BaseException):
     """The rest of the pass is nobody's business."""
 
 
@@ -108,6 +114,9 @@ def _put(output: Any, tensor: Tensor) -> Any:
     if isinstance(output, Mapping):
         key = next(key for key, each in output.items() if first_tensor(each) is not None)
         return type(output)({**output, key: _put(output[key], tensor)})  # type: ignore[call-arg]  # dicts and the like
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        held = {each.name: getattr(output, each.name) for each in dataclasses.fields(output)}
+        return dataclasses.replace(output, **_put(held, tensor))
     items = list(output)
     at = next(i for i, each in enumerate(items) if first_tensor(each) is not None)
     items[at] = _put(items[at], tensor)

@@ -84,9 +84,9 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
             self.met["relu"] += 1
             x = args[0] if args else kwargs["input"]
             if not (kwargs.get("inplace") or func.__name__.endswith("_")):
-                return _Rectify.apply(x, cap, self)  # type: ignore[no-untyped-call]
+                return _Rectify.apply(x, cap, self)
             # Into x itself: the network may go on with x and not with what the call returned.
-            return x.copy_(_Rectify.apply(x.clone(), cap, self))  # type: ignore[no-untyped-call]
+            return x.copy_(_Rectify.apply(x.clone(), cap, self))
         if func in _SMOOTH:
             self.met[_SMOOTH[func]] += 1
         return func(*args, **kwargs)
@@ -140,9 +140,10 @@ _READERS: list[tuple[Callable[..., float | None], tuple[Any, ...]]] = [
     (_plain, (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)),
     (_relu6, (F.relu6,)),
     (_hardtanh, (F.hardtanh, F.hardtanh_)),
-    (_clamp, (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, Tensor.clip, Tensor.clip_)),
+    (_clamp, (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, torch.clip_)),
+    (_clamp, (Tensor.clip, Tensor.clip_)),
     (_clamp, (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)),
-    (_threshold, (F.threshold, F.threshold_, torch.threshold, torch.threshold_)),
+    (_threshold, (F.threshold, F.threshold_, torch.threshold, torch.threshold_)),  # type: ignore[attr-defined]
 ]
 _SPELLINGS: dict[Any, Callable[..., float | None]] = {func: read for read, funcs in _READERS for func in funcs}
 _SMOOTH: dict[Any, str] = {
