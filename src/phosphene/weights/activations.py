@@ -109,7 +109,7 @@ class ActivationMaps:
     def grid(self, at: int = 0) -> Pixels:
         """The shown channels of one image under their indices; a layer without places gives one square each."""
         return sheet(
-            self.pictures(at), [str(channel) for channel in self.order(at)], side=56 if self.values.ndim == 4 else 32
+            self.pictures(at), [str(channel) for channel in self.order(at)], side=56 if self.values.ndim == 4 else 40
         )
 
     def upsampled(self, channel: int, at: int = 0) -> Tensor:
@@ -229,7 +229,7 @@ def activations(
         scaling: whether white is the strongest activation of all channels, so that they compare, or of each.
 
     Raises:
-        LayerError: no such layer, or one whose output is neither maps nor a vector.
+        LayerError: no such layer, or one whose output is neither maps nor a vector, or not finite.
         OptionError: a value that makes no sense.
     """
     (found,) = activations_all(network, images, [layer], sort=sort, top=top, scaling=scaling)
@@ -256,7 +256,7 @@ def activations_all(
         scaling: see `activations`.
 
     Raises:
-        LayerError: no such layer, or one whose output is neither maps nor a vector.
+        LayerError: no such layer, or one whose output is neither maps nor a vector, or not finite.
         OptionError: a value that makes no sense.
     """
     _check(layers, sort, scaling, top)
@@ -272,6 +272,8 @@ def activations_all(
                 f"{name} of {network.name} returns {shape}, neither maps (N, C, H, W) nor a vector (N, C); "
                 f"choose another layer (phosphene layers {network.name} lists them)"
             )
+        if not taps[name].isfinite().all():
+            raise LayerError(f"{name} of {network.name} returns values that are not finite; look at the layers before")
     return [ActivationMaps(taps[name], images, network, name, sort, scaling, top, cost) for name in layers]
 
 

@@ -88,12 +88,12 @@ class Filters:
     def pictures(self) -> Tensor:
         """What the grid shows: (n, 3, H, W) for colored kernels, else (n, m, H, W), m grey slices each; in [0, 1].
 
-        The least weight is 0 and the greatest 1, of each kernel or of all; of slices, -s is 0 and s is 1, where s is
-        the greatest magnitude, so that 0.5 is no weight. A kernel without contrast, or dead, is 0.5.
+        The least weight is 0 and the greatest 1, of each kernel or of all; where there is no color, -s is 0 and s is 1,
+        with s the greatest magnitude, so that 0.5 is no weight. A kernel without contrast, or dead, is 0.5.
         """
         dims = (1, 2, 3) if self.scaling == "per-kernel" else (0, 1, 2, 3)
         low, high = self.weights.amin(dims, keepdim=True), self.weights.amax(dims, keepdim=True)
-        if self.inputs is not None:
+        if not self.colored:
             high = high.maximum(-low)
             low = -high
         scaled = (self.weights - low) / (high - low).where(high > low, 1)
@@ -107,18 +107,12 @@ class Filters:
         return scaled.gather(1, local[:, :, None, None].expand(-1, -1, *scaled.shape[2:]))
 
     def grid(self) -> Pixels:
-        """Every kernel under its index; of deeper layers one row for each, its slices under their input channels."""
-        pictures, kernels = self.pictures(), map(str, self.shown)
+        """Every kernel under its index; of deeper layers one row for each, its slices under "kernel:input"."""
         if self.inputs is None:
-            return sheet(pictures, list(kernels), self.columns)
-        margin = pictures.new_ones(len(pictures), 1, *pictures.shape[2:])
-        rows = torch.cat([margin, pictures], 1).flatten(0, 1)[:, None]
-        labels = [
-            text
-            for each, row in zip(kernels, self.inputs.tolist(), strict=True)
-            for text in (f"k {each}", *map(str, row))
-        ]
-        return sheet(rows, labels, 1 + self.inputs.shape[1])
+            return sheet(self.pictures(), [str(kernel) for kernel in self.shown], self.columns)
+        rows = zip(self.shown, self.inputs.tolist(), strict=True)
+        labels = [f"{kernel}:{channel}" for kernel, row in rows for channel in row]
+        return sheet(self.pictures().flatten(0, 1)[:, None], labels, self.inputs.shape[1], side=56)
 
     def table(self) -> dict[str, Any]:
         """Norms, twins and duplicates as plain values."""
@@ -247,7 +241,7 @@ def _strongest(weights: Tensor, groups: int, shown: tuple[int, ...], inputs: int
     """The input channels that the shown kernels weigh most, (n, m), counted over all groups."""
     norms = weights[list(shown)].flatten(2).norm(dim=2)
     local = norms.argsort(dim=1, descending=True, stable=True)[:, :inputs]
-    start: Tensor = torch.tensor(shown) // (len(weights) // groups) * weights.shape[1]
+    start = torch.tensor([kernel // (len(weights) // groups) * weights.shape[1] for kernel in shown])
     return local + start[:, None]
 
 
@@ -259,10 +253,12 @@ def _remarks(found: Filters) -> tuple[str, ...]:
         notes.append(
             "the weights act on normalized channels and are shown as they are, not divided by their deviations"
         )
+    else:
+        notes.append("mid-grey is a weight of 0")
     if found.inputs is not None:
         notes.append(
             f"slices of {found.layer} weigh maps, not colors, and are hard to read: {len(found.shown)} of {count} "
-            f"kernels, {found.inputs.shape[1]} of {wide} input channels each, largest norm first; mid-grey is 0"
+            f"kernels, {found.inputs.shape[1]} of {wide} input channels each, largest norm first"
         )
     if height == width == 1:
         notes.append("the kernels are 1×1: they mix channels and hold no pattern")

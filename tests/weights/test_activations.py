@@ -1,0 +1,219 @@
+"""Response maps: the numbers of the pass, in the order and on the scale that is said, and the regions they mean."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torch import Tensor, nn
+
+from nets import build, pictures
+from phosphene import zoo
+from phosphene.core import image
+from phosphene.core.errors import ImageError, LayerError, OptionError, TargetError
+from phosphene.core.image import Picture
+from phosphene.core.network import Network, Preprocess
+from phosphene.weights import ActivationMaps, activations, activations_all
+
+
+def showing(values: Tensor, **options) -> ActivationMaps:
+    """Maps made by hand."""
+    images = torch.zeros(len(values), 3, 8, 8)
+    return ActivationMaps(values, images, build("gap"), "hand", **options)
+
+
+def reds() -> Network:
+    """Channel 0 is how red a pixel is, channel 1 the negative of it; nothing is shrunk."""
+    conv = nn.Conv2d(3, 2, 1, bias=False)
+    conv.weight.data = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]])[:, :, None, None]
+    return Network(
+        nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess((16, 16), (0,) * 3, (1,) * 3)
+    )
+
+
+def spot() -> Tensor:
+    images = torch.zeros(1, 3, 16, 16)
+    images[0, 0, 3:7, 5:12] = 0.75
+    return images
+
+
+@pytest.mark.parametrize("name", ["gap", "in-place", "residual", "tokens", "tuple"])
+def test_values_are_those_of_the_pass(name: str) -> None:
+    network, images = build(name), pictures()
+    layers = [each for each, layer in network.layers.items() if layer.layout != "other"]
+    with torch.no_grad():
+        expected = network.tap(images, layers)
+    found = activations_all(network, images, layers)
+    assert [each.layer for each in found] == layers
+    for each in found:
+        assert each.values.equal(expected[each.layer])
+        assert not each.values.requires_grad
+
+
+def test_several_layers_take_one_pass() -> None:
+    network, calls = build("gap"), []
+    network.layers  # noqa: B018  the table is made first; it takes a pass of its own
+    handle = network.module.features[0].register_forward_hook(lambda *_: calls.append(1))
+    found = activations_all(network, pictures(2), ["features.0", "features.5", "head"])
+    handle.remove()
+    assert len(calls) == 1
+    assert {each.cost.forwards for each in found} == {2}
+
+
+def test_channels_come_by_their_strongest_or_their_mean_response_and_ties_in_place() -> None:
+    values = torch.tensor([[0.0, 9.0], [5.0, 5.0], [5.0, 5.0], [1.0, 1.0]]).view(1, 4, 1, 2)
+    assert showing(values).order() == (0, 1, 2, 3)
+    assert showing(values, sort="mean").order() == (1, 2, 0, 3)
+    assert showing(values, sort="index").order() == (0, 1, 2, 3)
+    assert showing(values, sort="mean", top=2).order() == (1, 2)
+    assert showing(values.flip(1)).order() == (3, 1, 2, 0)
+
+
+def test_each_image_has_its_own_order() -> None:
+    values = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    found = showing(values)
+    assert (found.order(0), found.order(1)) == ((1, 0), (0, 1))
+
+
+def test_brighter_is_stronger_and_black_is_zero_where_nothing_is_below_it() -> None:
+    values = torch.tensor([[[4.0, 8.0]], [[2.0, 2.0]], [[0.0, 0.0]]])[None]
+    assert showing(values).pictures().flatten().tolist() == [0.5, 1, 0.25, 0.25, 0, 0]
+    # A constant channel is not stretched into a pattern, and a blank one stays black.
+    assert showing(values, scaling="per-channel").pictures().flatten().tolist() == [0.5, 1, 1, 1, 0, 0]
+
+
+def test_signed_maps_run_from_the_lowest_and_say_so() -> None:
+    found = showing(torch.tensor([[[-2.0, 6.0]], [[0.0, 2.0]]])[None])
+    assert found.pictures().flatten().tolist() == [0, 1, 0.25, 0.5]
+    assert found.notes == ("hand: black is -2 and white 6; 0 of 2 channels are nowhere above 0",)
+
+
+def test_responses_are_the_statistics_of_each_channel() -> None:
+    values = torch.tensor([[[-1.0, 3.0, 0.0, 2.0]], [[-1.0, -1.0, 0.0, 0.0]]])[None]
+    first, second = showing(values).responses()
+    assert (first.max, first.mean, first.active, first.silent) == (3, 1, 0.5, False)
+    assert (second.channel, second.max, second.active, second.silent) == (1, 0, 0, True)
+
+
+def test_silent_channels_are_counted() -> None:
+    found = activations(build("dead"), pictures(2), "features.5")
+    assert all("12 of 12 channels are nowhere above 0" in note for note in found.notes)
+    assert found.notes[1].startswith("image 1, ")
+    with pytest.raises(TargetError, match=r"channel 3 of features\.5 responds nowhere"):
+        found.region(3)
+
+
+def test_the_grid_holds_every_shown_channel_enlarged() -> None:
+    values = torch.rand(1, 5, 7, 7, generator=torch.Generator().manual_seed(0))
+    found = showing(values)
+    grid, strongest = found.grid(), found.pictures()[0, 0]
+    assert grid.shape == (2 * (20 + 58 + 4) - 4, 3 * (58 + 4) - 4, 3)
+    assert np.array_equal(grid[21:77:8, 1:57:8, 0], image.levels(strongest))
+
+
+def test_a_vector_gives_one_square_for_each_channel_and_no_overlay(tmp_path) -> None:
+    found = activations(build("gap"), pictures(1), "logits")
+    assert found.values.shape == (1, 5)
+    assert found.pictures().shape == (5, 1, 1, 1)
+    assert found.grid().shape == (2 * (20 + 42 + 4) - 4, 3 * (42 + 4) - 4, 3)
+    with pytest.raises(LayerError, match="has no places"):
+        found.overlay(0)
+    assert [each["kind"] for each in found.save(tmp_path)] == ["heatmap", "table", "picture"]
+
+
+def test_upsampling_is_bilinear_and_keeps_places() -> None:
+    values = torch.zeros(1, 1, 4, 4)
+    values[0, 0, 1, 2] = 1
+    found = showing(values)
+    expected = F.interpolate(values, (8, 8), mode="bilinear", align_corners=False)[0, 0]
+    assert found.upsampled(0).equal(expected)
+    assert (expected[2:4, 4:6] == expected.max()).all()
+    overlay, scale = found.overlay(0)
+    assert overlay.shape == (8, 8, 3)
+    assert scale.unit == "activation"
+
+
+def test_a_region_is_the_place_of_the_response_cut_out() -> None:
+    images = spot()
+    found = activations(reds(), images, "1")
+    region = found.region(0)
+    assert tuple(region.box) == (3, 5, 7, 12)
+    assert region.mask.equal(images[0, 0] > 0)
+    assert region.cutout.shape == (4, 7, 4)
+    assert (region.cutout == (191, 0, 0, 255)).all()
+    assert found.responses()[0].active == pytest.approx(28 / 256)
+
+
+def test_a_higher_threshold_gives_a_smaller_region() -> None:
+    images = torch.zeros(1, 3, 16, 16)
+    images[0, 0] = torch.linspace(0, 1, 16)
+    found = activations(reds(), images, "1")
+    shares = [found.region(0, threshold=share).mask.sum().item() for share in (0.25, 0.5, 1.0)]
+    assert shares == [16 * 12, 16 * 8, 16]
+
+
+@pytest.mark.parametrize("channel", [-1, 2])
+def test_a_channel_that_is_not_there_is_named(channel: int) -> None:
+    with pytest.raises(TargetError, match=f"has no channel {channel}; its 2 are 0 … 1"):
+        activations(reds(), spot(), "1").upsampled(channel)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sort": "best"}, {"scaling": "log"}, {"top": 0}], ids=lambda wrong: next(iter(wrong))
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        activations(reds(), spot(), "1", **wrong)
+
+
+def test_thresholds_and_layer_lists_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(OptionError, match="threshold is 0"):
+        activations(reds(), spot(), "1").region(0, threshold=0)
+    for layers in ([], "features.0"):
+        with pytest.raises(OptionError, match="a list of at least one name"):
+            activations_all(build("gap"), pictures(), layers)
+
+
+def test_layers_and_images_that_cannot_be_shown_are_refused() -> None:
+    odd = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Unflatten(1, (2, 2)), nn.Flatten())
+    with pytest.raises(LayerError, match=r"1 of network returns \(2, 2, 2, 32, 32\), neither maps"):
+        activations(Network(odd, Preprocess((32, 32))), pictures(), "1")
+    with pytest.raises(LayerError, match=r"has no layer 'features\.9'"):
+        activations(build("gap"), pictures(), "features.9")
+    broken = build("gap")
+    nn.init.constant_(broken.module.features[0].weight, torch.nan)
+    with pytest.raises(LayerError, match=r"features\.0 of gap returns values that are not finite"):
+        activations(broken, pictures(), "features.0")
+    with pytest.raises(ImageError, match="Undo your Normalize"):
+        activations(build("gap"), pictures() * 4 - 2, "features.0")
+
+
+def test_files_read_back(tmp_path) -> None:
+    found = activations(build("gap"), pictures(2), "features.5", top=4)
+    saved = {each["path"]: each for each in found.save(tmp_path, overlays=1)}
+    assert all((tmp_path / path).is_file() for path in saved)
+    assert {each["layer"] for each in saved.values()} == {"features.5"}
+    assert np.array_equal(np.load(tmp_path / "activations-features.5.npy"), found.values.numpy())
+    for at in range(2):
+        grid = image.load(tmp_path / f"activations-features.5-{at}.png").pixels
+        assert np.array_equal(grid, found.grid(at))
+        strongest = found.order(at)[0]
+        overlay = image.load(tmp_path / f"activations-features.5-{at}-channel-{strongest}.png").pixels
+        assert np.array_equal(overlay, found.overlay(strongest, at)[0])
+    table = json.loads((tmp_path / "activations-features.5.json").read_text())
+    assert [each["order"] for each in table["images"]] == [list(found.order(0)), list(found.order(1))]
+    assert len(table["images"][0]["channels"]) == 12
+
+
+def test_the_eyes_of_a_cat_light_up_a_channel_of_the_embedded_network() -> None:
+    network = zoo.load()
+    images = network.prepare(Picture.from_array(data.chelsea())).images
+    maps = activations(network, images, "bn1")
+    silent = {each.channel for each in maps.responses() if each.silent}
+    assert silent >= {11, 16, 28, 31}  # the dead kernels of the first layer
+    rows, columns = maps.region(20).mask.nonzero().unbind(1)
+    assert 50 < rows.min() < rows.max() < 112  # in the band of the eyes
+    assert columns.min() < 90 < 150 < columns.max()  # in both
+    assert not ((columns > 90) & (columns < 150)).any()  # and not between them
