@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import nets
 import pytest
 
+import nets
 import phosphene as ph
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from phosphene.attribution import Attribution as Attribution
     from phosphene.attribution import Heatmap as Heatmap
     from phosphene.attribution import attribute as attribute
-    from phosphene.attribution import attribute_all as attribute_all
     from phosphene.attribution.average import IntegratedGradients as IntegratedGradients
     from phosphene.attribution.average import SmoothGrad as SmoothGrad
     from phosphene.attribution.backprop import Deconvnet as Deconvnet
@@ -27,9 +26,14 @@ if TYPE_CHECKING:
     from phosphene.attribution.cam import GradCAMPlusPlus as GradCAMPlusPlus
     from phosphene.attribution.cam import GuidedGradCAM as GuidedGradCAM
     from phosphene.attribution.cam import LayerCAM as LayerCAM
+    from phosphene.attribution.heatmap import attribute_all as attribute_all
+    from phosphene.attribution.occlusion import Occlusion as Occlusion
+    from phosphene.attribution.occlusion import OcclusionClass as OcclusionClass
+    from phosphene.attribution.rise import RISE as RISE
+    from phosphene.attribution.score_cam import ScoreCAM as ScoreCAM
     from phosphene.core.errors import PhospheneError as PhospheneError
     from phosphene.core.image import Picture as Picture
-    from phosphene.core.image import load as image
+    from phosphene.core.image import load as image  # noqa: F401  public under another name
     from phosphene.core.network import Network as Network
     from phosphene.core.network import Preprocess as Preprocess
     from phosphene.core.objective import Channel as Channel
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
     from phosphene.core.objective import Objective as Objective
     from phosphene.core.objective import Probability as Probability
     from phosphene.core.objective import parse as parse
+    from phosphene.studies.explain import explain as explain
+    from phosphene.studies.trust import trust as trust
+    from phosphene.weights.activations import activations as activations
+    from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
 
 # Where each public name is; looked up on first use, so that the command line answers before torch is imported.
@@ -47,10 +55,18 @@ _HOMES = {
     "attribution.average": ("IntegratedGradients", "SmoothGrad"),
     "attribution.backprop": ("Deconvnet", "Gradient", "GuidedBackprop", "InputXGradient", "SuperposedDeconvnet"),
     "attribution.cam": ("CAM", "GradCAM", "GradCAMPlusPlus", "GuidedGradCAM", "LayerCAM"),
+    "attribution.occlusion": ("Occlusion", "OcclusionClass"),
+    "attribution.rise": ("RISE",),
+    "attribution.score_cam": ("ScoreCAM",),
     "core.errors": ("PhospheneError",),
-    "core.image": ("Picture", "image"),
+    "core.image": ("Picture", "image", "images"),
     "core.network": ("Network", "Preprocess"),
     "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability", "parse"),
+    "report": ("report",),
+    "studies.explain": ("explain",),
+    "studies.trust": ("trust",),
+    "weights.activations": ("activations",),
+    "weights.filters": ("filters",),
     "zoo": ("load",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -62,6 +78,8 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  the table is the list
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'phosphene' has no attribute {name!r}")
+    if name == _HOME[name]:  # a package that can be called, such as phosphene.report
+        return importlib.import_module(f"phosphene.{name}")
     value = getattr(importlib.import_module(f"phosphene.{_HOME[name]}"), _RENAMED.get(name, name))
     globals()[name] = value
     return value

@@ -90,7 +90,7 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
 
     unit: ClassVar[str] = "target"
     shown: ClassVar[Shown] = "heat"
-    reading: ClassVar[str] = "Positive pixels account for what the target gained between the baseline color and the image."
+    reading: ClassVar[str] = "Positive pixels account for what the target gained from the baseline color to the image."
     weakness: ClassVar[str] = "Depends on the baseline: a pixel that has its color gets nothing."
 
     def __post_init__(self) -> None:
@@ -131,9 +131,7 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
         return (*super().explain(run, target, values), *lines)
 
 
-def mean_gradient(
-    network: Network, target: Objective, copies: Callable[[slice], Images], weights: Tensor
-) -> Tensor:
+def mean_gradient(network: Network, target: Objective, copies: Callable[[slice], Images], weights: Tensor) -> Tensor:
     """Weighted sum of the gradients at altered copies, (1, 3, H, W), in chunks of bounded memory.
 
     Args:

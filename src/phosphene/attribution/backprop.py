@@ -32,7 +32,7 @@ class Gradient(Attribution, name="gradient"):
     unit: ClassVar[str] = "target per unit of RGB"
     shown: ClassVar[Shown] = "magnitude"
     reading: ClassVar[str] = "Bright pixels are those that the target would react to most if they changed a little."
-    weakness: ClassVar[str] = "Noisy, and local: says nothing of large changes, nor whether a pixel speaks for or against."
+    weakness: ClassVar[str] = "Noisy and local: it tells nothing of large changes, nor of what a pixel speaks for."
 
     def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
         """The pixels."""
@@ -65,7 +65,7 @@ class InputXGradient(Gradient, name="input-x-gradient"):
 
     unit: ClassVar[str] = "target"
     shown: ClassVar[Shown] = "heat"
-    reading: ClassVar[str] = "Positive pixels raise the target above what the baseline color would give, to first order."
+    reading: ClassVar[str] = "Positive pixels raise the target, to first order, above what the baseline color gives."
     weakness: ClassVar[str] = "A pixel that has the baseline color gets nothing, whatever it means."
 
     def map(self, run: Pass, target: Objective) -> Tensor:
@@ -110,9 +110,9 @@ class GuidedBackprop(Gradient, name="guided-backprop"):
 class Deconvnet(GuidedBackprop, name="deconvnet"):
     """One activation, projected back to pixels through the switches and filters that made it.
 
-    Every other activation of the layer is zero and the seed is the activation's value; on the way down max pooling puts
-    it back where the maximum was, ReLUs rectify it, convolutions are transposed, average pooling spreads it. A target
-    LAYER:CHANNEL@max is the strongest activation of a feature map, LAYER:CHANNEL@row,column one neuron.
+    Every other activation of the layer is zero and the seed is the activation's value; on the way down max pooling
+    puts it back where the maximum was, ReLUs rectify it, convolutions are transposed, average pooling spreads it. The
+    target LAYER:CHANNEL@max is the strongest activation of a feature map, LAYER:CHANNEL@row,column one neuron.
     map: (N, 3, H, W), signed, zero for a unit that did not fire. Cost: one backward pass.
 
     Differs from the paper: where pooling windows overlap, values that return to one place add up.
@@ -129,7 +129,9 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
     unit: ClassVar[str] = "squared target per unit of RGB"
     rule: ClassVar[rules.Rule | None] = staticmethod(rules.deconvnet)
     reading: ClassVar[str] = "Grey is nothing; color is the pattern in the picture that made this activation."
-    weakness: ClassVar[str] = "Without max pooling there are no switches, and the pattern hardly depends on the picture."
+    weakness: ClassVar[str] = (
+        "Without max pooling there are no switches, and the pattern hardly depends on the picture."
+    )
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """The projection, (N, 3, H, W)."""

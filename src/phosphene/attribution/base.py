@@ -18,7 +18,6 @@ from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
 
-
 Shown = Literal["heat", "magnitude", "color", "classes"]
 """How a map is drawn: what its channels sum to, their greatest magnitude, as colors around grey, or as classes."""
 
@@ -91,7 +90,8 @@ class Pass:
             raise LayerError(f"the target {target} does not depend on the pixels; choose another target")
         if self.mode.passed == passed:
             raise RuleError(
-                f"{asked} met no ReLU {self._where(target)}: the map would be the plain gradient. Use the method gradient."
+                f"{asked} met no ReLU {self._where(target)}: the map would be the plain gradient. "
+                "Use the method gradient."
             )
         return gradient
 
@@ -209,7 +209,9 @@ def last_map(network: Network, target: Objective | None) -> tuple[str, str]:
     attention = [name for name in names if "attention" in network.layers[name].kind.casefold()]
     if network.layers[maps[-1]].layout == "tokens" and attention:
         inside = attention[-1] + "."
-        entry = [name for name in maps if names.index(name) < names.index(attention[-1]) and not name.startswith(inside)]
+        entry = [
+            name for name in maps if names.index(name) < names.index(attention[-1]) and not name.startswith(inside)
+        ]
         if entry:
             return entry[-1], f"what enters the last attention, {attention[-1]}"
     return maps[-1], "the last layer with a map" + (f" before {target}" if read else "")

@@ -72,7 +72,9 @@ class LayerMap(Attribution):
         if not run.activations[layer][i].any():
             return f"the map is blank because no unit of {layer} fires"
         if layer in run.places and not run.gradient(target, layer)[i].any():
-            return f"the map is blank because {target} does not react to {layer}: a dead layer or a saturated output above"
+            return (
+                f"the map is blank because {target} does not react to {layer}: a dead layer or a saturated output above"
+            )
         return f"the map is blank because everything at {layer} speaks against {target}; rectify=False shows it"
 
 
@@ -96,7 +98,9 @@ class CAM(LayerMap, name="cam"):
     torch.Size([2, 1, 32, 32])
     """
 
-    weakness: ClassVar[str] = "As coarse as the last map, and only for networks that end in pooling and one linear layer."
+    weakness: ClassVar[str] = (
+        "As coarse as the last map; works only where pooling and one linear layer end the network."
+    )
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:  # noqa: ARG002
         """The layer whose mean enters the classifier."""
@@ -127,7 +131,9 @@ class CAM(LayerMap, name="cam"):
         weight, bias = head.weight.detach().flatten(1), head.bias
         a, logits = run.activations[layer].detach(), run.activations["logits"].detach()
         pooled = a.mean((2, 3)) @ weight.T + (0 if bias is None else bias.detach())
-        if pooled.shape != logits.shape or not torch.allclose(pooled, logits, rtol=1e-3, atol=1e-3 * logits.abs().max()):
+        if pooled.shape != logits.shape or not torch.allclose(
+            pooled, logits, rtol=1e-3, atol=1e-3 * logits.abs().max()
+        ):
             raise LayerError(_no_cam(run.network))
         w = sum(factor * weight[index] for factor, index in _classes(target))
         total = (w.view(1, -1, 1, 1) * a).sum(1, keepdim=True)
@@ -221,7 +227,9 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
     shown: ClassVar[Shown] = "color"
     rule: ClassVar[rules.Rule | None] = staticmethod(rules.guided)
     reading: ClassVar[str] = "Grey is nothing; color is fine structure within the region that raises the target."
-    weakness: ClassVar[str] = "Its detail comes from guided backprop, which barely depends on the weights; trust its place."
+    weakness: ClassVar[str] = (
+        "Its detail is that of guided backprop, which barely depends on the weights; trust its place."
+    )
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
         """Two backward passes for each image."""

@@ -44,7 +44,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="phosphene", message="phosphene %(version)s")
 def phosphene() -> None:
-    """See what a vision network sees, and make images from it.
+    r"""See what a vision network sees, and make images from it.
 
     \b
     phosphene explain cat.jpg                    predictions, every map, one report
@@ -79,7 +79,7 @@ def main(args: list[str] | None = None) -> None:
         # The reader of a pipe has gone: point standard output elsewhere, or Python complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:  # noqa: BLE001  the one place where no traceback may pass
+    except Exception as error:
         if debug:
             raise
         click.echo(f"unexpected {type(error).__name__}: {error}. --debug shows where; please report it", err=True)
@@ -91,4 +91,3 @@ def _nearest(name: str) -> str:
     from phosphene.core.errors import nearest
 
     return nearest(name, VERBS)
-

@@ -82,7 +82,9 @@ def _one(run: Session, method: Attribution, picture: Picture, what: str) -> Mani
         extra={"notes": list(found.notes)},
     )
     manifest.save(folder)
-    run.say(f"{picture.name}: {method.name} for {target} ({found.scores.item():.2f} {target.unit}), {found.cost} → {folder}")
+    run.say(
+        f"{picture.name}: {method.name} for {target} ({found.scores.item():.2f} {target.unit}), {found.cost} → {folder}"
+    )
     for note in found.notes:
         run.say(f"  {note}")
     return manifest

@@ -65,7 +65,11 @@ def _torch() -> dict[str, Any]:
 def _decoders() -> dict[str, str]:
     from PIL import features
 
-    decoders = {name: features.version(name) or "yes" for name in ("jpg", "zlib", "webp", "avif", "libtiff", "littlecms2") if features.check(name)}
+    decoders = {
+        name: features.version(name) or "yes"
+        for name in ("jpg", "zlib", "webp", "avif", "libtiff", "littlecms2")
+        if features.check(name)
+    }
     return {**decoders, "fast JPEG": _version("simplejpeg") or "no"}
 
 

@@ -10,21 +10,26 @@ import click
 from phosphene.attribution import Attribution
 from phosphene.cli.options import everywhere, target
 from phosphene.cli.session import Session, session
+from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.image import Picture
 from phosphene.core.result import Manifest
-from phosphene.core import files
 from phosphene.report import Entry, index, render
 from phosphene.report.explanation import ExplanationReport
-from phosphene.studies.explain import DEFAULT, Plan, explain as study
+from phosphene.studies.explain import DEFAULT, Plan
+from phosphene.studies.explain import explain as study
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @target
-@click.option("--methods", default="default", show_default=True, help="Names with commas between them, default, or all.")
+@click.option(
+    "--methods", default="default", show_default=True, help="Names with commas between them, default, or all."
+)
 @click.option("--layers", default="", help="Layers whose activations to show, with commas. [default: three]")
-@click.option("--scores/--no-scores", default=True, show_default=True, help="Score the maps: deletion, insertion, random weights.")
+@click.option(
+    "--scores/--no-scores", default=True, show_default=True, help="Score the maps: deletion, insertion, random weights."
+)
 @everywhere
 def explain(images: tuple[str, ...], methods: str, layers: str, scores: bool, **options: Any) -> int:
     """Predictions, every map, scores and one offline report for each picture.
@@ -66,7 +71,12 @@ def _contents(run: Session, done: list[tuple[Picture, Manifest, Path]]) -> Path:
     """The page that leads to all the others, in the folder above theirs."""
     top = done[0][2].parent.parent
     entries = [
-        Entry(picture.name, str(page.relative_to(top)), picture.pixels, f"{manifest.predictions[0].label}, {manifest.predictions[0].probability:.0%}")
+        Entry(
+            picture.name,
+            str(page.relative_to(top)),
+            picture.pixels,
+            f"{manifest.predictions[0].label}, {manifest.predictions[0].probability:.0%}",
+        )
         for picture, manifest, page in done
     ]
     failures = dict(line.split(": ", 1) for line in run.failed)

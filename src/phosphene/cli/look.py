@@ -1,8 +1,9 @@
-"""`phosphene layers`, `weights` and `activations`: look at what is stored in a network, and at what one picture does."""
+"""`phosphene layers`, `weights` and `activations`: what is stored in a network, and what one picture does in it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from phosphene.cli.options import everywhere
-from phosphene.cli.session import session
+from phosphene.cli.session import Session, session
+from phosphene.core import files
+from phosphene.core.errors import PhospheneError
+from phosphene.core.image import Picture
+from phosphene.core.result import Manifest
+from phosphene.studies.explain import spread
+from phosphene.weights.activations import activations_all
+from phosphene.weights.filters import filters
 
 
 @click.command()
@@ -30,19 +38,143 @@ def layers(model: str | None, fields: bool, **options: Any) -> int:
     rows = []
     for name, layer in network.layers.items():
         field = sights.get(name)
-        sight = None if field is None else {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
-        rows.append({"name": name, "kind": layer.kind, "shape": layer.shape, "layout": layer.layout, "parameters": layer.parameters, "field": sight})
+        sight = (
+            None
+            if field is None
+            else {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
+        )
+        rows.append(
+            {
+                "name": name,
+                "kind": layer.kind,
+                "shape": layer.shape,
+                "layout": layer.layout,
+                "parameters": layer.parameters,
+                "field": sight,
+            }
+        )
     if run.as_json:
         click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
         return 0
-    table = Table("layer", "kind", "shape", "stride", "field", "parameters", title=f"{network.name}: {len(rows)} layers", box=None)
+    table = Table(
+        "layer", "kind", "shape", "stride", "field", "parameters", title=f"{network.name}: {len(rows)} layers", box=None
+    )
     for row in rows:
         field = row["field"]
-        stride, size = ("?", "?") if field is None else ("", "whole") if field["whole"] else (_pair(field["stride"]), _pair(field["size"]))
-        table.add_row(row["name"], row["kind"], "×".join(map(str, row["shape"])), stride, size, f"{row['parameters']:,}")
+        stride, size = (
+            ("?", "?")
+            if field is None
+            else ("", "whole")
+            if field["whole"]
+            else (_pair(field["stride"]), _pair(field["size"]))
+        )
+        table.add_row(
+            row["name"], row["kind"], "×".join(map(str, row["shape"])), stride, size, f"{row['parameters']:,}"
+        )
     Console(soft_wrap=True, highlight=False).print(table)
     return 0
 
 
 def _pair(pair: tuple[int, int]) -> str:
     return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g}×{pair[1]:g}"
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--layer", help="Convolution to show; the first by default.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["per-kernel", "all"]),
+    default="per-kernel",
+    show_default=True,
+    help="Whether each kernel or all of them reach from black to white.",
+)
+@click.option("--columns", type=int, help="Of the grid.")
+@everywhere
+def weights(model: str | None, layer: str | None, scaling: Any, columns: int | None, **options: Any) -> int:
+    """The filters of a layer as pictures, their norms, and near-duplicates.
+
+    The first layer is folded into colors; deeper ones are grey slices, one for each input channel, and hard to read.
+    """
+    if model is not None:
+        options["model"] = model
+    # --weights is the file of weights here as everywhere.
+    run = session("weights", options)
+    found = filters(run.network, layer, scaling=scaling, columns=columns)
+    folder = run.folder(f"{run.network.name} {found.layer}")
+    dead = sum(each.dead for each in found.kernels)
+    extra = {"layer": found.layer, "kernels": len(found.kernels), "dead": dead, "notes": list(found.notes)}
+    twins = [each._asdict() for each in found.duplicates]
+    manifest = Manifest(
+        "weights",
+        run.network,
+        options={"layer": layer, "scaling": scaling},
+        files=tuple(found.save(folder)),
+        extra={**extra, "duplicates": twins},
+    )
+    manifest.save(folder)
+    run.say(f"{len(found.kernels)} kernels of {found.layer}, {dead} dead, {len(twins)} near-duplicate pairs → {folder}")
+    for note in found.notes:
+        run.say(f"  {note}")
+    return run.finish([manifest])
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--layer", "layers", multiple=True, help="Layer to show; may be given several times. [default: three]")
+@click.option("--top", type=int, help="Channels to show, strongest first; all by default.")
+@click.option(
+    "--sort",
+    type=click.Choice(["max", "mean", "index"]),
+    default="max",
+    show_default=True,
+    help="What channels are ordered by.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(["shared", "per-channel"]),
+    default="shared",
+    show_default=True,
+    help="Whether white is the strongest of all channels or of each.",
+)
+@click.option("--overlays", type=int, default=3, show_default=True, help="Strongest channels to lay over the image.")
+@everywhere
+def activations(images: tuple[str, ...], layers: tuple[str, ...], overlays: int, **options: Any) -> int:
+    """Every channel of a layer as a grey picture, brighter where it responds more, for one picture."""
+    how = {name: options.pop(name) for name in ("top", "sort", "scaling")}
+    run = session("activations", options)
+    chosen, manifests = layers or spread(run.network), []
+    for picture in run.pictures(images):
+        try:
+            manifests.append(_activations(run, picture, chosen, overlays=overlays, how=how))
+        except PhospheneError as error:
+            run.fail(error)
+    return run.finish(manifests)
+
+
+def _activations(
+    run: Session, picture: Picture, layers: Sequence[str], *, overlays: int, how: dict[str, Any]
+) -> Manifest:
+    network, folder = run.network, run.folder(picture.name)
+    prepared, written = network.prepare(picture).images, []
+    found = activations_all(network, prepared, layers, **how)
+    for each in found:
+        inner = files.slug(each.layer)
+        written += [
+            {**entry, "path": f"{inner}/{entry['path']}"} for entry in each.save(folder / inner, overlays=overlays)
+        ]
+        best = ", ".join(f"{channel}" for channel in each.order()[:5])
+        run.say(f"{picture.name}: {each.layer}, {each.values.shape[1]} channels, strongest {best} → {folder / inner}")
+        for note in each.notes:
+            run.say(f"  {note}")
+    manifest = Manifest(
+        "activations",
+        network,
+        (picture,),
+        {"layers": list(layers), **how},
+        predictions=network.predict(prepared)[0],
+        files=tuple(written),
+        cost=found[0].cost,
+    )
+    manifest.save(folder)
+    return manifest

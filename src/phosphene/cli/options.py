@@ -22,11 +22,21 @@ def everywhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _EVERYWHERE: tuple[Decorator, ...] = (
-    click.option("--model", default="efficientnet-lite0", show_default=True, help="Network: a name, torchvision:NAME, timm:NAME or FILE.py:FACTORY."),
+    click.option(
+        "--model",
+        default="efficientnet-lite0",
+        show_default=True,
+        help="Network: a name, torchvision:NAME, timm:NAME or FILE.py:FACTORY.",
+    ),
     click.option("--weights", type=click.Path(), help="File of weights for it: .safetensors, .pt or .pth."),
     click.option("--device", default="cpu", show_default=True, help="Where to run: cpu, cuda, cuda:1, mps."),
     click.option("--seed", default=0, show_default=True, help="Of every random choice."),
-    click.option("-o", "--output", type=click.Path(), help="Folder for the results, one folder inside it for each input. [default: phosphene-out/VERB]"),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(),
+        help="Folder for the results, one folder inside it for each input. [default: phosphene-out/VERB]",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
     click.option("--quiet", is_flag=True, help="No progress."),
     click.option("--debug", is_flag=True, help="Show where an error came from."),

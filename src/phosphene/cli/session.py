@@ -104,7 +104,9 @@ class Session:
             if len(manifests) == 1 and not self.failed:
                 click.echo(str(manifests[0]))
             else:
-                click.echo(json.dumps({"results": [each.as_dict() for each in manifests], "errors": self.failed}, indent=1))
+                click.echo(
+                    json.dumps({"results": [each.as_dict() for each in manifests], "errors": self.failed}, indent=1)
+                )
         if self.failed and not manifests:
             return 2 if len(self.failed) == 1 else 3
         return 3 if self.failed else 0
@@ -130,7 +132,9 @@ def session(verb: str, options: dict[str, Any]) -> Session:
     """
     import torch
 
-    names = [field.name for field in dataclasses.fields(Session) if field.name not in {"verb", "failed", "several", "used"}]
+    names = [
+        field.name for field in dataclasses.fields(Session) if field.name not in {"verb", "failed", "several", "used"}
+    ]
     run = Session(verb, **{name: options.pop(name) for name in names})
     try:
         torch.zeros(1, device=run.device)

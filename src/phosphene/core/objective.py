@@ -223,7 +223,8 @@ class Neuron(Channel, name="neuron"):
             raise TargetError(f"{self.layer} of {network.name} has no places; write {self.layer}:{self.channel}")
         if not (0 <= self.row < shape[1] and 0 <= self.column < shape[2]):
             raise TargetError(
-                f"{self.layer} of {network.name} has no place {self.row},{self.column}; its map is {shape[1]} × {shape[2]}"
+                f"{self.layer} of {network.name} has no place {self.row},{self.column}; "
+                f"its map is {shape[1]} × {shape[2]}"
             )
         return self
 

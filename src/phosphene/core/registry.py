@@ -71,9 +71,7 @@ class Named:
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         if cls.name is None:
-            raise OptionError(
-                f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}"
-            )
+            raise OptionError(f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}")
         return super().__new__(cls)
 
     @classmethod
@@ -109,9 +107,9 @@ class Named:
 
 
 def arguments(docstring: str) -> dict[str, str]:
-    """The lines under "Args:" of a docstring, by argument.
+    r"""The lines under "Args:" of a docstring, by argument.
 
-    >>> arguments("Sum.\\n\\nArgs:\\n    a: first,\\n        a number.\\n    b: second.\\n\\nRaises:\\n    E: no.")
+    >>> arguments("Sum.\n\nArgs:\n    a: first,\n        a number.\n    b: second.\n\nRaises:\n    E: no.")
     {'a': 'first, a number.', 'b': 'second.'}
     """
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n(?=[ ]))+)", inspect.cleandoc(docstring), re.M)

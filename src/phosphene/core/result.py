@@ -31,9 +31,7 @@ class Cost:
     seconds: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.forwards + other.forwards, self.backwards + other.backwards, self.seconds + other.seconds
-        )
+        return Cost(self.forwards + other.forwards, self.backwards + other.backwards, self.seconds + other.seconds)
 
     def __mul__(self, times: int) -> Cost:
         return Cost(self.forwards * times, self.backwards * times, self.seconds * times)

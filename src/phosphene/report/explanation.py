@@ -40,11 +40,8 @@ class ExplanationReport:
     def scores(self) -> dict[str, Scores]:
         """Method → what was measured of its map."""
         found = self.found
-        return {
-            each.name: Scores.of(found.curves.get(each.name), found.sanity.get(each.name))
-            for each in found.heatmaps
-            if each.name in found.curves or each.name in found.sanity
-        }
+        names = dict.fromkeys((*found.curves, *found.sanity))
+        return {name: Scores.of(found.curves.get(name), found.sanity.get(name)) for name in names}
 
     @property
     def page(self) -> Page:

@@ -166,7 +166,7 @@ class Report:
         alt = f"{name} at the size that {self.network.name} wants" + (f"; it sees {best[0].label}." if best else ".")
         shown = View("photograph", _pixels(item.heatmap, item.index), alt)
         return Section(
-            "What the network saw" + (f" of {name}" if len(self.pictures) > 1 else ""),
+            name if len(self.pictures) > 1 else "What the network saw",
             figures=(Figure(name, (shown,)),),
             tables=(predicted(best),) if best else (),
             notes=() if best else ("The network returns no logits (N, K), so there is no best class to name.",),

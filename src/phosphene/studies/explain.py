@@ -6,6 +6,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
+
 from phosphene.attribution import Attribution, Heatmap
 from phosphene.attribution.base import record
 from phosphene.attribution.cutout import Cutout, cutout
@@ -36,6 +38,9 @@ DEFAULT = (
     "deconvnet",
 )
 """Methods that `explain` runs unless told otherwise: all that take seconds on a laptop."""
+
+RANDOM = "pixels at random"
+"""Name of the order that is scored beside the maps."""
 
 CHEAP = 4
 """Passes per map up to which the weight randomization is worth its time in a report."""
@@ -110,7 +115,7 @@ class Plan:
 
     def cost(self, network: Network, images: Images) -> Cost:
         """Passes for one picture: the predictions, the shared pass, the maps, their scores."""
-        total = Cost(forwards=3)
+        total = Cost(forwards=3 + 2 * (self.steps + 1) * self.scores)
         for method in self.methods:
             try:
                 own = method.cost(network, images)
@@ -150,12 +155,11 @@ def explain(
     start, plan = time.perf_counter(), plan or Plan.of(network)
     images, shown = network.prepare(picture)
     predictions = network.predict(images)[0]
-    chosen = resolve(target, network, images) if target != "top" else resolve(predictions[0].index, network, images)
-    tell = _Teller(watch, plan.cost(network, images))
-    heatmaps, notes = _maps(network, images, chosen, plan, tell)
+    chosen = resolve(predictions[0].index if target == "top" else target, network, images)
+    job = _Job(network, images, chosen, plan, watch)
+    heatmaps, notes = job.maps()
     names = {each.name: each for each in heatmaps}
     found = {name: boxes(each.values)[0] for name, each in names.items()}
-    size = images.shape[-2:]
     return Explanation(
         picture,
         images,
@@ -165,10 +169,10 @@ def explain(
         predictions,
         heatmaps,
         tuple(activations_all(network, images, plan.layers, top=32)),
-        cutout(images, _saliency(heatmaps).values) if heatmaps else None,
-        {name: to_photograph(box, size, shown) for name, box in found.items() if box is not None},
-        _curves(network, images, chosen, plan, names, tell) if plan.scores else {},
-        _sanities(network, images, chosen, plan, names, tell) if plan.scores else {},
+        cutout(images, _region(heatmaps).values) if heatmaps else None,
+        {name: to_photograph(box, images.shape[-2:], shown) for name, box in found.items() if box is not None},
+        job.curves(names) if plan.scores else {},
+        job.sanities(names) if plan.scores else {},
         dataclasses.replace(plan.cost(network, images), seconds=time.perf_counter() - start),
         notes,
     )
@@ -186,67 +190,66 @@ def spread(network: Network, count: int = 3) -> tuple[str, ...]:
     return tuple(maps[round(i * (len(maps) - 1) / (count - 1))] for i in range(count))
 
 
-class _Teller:
-    """Adds passes up, and tells a watcher how far it is."""
+class _Job:
+    """The steps of one explanation, which add their passes up and tell a watcher how far they are."""
 
-    def __init__(self, watch: Watch | None, total: Cost) -> None:
-        self.watch, self.total, self.done = watch, total.forwards + total.backwards, 0
+    def __init__(self, network: Network, images: Images, target: Objective, plan: Plan, watch: Watch | None) -> None:  # noqa: PLR0917
+        self.network, self.images, self.target, self.plan, self.watch = network, images, target, plan, watch
+        self.total, self.done = plan.cost(network, images), Cost()
 
-    def __call__(self, cost: Cost, what: str) -> None:
-        self.done += cost.forwards + cost.backwards
+    def tell(self, what: str, cost: Cost = Cost()) -> None:
+        self.done += cost
         if self.watch is not None:
-            self.watch(min(self.done, self.total), self.total, what)
+            done, total = (each.forwards + each.backwards for each in (self.done, self.total))
+            self.watch(min(done, total), total, what)
 
+    def maps(self) -> tuple[tuple[Heatmap, ...], tuple[str, ...]]:
+        """The maps of the methods that work here, and why the others do not."""
+        usable, found, notes = [], [], []
+        for method in self.plan.methods:
+            try:
+                method.reads(self.network, self.target)
+                usable.append(method)
+            except PhospheneError as error:
+                notes.append(f"{method.name} is left out: {error}")
+        run = record(self.network, self.images, [self.target], usable)
+        for method in usable:
+            self.tell(str(method.name))
+            try:
+                found.append(heatmap(run, method, self.target))
+                self.tell(str(method.name), found[-1].cost)
+            except PhospheneError as error:
+                notes.append(f"{method.name} is left out: {error}")
+        return tuple(found), tuple(notes)
 
-def _maps(
-    network: Network, images: Images, target: Objective, plan: Plan, tell: _Teller
-) -> tuple[tuple[Heatmap, ...], tuple[str, ...]]:
-    usable, notes = [], []
-    for method in plan.methods:
-        try:
-            method.reads(network, target)
-        except PhospheneError as error:
-            notes.append(f"{method.name} is left out: {error}")
-        else:
-            usable.append(method)
-    run, found = record(network, images, [target], usable), []
-    for method in usable:
-        try:
-            tell(Cost(), method.name or "")
-            found.append(heatmap(run, method, target))
-            tell(found[-1].cost, method.name or "")
-        except PhospheneError as error:
-            notes.append(f"{method.name} is left out: {error}")
-    return tuple(found), tuple(notes)
+    def curves(self, maps: Mapping[str, Heatmap]) -> dict[str, tuple[Curves, Curves]]:
+        """Deletion and insertion of each map, and of pixels in random order, which any map must beat."""
+        engine, found = Engine(self.network, self.images, self.target.reads), {}
+        noise = torch.rand(self.images[:, :1].shape, generator=torch.Generator().manual_seed(self.plan.seed))
+        for name, values in {**{name: each.values for name, each in maps.items()}, RANDOM: noise}.items():
+            self.tell(f"scoring {name}")
+            falls, rises = (
+                way(self.network, self.images, values, self.target, steps=self.plan.steps, engine=engine)
+                for way in (deletion, insertion)
+            )
+            found[name] = falls, rises
+            self.tell(f"scoring {name}", falls.cost + rises.cost)
+        return found
 
-
-def _curves(
-    network: Network, images: Images, target: Objective, plan: Plan, maps: Mapping[str, Heatmap], tell: _Teller
-) -> dict[str, tuple[Curves, Curves]]:
-    engine, found = Engine(network, images, target.reads), {}
-    for name, each in maps.items():
-        tell(Cost(), f"scoring {name}")
-        found[name] = (
-            deletion(network, images, each.values, target, steps=plan.steps, engine=engine),
-            insertion(network, images, each.values, target, steps=plan.steps, engine=engine),
+    def sanities(self, maps: Mapping[str, Heatmap]) -> dict[str, Sanity]:
+        """What is left of each cheap map when all weights are random."""
+        cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
+        self.tell("randomizing the weights")
+        found = sanity_all(
+            self.network, self.images, list(cheap.values()), self.target, stages=(1.0,), seed=self.plan.seed
         )
-        tell(Cost(forwards=2 * (plan.steps + 1)), f"scoring {name}")
-    return found
-
-
-def _sanities(
-    network: Network, images: Images, target: Objective, plan: Plan, maps: Mapping[str, Heatmap], tell: _Teller
-) -> dict[str, Sanity]:
-    cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
-    tell(Cost(), "randomizing the weights")
-    found = sanity_all(network, images, list(cheap.values()), target, stages=(1.0,), seed=plan.seed)
-    return dict(zip(cheap, found, strict=True))
+        return dict(zip(cheap, found, strict=True))
 
 
 def _cheap(cost: Cost) -> bool:
     return cost.forwards + cost.backwards <= CHEAP
 
 
-def _saliency(heatmaps: Sequence[Heatmap]) -> Heatmap:
-    """The map to cut out by: the gradient, as in the paper, or else the first."""
-    return next((each for each in heatmaps if each.method.name == "gradient"), heatmaps[0])
+def _region(heatmaps: Sequence[Heatmap]) -> Heatmap:
+    """The map to cut out by: Grad-CAM, whose region is whole where a gradient is grains, or else the first."""
+    return next((each for each in heatmaps if each.name == "grad-cam"), heatmaps[0])
