@@ -89,12 +89,16 @@ class GuidedBackprop(Gradient, name="guided-backprop"):
     torch.Size([2, 3, 32, 32])
     """
 
-    rule: ClassVar[rules.Rule | None] = staticmethod(rules.guided)
     shown: ClassVar[Shown] = "color"
     reading: ClassVar[str] = "Grey is nothing; what stands out in color is the structure that excites the target."
     weakness: ClassVar[str] = (
         "Close to an edge detector: it barely depends on the target or on the weights (Adebayo et al. 2018)."
     )
+
+    @property
+    def rule(self) -> rules.Rule:
+        """Of Springenberg et al."""
+        return rules.guided
 
     def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
         """None: what it wants at the pixels follows a rule of its own."""
@@ -102,7 +106,6 @@ class GuidedBackprop(Gradient, name="guided-backprop"):
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """What the rule lets through to the pixels, (N, 3, H, W)."""
-        assert self.rule is not None
         return run.ruled_gradient(target, self.rule, self.name)
 
 
@@ -127,11 +130,15 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
     """
 
     unit: ClassVar[str] = "squared target per unit of RGB"
-    rule: ClassVar[rules.Rule | None] = staticmethod(rules.deconvnet)
     reading: ClassVar[str] = "Grey is nothing; color is the pattern in the picture that made this activation."
     weakness: ClassVar[str] = (
         "Without max pooling there are no switches, and the pattern hardly depends on the picture."
     )
+
+    @property
+    def rule(self) -> rules.Rule:
+        """Of Zeiler and Fergus."""
+        return rules.deconvnet
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """The projection, (N, 3, H, W)."""
@@ -189,7 +196,8 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
     def _strongest(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Values and flat places, (N, top), of the activations to project."""
         if self.top:
-            return tuple(maps.flatten(1).topk(min(self.top, maps[0].numel()), dim=1))
+            strongest = maps.flatten(1).topk(min(self.top, maps[0].numel()), dim=1)
+            return strongest.values, strongest.indices
         values, places = maps.flatten(2).max(2)
         per_channel = maps[0, 0].numel()
         return values, places + per_channel * torch.arange(maps.shape[1], device=maps.device)

@@ -127,8 +127,11 @@ class Attribution(Named):
     """Whether a negative value means something."""
     shown: ClassVar[Shown] = "heat"
     """How it is drawn."""
-    rule: ClassVar[rules.Rule | None] = None
-    """The backward rule it asks of the ReLUs; None for the plain gradient."""
+
+    @property
+    def rule(self) -> rules.Rule | None:
+        """The backward rule it asks of the ReLUs; None for the plain gradient."""
+        return None
 
     def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002  for those that choose
         """Where it wants the plain gradient."""

@@ -6,6 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phosphene.attribution.base import Attribution, Pass, Shown, last_map, upsample
@@ -104,8 +105,8 @@ class CAM(LayerMap, name="cam"):
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:  # noqa: ARG002
         """The layer whose mean enters the classifier."""
-        head, width = _head(network)
-        maps = [name for name, each in network.layers.items() if each.spatial and each.shape[0] == width]
+        head, weight, _ = _head(network)
+        maps = [name for name, each in network.layers.items() if each.spatial and each.shape[0] == weight.shape[1]]
         if self.layer is not None:
             return self.layer, ""
         if not maps:
@@ -127,15 +128,13 @@ class CAM(LayerMap, name="cam"):
     def at_layer(self, run: Pass, target: Objective) -> Tensor:
         """Class weights times maps, (N, 1, h, w)."""
         layer, _ = self.layer_for(run.network, target)
-        head = run.network.module.get_submodule(_head(run.network)[0])
-        weight, bias = head.weight.detach().flatten(1), head.bias
+        _, weight, bias = _head(run.network)
         a, logits = run.activations[layer].detach(), run.activations["logits"].detach()
-        pooled = a.mean((2, 3)) @ weight.T + (0 if bias is None else bias.detach())
-        if pooled.shape != logits.shape or not torch.allclose(
-            pooled, logits, rtol=1e-3, atol=1e-3 * logits.abs().max()
-        ):
+        pooled = F.linear(a.mean((2, 3)), weight, bias) if a.shape[1] == weight.shape[1] else a.new_zeros(())
+        slack = 1e-3 * logits.abs().max().item()
+        if pooled.shape != logits.shape or not torch.allclose(pooled, logits, rtol=1e-3, atol=slack):
             raise LayerError(_no_cam(run.network))
-        w = sum(factor * weight[index] for factor, index in _classes(target))
+        w = torch.stack([factor * weight[index] for factor, index in _classes(target)]).sum(0)
         total = (w.view(1, -1, 1, 1) * a).sum(1, keepdim=True)
         return total.relu() if self.rectify else total
 
@@ -225,11 +224,15 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
     unit: ClassVar[str] = "squared target per unit of RGB"
     signed: ClassVar[bool] = True
     shown: ClassVar[Shown] = "color"
-    rule: ClassVar[rules.Rule | None] = staticmethod(rules.guided)
     reading: ClassVar[str] = "Grey is nothing; color is fine structure within the region that raises the target."
     weakness: ClassVar[str] = (
         "Its detail is that of guided backprop, which barely depends on the weights; trust its place."
     )
+
+    @property
+    def rule(self) -> rules.Rule:
+        """That of guided backprop."""
+        return rules.guided
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
         """Two backward passes for each image."""
@@ -240,13 +243,14 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
         return super().map(run, target) * run.ruled_gradient(target, rules.guided, self.name)
 
 
-def _head(network: Network) -> tuple[str, int]:
-    """Name and width of the classifier: the last linear layer or 1 × 1 convolution that returns the classes."""
-    for name in reversed(network.layers):
+def _head(network: Network) -> tuple[str, Tensor, Tensor | None]:
+    """Name, weights (K, C) and bias of the classifier: the last linear layer or 1 × 1 convolution with K outputs."""
+    for name in reversed(list(network.layers)):
         module = network.module.get_submodule(name.partition("#")[0])
-        is_head = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
-        if is_head and module.weight.shape[0] == network.classes:
-            return name, module.weight.shape[1]
+        if not isinstance(module, nn.Linear | nn.Conv2d) or module.weight.shape[0] != network.classes:
+            continue
+        if isinstance(module, nn.Linear) or module.kernel_size == (1, 1):
+            return name, module.weight.detach().flatten(1), None if module.bias is None else module.bias.detach()
     raise LayerError(_no_cam(network))
 
 

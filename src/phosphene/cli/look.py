@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.image import Picture
+from phosphene.core.layers import Field, Layer
 from phosphene.core.result import Manifest
 from phosphene.studies.explain import spread
 from phosphene.weights.activations import activations_all
@@ -35,44 +37,29 @@ def layers(model: str | None, fields: bool, **options: Any) -> int:
         options["model"] = model
     run = session("layers", options)
     network, sights = run.network, run.network.fields if fields else {}
-    rows = []
-    for name, layer in network.layers.items():
-        field = sights.get(name)
-        sight = (
-            None
-            if field is None
-            else {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
-        )
-        rows.append(
-            {
-                "name": name,
-                "kind": layer.kind,
-                "shape": layer.shape,
-                "layout": layer.layout,
-                "parameters": layer.parameters,
-                "field": sight,
-            }
-        )
     if run.as_json:
+        rows = [_row(layer, sights.get(name)) for name, layer in network.layers.items()]
         click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
         return 0
-    table = Table(
-        "layer", "kind", "shape", "stride", "field", "parameters", title=f"{network.name}: {len(rows)} layers", box=None
-    )
-    for row in rows:
-        field = row["field"]
-        stride, size = (
-            ("?", "?")
-            if field is None
-            else ("", "whole")
-            if field["whole"]
-            else (_pair(field["stride"]), _pair(field["size"]))
-        )
-        table.add_row(
-            row["name"], row["kind"], "×".join(map(str, row["shape"])), stride, size, f"{row['parameters']:,}"
-        )
+    head = ("layer", "kind", "shape", "stride", "field", "parameters")
+    table = Table(*head, title=f"{network.name}: {len(network.layers)} layers", box=None)
+    for name, layer in network.layers.items():
+        shape = "×".join(map(str, layer.shape))
+        table.add_row(name, layer.kind, shape, *_spelled(sights.get(name)), f"{layer.parameters:,}")
     Console(soft_wrap=True, highlight=False).print(table)
     return 0
+
+
+def _row(layer: Layer, field: Field | None) -> dict[str, Any]:
+    sight = field and {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
+    return {**dataclasses.asdict(layer), "field": sight}
+
+
+def _spelled(field: Field | None) -> tuple[str, str]:
+    """Stride and size of a receptive field."""
+    if field is None:
+        return "?", "?"
+    return ("", "whole") if field.whole else (_pair(field.stride), _pair(field.size))
 
 
 def _pair(pair: tuple[int, int]) -> str:

@@ -74,7 +74,7 @@ def _option(option: Option) -> click.Option:
     )
 
 
-class _Value(click.ParamType):
+class _Value(click.ParamType[Any]):
     """A value of any type that a field may have: the first member of a union that takes the text."""
 
     def __init__(self, annotation: Any) -> None:

@@ -27,7 +27,7 @@ Activations = Mapping[str, Tensor]
 class Prediction(NamedTuple):
     """One class of one image: its logit, and its probability after the softmax."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
     label: str
     probability: float
     logit: float

@@ -52,7 +52,7 @@ class Named:
     [('radius', 'in pixels.')]
     """
 
-    table: ClassVar[dict[str, type[Self]]]  # type: ignore[misc]  # a class variable of the family
+    table: ClassVar[dict[str, Any]]  # of classes of the family
     family: ClassVar[str]
     name: ClassVar[str | None] = None
 
@@ -83,7 +83,8 @@ class Named:
         """
         if name not in cls.table:
             raise OptionError(f"no {cls.family} is called {name!r}; {nearest(name, sorted(cls.table))}")
-        return cls.table[name]
+        found: type[Self] = cls.table[name]
+        return found
 
     @classmethod
     def options(cls) -> tuple[Option, ...]:

@@ -77,9 +77,10 @@ class Manifest:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, in the order in which a reader wants them."""
-        model = {"name": self.network.name, "sha256": self.network.sha256} if self.network else None
-        if model and self.network and self.network.notes:
-            model |= {"notes": list(self.network.notes)}
+        network, model = self.network, None
+        if network is not None:
+            notes = {"notes": list(network.notes)} if network.notes else {}
+            model = {"name": network.name, "sha256": network.sha256, **notes}
         return {
             "phosphene": version("phosphene"),
             "verb": self.verb,

@@ -143,7 +143,7 @@ _READERS: list[tuple[Callable[..., float | None], tuple[Any, ...]]] = [
     (_clamp, (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, torch.clip_)),
     (_clamp, (Tensor.clip, Tensor.clip_)),
     (_clamp, (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)),
-    (_threshold, (F.threshold, F.threshold_, torch.threshold, torch.threshold_)),  # type: ignore[attr-defined]
+    (_threshold, (F.threshold, F.threshold_, torch.threshold)),  # type: ignore[attr-defined]
 ]
 _SPELLINGS: dict[Any, Callable[..., float | None]] = {func: read for read, funcs in _READERS for func in funcs}
 _SMOOTH: dict[Any, str] = {

@@ -103,8 +103,18 @@ def _score(
             notes.append(f"{cells} × {cells} mosaics: {error}")
     means = torch.tensor(scores).mean(0).tolist() if scores else [None] * 4
     deleted, inserted, left, covered = means
-    unique = tuple(dict.fromkeys(notes))
-    return Trust(method.name, deleted, inserted, *points, left, covered, len(scores), cost, unique)
+    return Trust(
+        method.name,
+        deletion=deleted,
+        insertion=inserted,
+        pointing2=points[0],
+        pointing3=points[1],
+        sanity=left,
+        covering=covered,
+        pictures=len(scores),
+        cost=cost,
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
 def _one(network: Network, image: Images, method: Attribution, *, target: str, seed: int) -> tuple[list[float], Cost]:
