@@ -184,3 +184,27 @@ def test_there_is_a_theme_for_paper_and_a_focus_that_can_be_seen() -> None:
     assert ":focus-visible" in style
     assert "prefers-reduced-motion" in style
     assert not re.search(r"outline:\s*(0|none)", style.replace("main:focus { outline: none; }", ""))
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        ('alt="Grad-CAM"', 'alt=""'),
+        ("default-src 'none'", "default-src 'self'"),
+        ("script-src '", "script-src 'unsafe-inline' '"),
+        ('"use strict";', '"use strict"; '),
+        ('href="#main"', 'href="https://a.example"'),
+        ('href="#main"', 'href="//a.example"'),
+        ('id="part-2"', 'id="part-1"'),
+        ("<h2", '<h2 style="color: red"'),
+        ("<h2", '<h2 onclick="x()"'),
+        ('scope="col"', ""),
+        ("<main", "<div></div><main><main"),
+        ('<html lang="en">', "<html>"),
+    ],
+)
+def test_the_audit_can_fail(found: str, put: str) -> None:
+    text = render(full())
+    assert found in text
+    with pytest.raises(AssertionError):
+        audit(text.replace(found, put, 1))
