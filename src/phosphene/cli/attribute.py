@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import click
@@ -25,7 +27,9 @@ class Methods(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:  # noqa: ARG002
         """The command of a method."""
         method = Attribution.find(cmd_name)
-        help_text = (method.__doc__ or "").partition(">>>")[0].replace("\n\n", "\n\n\b\n")
+        # Paragraphs as they stand; the options and their help are listed below, the example is for Python.
+        paragraphs = re.split(r"\n\n", inspect.cleandoc(method.__doc__ or "").partition(">>>")[0].strip())
+        help_text = "\n\n".join(f"\b\n{each}" for each in paragraphs if not each.startswith("Args:"))
 
         @click.argument("images", nargs=-1, required=True)
         @target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import click
@@ -72,7 +73,7 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
         drawn = Table(*head, box=None, title=f"{run.network.name} on {len(pictures)} pictures")
         for row in body:
             drawn.add_row(*(each if isinstance(each, str) else "–" if each is None else f"{each:.3f}" for each in row))
-        Console(soft_wrap=True, highlight=False).print(drawn)
+        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
         for note in dict.fromkeys(note for each in rows for note in each.notes):
             run.say(f"  {note}")
         run.say(f"{path}")

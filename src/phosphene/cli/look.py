@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
@@ -24,29 +25,30 @@ from phosphene.weights.filters import filters
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("named", metavar="[MODEL]", required=False)
 @click.option("--fields/--no-fields", default=True, show_default=True, help="Walk the network for receptive fields.")
 @everywhere
-def layers(model: str | None, fields: bool, **options: Any) -> int:
+def layers(named: str | None, fields: bool, **options: Any) -> int:
     """The layers of a network, in the order in which they run.
 
     A stride or field of "whole" sees the entire picture; "?" is not known. Names are those that --layer and --target
     take; "relu#1" is the second call of a shared module.
     """
-    if model is not None:
-        options["model"] = model
+    if named is not None:
+        options["model"] = named
     run = session("layers", options)
     network, sights = run.network, run.network.fields if fields else {}
     if run.as_json:
         rows = [_row(layer, sights.get(name)) for name, layer in network.layers.items()]
         click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
         return 0
-    head = ("layer", "kind", "shape", "stride", "field", "parameters")
+    head = (Column("layer", overflow="fold"), "kind", "shape", "stride", "field", "parameters")
     table = Table(*head, title=f"{network.name}: {len(network.layers)} layers", box=None)
     for name, layer in network.layers.items():
         shape = "×".join(map(str, layer.shape))
         table.add_row(name, layer.kind, shape, *_spelled(sights.get(name)), f"{layer.parameters:,}")
-    Console(soft_wrap=True, highlight=False).print(table)
+    # Where no terminal sets the width, as in a pipe, no name is cut.
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
     return 0
 
 
@@ -67,7 +69,7 @@ def _pair(pair: tuple[int, int]) -> str:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("named", metavar="[MODEL]", required=False)
 @click.option("--layer", help="Convolution to show; the first by default.")
 @click.option(
     "--scaling",
@@ -78,13 +80,13 @@ def _pair(pair: tuple[int, int]) -> str:
 )
 @click.option("--columns", type=int, help="Of the grid.")
 @everywhere
-def weights(model: str | None, layer: str | None, scaling: Any, columns: int | None, **options: Any) -> int:
+def weights(named: str | None, layer: str | None, scaling: Any, columns: int | None, **options: Any) -> int:
     """The filters of a layer as pictures, their norms, and near-duplicates.
 
     The first layer is folded into colors; deeper ones are grey slices, one for each input channel, and hard to read.
     """
-    if model is not None:
-        options["model"] = model
+    if named is not None:
+        options["model"] = named
     # --weights is the file of weights here as everywhere.
     run = session("weights", options)
     found = filters(run.network, layer, scaling=scaling, columns=columns)

@@ -35,7 +35,7 @@ _EVERYWHERE: tuple[Decorator, ...] = (
         "-o",
         "--output",
         type=click.Path(),
-        help="Folder for the results, one folder inside it for each input. [default: phosphene-out/VERB]",
+        help="Folder for the results; of several inputs, each gets a folder in it. [default: phosphene-out/VERB/NAME]",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
     click.option("--quiet", is_flag=True, help="No progress."),
