@@ -89,8 +89,16 @@ class Network:
     @cached_property
     def classes(self) -> int:
         """How many classes the logits tell apart (the channels of a map of logits). Cost: one pass."""
+        return self._logits[0]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a layer, or of the logits, without the batch: (C, H, W) or (C,)."""
+        return self._logits if name == "logits" else self.layer(name).shape
+
+    @cached_property
+    def _logits(self) -> tuple[int, ...]:
         with torch.no_grad():
-            return self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1]
+            return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
 
     @property
     def _example(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from numbers import Real
 from typing import ClassVar
 
 from torch import Tensor
@@ -44,9 +45,13 @@ class Objective(Named):
         return self
 
     def __add__(self, other: Objective) -> Objective:
+        if not isinstance(other, Objective):
+            return NotImplemented
         return Sum(_terms(self) + _terms(other))
 
     def __mul__(self, factor: float) -> Objective:
+        if not isinstance(factor, Real):
+            return NotImplemented
         return Sum(tuple((factor * weight, term) for weight, term in _terms(self)))
 
     __rmul__ = __mul__
@@ -86,7 +91,9 @@ class Sum(Objective, name="sum"):
         return Sum(tuple((weight, term.bind(network)) for weight, term in self.terms))
 
     def __str__(self) -> str:
-        parts = [(weight, f"{abs(weight):g}*{term}" if abs(weight) != 1 else str(term)) for weight, term in self.terms]
+        parts = [
+            (weight, f"{_number(abs(weight))}*{term}" if abs(weight) != 1 else str(term)) for weight, term in self.terms
+        ]
         (first, head), *rest = parts
         sign = "-1*" if first == -1 else "-" if first < 0 else ""
         return sign + head + "".join(f" {'-' if weight < 0 else '+'} {text}" for weight, text in rest)
@@ -169,7 +176,7 @@ class Channel(Objective, name="channel"):
 
     def bind(self, network: Network) -> Objective:
         """The same unit, known to exist."""
-        shape = (network.classes,) if self.layer == "logits" else network.layer(self.layer).shape
+        shape = network.shape(self.layer)
         if not 0 <= self.channel < shape[0]:
             raise TargetError(
                 f"{self.layer} of {network.name} has no channel {self.channel}; its {shape[0]} are 0 … {shape[0] - 1}"
@@ -216,9 +223,7 @@ class Neuron(Channel, name="neuron"):
     def bind(self, network: Network) -> Objective:
         """The same neuron, known to exist."""
         super().bind(network)
-        if self.layer == "logits":
-            return self
-        shape = network.layer(self.layer).shape
+        shape = network.shape(self.layer)
         if len(shape) != 3:
             raise TargetError(f"{self.layer} of {network.name} has no places; write {self.layer}:{self.channel}")
         if not (0 <= self.row < shape[1] and 0 <= self.column < shape[2]):
@@ -302,7 +307,13 @@ def _unit(text: str, network: Network) -> Objective:
     kind, label = (Probability, probability[1]) if probability else (Logit, text)
     if text in network.layers and not probability:
         raise TargetError(f"{text!r} is a layer of {network.name}; name a channel of it, such as {text}:0")
-    return kind(int(label) if re.fullmatch(r"-?\d+", label) else label)
+    # A label that looks like a number is still that label.
+    return kind(int(label) if re.fullmatch(r"-?\d+", label) and label not in network.labels else label)
+
+
+def _number(weight: float) -> str:
+    """The shortest text that reads as the same number."""
+    return f"{weight:g}" if float(f"{weight:g}") == weight else repr(float(weight))
 
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
