@@ -99,6 +99,8 @@ def test_a_preprocess_of_another_size_is_an_error_that_says_so() -> None:
         ) as caught:
             network.layers  # noqa: B018
         assert "\n" not in str(caught.value)
+        with pytest.raises(NetworkError, match="Set Preprocess"):
+            attribute(network, torch.rand(1, 3, *network.preprocess.size), 0)
 
 
 def test_channels_are_ordered_and_normalized() -> None:

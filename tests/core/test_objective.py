@@ -7,24 +7,15 @@ import dataclasses
 import pickle
 import re
 
-import nets
 import pytest
 import torch
 from torch import Tensor, nn
 
+import nets
 from phosphene.core.errors import LayerError, TargetError
 from phosphene.core.network import Network, Preprocess
-from phosphene.core.objective import (
-    Channel,
-    ChannelMax,
-    Logit,
-    Neuron,
-    Objective,
-    Probability,
-    Sum,
-    parse,
-    resolve,
-)
+from phosphene.core.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, parse, resolve
+from phosphene.core.objective import Sum as Sum
 
 LABELS = ("tabby", "tiger cat", "jack-o'-lantern", "crane", "crane", "T-shirt 3", "p(x)", "7")
 

@@ -97,8 +97,15 @@ class Network:
 
     @cached_property
     def _logits(self) -> tuple[int, ...]:
-        with torch.no_grad():
-            return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
+        try:
+            with torch.no_grad():
+                return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
+        except _MISFITS as error:
+            raise NetworkError(self._misfit(error)) from error
+
+    def _misfit(self, error: Exception) -> str:
+        size = "×".join(map(str, self.preprocess.size))
+        return f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…)"
 
     @property
     def _example(self) -> Tensor:
