@@ -76,10 +76,7 @@ class Network:
         try:
             return trace(self.module, self._example)
         except _MISFITS as error:
-            size = "×".join(map(str, self.preprocess.size))
-            raise NetworkError(
-                f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…)"
-            ) from error
+            raise NetworkError(self._misfit(error)) from error
 
     @cached_property
     def fields(self) -> Mapping[str, Field | None]:

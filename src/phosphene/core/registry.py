@@ -63,10 +63,9 @@ class Named:
         cls.name = name
         if name is not None:
             taken = cls.table.get(name)
-            if taken is not None and taken.__qualname__ != cls.__qualname__:
-                raise OptionError(
-                    f"{cls.__qualname__} wants the name {name!r}, which {taken.__qualname__} has; choose another"
-                )
+            mine, its = (f"{each.__module__}.{each.__qualname__}" for each in (cls, taken or cls))
+            if mine != its:  # the same module, loaded again, may have its name back
+                raise OptionError(f"{mine} wants the name {name!r}, which {its} has; choose another")
             cls.table[name] = cls
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
@@ -91,7 +90,7 @@ class Named:
         """The options, in order, with the help that the docstring gives each."""
         helps, hints = arguments(cls.__doc__ or ""), get_type_hints(cls)
         return tuple(
-            Option(field.name, hints[field.name], field.default, helps.get(field.name, ""))
+            Option(field.name, hints[field.name], _default(field), helps.get(field.name, ""))
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every member is a dataclass
             if field.init
         )
@@ -118,6 +117,10 @@ def arguments(docstring: str) -> dict[str, str]:
         return {}
     pairs = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", section.group(1), re.M)
     return {name: re.sub(r"\s+", " ", text) for name, text in pairs}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,97 @@
+"""What every verb returns, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nets
+from phosphene.core import result
+from phosphene.core.image import Picture
+from phosphene.core.result import Cost, Manifest
+
+KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]
+
+
+@pytest.fixture(autouse=True)
+def _version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result, "version", lambda _: "0.1.0")
+
+
+def manifest() -> Manifest:
+    """Of a whole run."""
+    network = dataclasses.replace(nets.build("gap"), sha256="ab" * 32)
+    cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
+    return Manifest(
+        "attribute",
+        network,
+        (cat,),
+        {"method": {"name": "grad-cam", "layer": None}},
+        "tiger cat",
+        network.predict(nets.pictures(1), 2)[0],
+        ({"path": "grad-cam.npy", "kind": "heatmap"},),
+        Cost(1, 2, 0.5),
+        seed=7,
+        errors=("dog.jpg: no such file",),
+        extra={"norms": [1.0]},
+    )
+
+
+def test_a_manifest_has_the_keys_of_the_design_in_order() -> None:
+    found = manifest().as_dict()
+    assert list(found) == [*KEYS, "norms"]
+    assert found["phosphene"] == "0.1.0"
+    assert found["model"] == {"name": "gap", "sha256": "ab" * 32}
+    assert found["inputs"][0] | {"sha256": ""} == {"path": "cat.png", "sha256": "", "width": 6, "height": 4}
+    assert list(found["predictions"][0]) == ["index", "label", "probability", "logit"]
+    assert found["cost"] == {"forwards": 1, "backwards": 2, "seconds": 0.5}
+    assert json.loads(str(manifest())) == json.loads(json.dumps(found))
+
+
+def test_an_empty_manifest_is_whole() -> None:
+    assert list(Manifest("doctor").as_dict()) == KEYS
+    assert Manifest("doctor").as_dict()["model"] is None
+
+
+def test_notes_are_kept_where_there_are_some() -> None:
+    network = dataclasses.replace(nets.build("gap"), notes=("weights in eval mode",))
+    cat = dataclasses.replace(manifest().inputs[0], notes=("orientation 6 undone",))
+    found = dataclasses.replace(manifest(), network=network, inputs=(cat,)).as_dict()
+    assert found["model"]["notes"] == ["weights in eval mode"]
+    assert found["inputs"][0]["notes"] == ["orientation 6 undone"]
+
+
+def test_files_are_added_to_a_new_manifest() -> None:
+    before = manifest()
+    after = before.with_files([{"path": "a.png", "kind": "overlay"}])
+    assert [each["path"] for each in after.files] == ["grad-cam.npy", "a.png"]
+    assert len(before.files) == 1
+
+
+def test_a_manifest_is_saved_whole(tmp_path: Path) -> None:
+    path = manifest().save(tmp_path)
+    assert path == tmp_path / "result.json"
+    assert json.loads(path.read_text("utf-8")) == json.loads(str(manifest()))
+    assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_costs_add_and_scale() -> None:
+    assert Cost(1, 2, 0.5) + Cost(3, 4, 0.25) == Cost(4, 6, 0.75)
+    assert Cost(1, 2, 0.5) * 3 == Cost(3, 6, 1.5)
+    assert Cost() + Cost(1) == Cost(1)
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        (Cost(), "0 forwards, 0 backwards"),
+        (Cost(1, 1), "1 forward, 1 backward"),
+        (Cost(2049, 2, 1.234), "2,049 forwards, 2 backwards in 1.23 s"),
+    ],
+)
+def test_a_cost_reads_as_a_sentence(cost: Cost, text: str) -> None:
+    assert str(cost) == text
