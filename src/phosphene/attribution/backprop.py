@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from phosphene.attribution.base import Attribution, Baseline, Pass, Shown, baseline, last_map
 from phosphene.core import rules
+from phosphene.core.errors import OptionError
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
@@ -142,13 +144,23 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """The projection, (N, 3, H, W)."""
-        return super().map(run, target) * run.score(target).view(-1, 1, 1, 1)
+        return super().map(run, target) * run.score(target).relu().view(-1, 1, 1, 1)
 
     def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """Whether the network has switches at all."""
+        """Why a map is blank, image by image, and whether the network has switches at all."""
+        blank = [i for i in range(len(values)) if not values[i].any()]
+        causes = (f"image {i}: the map is blank because {self._cause(run, target, i)}" for i in blank)
         pools = any("MaxPool" in layer.kind for layer in run.network.layers.values())
-        note = f"{run.network.name} has no max pooling, so no switches: expect a blurred pattern, not an outline"
-        return (*super().explain(run, target, values), *(() if pools else (note,)))
+        note = f"{run.network.name} has no max pooling, so no switches: expect a blur, not an outline"
+        return (*causes, *(() if pools else (note,)))
+
+    def _cause(self, run: Pass, target: Objective, i: int) -> str:
+        value = run.score(target)[i].item()
+        return (
+            f"{target} did not fire (its value is {value:.3g})"
+            if value <= 0
+            else f"no ReLU below {target} lets it through"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +180,10 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
     layer: str | None = None
     top: int = 3
 
+    def __post_init__(self) -> None:
+        if self.top < 0:
+            raise OptionError(f"top={self.top}: want at least 0; 0 takes the strongest of every channel")
+
     reading: ClassVar[str] = "Each of the strongest activations of the layer rebuilds its own part of the picture."
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
@@ -180,8 +196,8 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
 
     def cost(self, network: Network, images: Images) -> Cost:
         """One backward pass for each activation."""
-        layer = self.layer or last_map(network, None)[0]
-        return Cost(backwards=len(images) * (self.top or network.layer(layer).shape[0]))
+        shape = network.shape(self.layer or last_map(network, None)[0])
+        return Cost(backwards=len(images) * (min(self.top, math.prod(shape)) or shape[0]))
 
     def map(self, run: Pass, target: Objective) -> Tensor:
         """Sum of the projections, (N, 3, H, W)."""
@@ -190,15 +206,18 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
         total = torch.zeros_like(run.images)
         for value, place in zip(values.T, places.T, strict=True):
             projection = run.ruled_gradient(_Place(layer, tuple(place.tolist())), rules.deconvnet, self.name)
-            total += projection * value.view(-1, 1, 1, 1)
+            total += projection * value.relu().view(-1, 1, 1, 1)
         return total
+
+    def _cause(self, run: Pass, target: Objective, i: int) -> str:  # noqa: ARG002  the target plays no part
+        return f"nothing fires in {self.layer_for(run.network, target)[0]}"
 
     def _strongest(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Values and flat places, (N, top), of the activations to project."""
         if self.top:
             strongest = maps.flatten(1).topk(min(self.top, maps[0].numel()), dim=1)
             return strongest.values, strongest.indices
-        values, places = maps.flatten(2).max(2)
+        values, places = maps[:, :, None].flatten(2).max(2)
         per_channel = maps[0, 0].numel()
         return values, places + per_channel * torch.arange(maps.shape[1], device=maps.device)
 
@@ -209,6 +228,9 @@ class _Place:
 
     layer: str
     places: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return self.layer
 
     def __call__(self, activations: Activations) -> Tensor:
         flat = activations[self.layer].flatten(1)
