@@ -59,7 +59,7 @@ _HOMES = {
     "attribution.rise": ("RISE",),
     "attribution.score_cam": ("ScoreCAM",),
     "core.errors": ("PhospheneError",),
-    "core.image": ("Picture", "image", "images"),
+    "core.image": ("Picture", "image"),
     "core.network": ("Network", "Preprocess"),
     "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability", "parse"),
     "report": ("report",),

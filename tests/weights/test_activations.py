@@ -1,4 +1,4 @@
-"""Response maps: the numbers of the pass, in the order and on the scale that is said, and the regions they mean."""
+"""Response maps: the numbers of the pass, in the order and on the scale that is said."""
 
 import json
 
@@ -101,8 +101,6 @@ def test_silent_channels_are_counted() -> None:
     found = activations(build("dead"), pictures(2), "features.5")
     assert all("12 of 12 channels are nowhere above 0" in note for note in found.notes)
     assert found.notes[1].startswith("image 1, ")
-    with pytest.raises(TargetError, match=r"channel 3 of features\.5 responds nowhere"):
-        found.region(3)
 
 
 def test_the_grid_holds_every_shown_channel_enlarged() -> None:
@@ -135,25 +133,6 @@ def test_upsampling_is_bilinear_and_keeps_places() -> None:
     assert scale.unit == "activation"
 
 
-def test_a_region_is_the_place_of_the_response_cut_out() -> None:
-    images = spot()
-    found = activations(reds(), images, "1")
-    region = found.region(0)
-    assert tuple(region.box) == (3, 5, 7, 12)
-    assert region.mask.equal(images[0, 0] > 0)
-    assert region.cutout.shape == (4, 7, 4)
-    assert (region.cutout == (191, 0, 0, 255)).all()
-    assert found.responses()[0].active == pytest.approx(28 / 256)
-
-
-def test_a_higher_threshold_gives_a_smaller_region() -> None:
-    images = torch.zeros(1, 3, 16, 16)
-    images[0, 0] = torch.linspace(0, 1, 16)
-    found = activations(reds(), images, "1")
-    shares = [found.region(0, threshold=share).mask.sum().item() for share in (0.25, 0.5, 1.0)]
-    assert shares == [16 * 12, 16 * 8, 16]
-
-
 @pytest.mark.parametrize("channel", [-1, 2])
 def test_a_channel_that_is_not_there_is_named(channel: int) -> None:
     with pytest.raises(TargetError, match=f"has no channel {channel}; its 2 are 0 … 1"):
@@ -168,9 +147,7 @@ def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
         activations(reds(), spot(), "1", **wrong)
 
 
-def test_thresholds_and_layer_lists_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(OptionError, match="threshold is 0"):
-        activations(reds(), spot(), "1").region(0, threshold=0)
+def test_layer_lists_that_make_no_sense_are_refused() -> None:
     for layers in ([], "features.0"):
         with pytest.raises(OptionError, match="a list of at least one name"):
             activations_all(build("gap"), pictures(), layers)
@@ -213,7 +190,8 @@ def test_the_eyes_of_a_cat_light_up_a_channel_of_the_embedded_network() -> None:
     maps = activations(network, images, "bn1")
     silent = {each.channel for each in maps.responses() if each.silent}
     assert silent >= {11, 16, 28, 31}  # the dead kernels of the first layer
-    rows, columns = maps.region(20).mask.nonzero().unbind(1)
+    eyes = maps.upsampled(20)
+    rows, columns = (eyes >= eyes.max() / 2).nonzero().unbind(1)
     assert 50 < rows.min() < rows.max() < 112  # in the band of the eyes
     assert columns.min() < 90 < 150 < columns.max()  # in both
     assert not ((columns > 90) & (columns < 150)).any()  # and not between them

@@ -78,7 +78,7 @@ class Occlusion(_Covering, name="occlusion"):
     Positive: the place supports the target. Patches start every `stride` pixels; the last ones are cut off by the
     border, so that every pixel is covered. With a class as target the map is that of figure 7d of the paper (the paper
     shows the covered probability itself: take p(label) as target), with a channel as target that of figure 7b.
-    Cost: (ceil((H - patch) / stride) + 1) * (ceil((W - patch) / stride) + 1) forward passes, and 5 before the first.
+    Cost: (ceil((H - patch) / stride) + 1) * (ceil((W - patch) / stride) + 1) forward passes, and 3 before the first.
 
     Args:
         patch: side of the square, in pixels.

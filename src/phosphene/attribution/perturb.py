@@ -25,8 +25,8 @@ Fill = Baseline | Literal["noise", "blur"] | float
 CPU_BATCH = 4
 GPU_BATCH = 64
 
-TRIAL = 5
-"""Forward passes that a new engine costs: the network and its copy on two images, and one to find what to fold."""
+TRIAL = 3
+"""Forward passes that a new engine costs: to find what to fold, and the network and its copy side by side."""
 
 
 class Alterations(Protocol):
@@ -99,9 +99,9 @@ class Masks:
 class Engine:
     """Runs alterations in small batches, without gradients, on a faster copy of the network.
 
-    In the copy the batch norms are folded and the convolutions lie channels last. It is used only where it agrees, on
-    the image and on noise, to half of the digits of its numbers with the network on all that will be read; otherwise
-    the network itself runs, and `notes` says so. Cost, once: a copy of the weights and TRIAL forward passes.
+    In the copy the batch norms are folded and the convolutions lie channels last. It is used only where, on the image
+    mixed with noise, it agrees with the network in all that will be read, to half of the digits of its numbers;
+    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the weights and TRIAL forward passes.
 
     Args:
         network: never changed.
@@ -162,7 +162,7 @@ def engine_for(run: Pass) -> Engine:
 @torch.no_grad()
 def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Network, tuple[str, ...]]:
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype).to(image)
-    probe, inner = torch.cat([image, noise]), reads - {"input", "logits"}
+    probe, inner = torch.lerp(image, noise, 0.5), reads - {"input", "logits"}
     truth = network.tap(probe, reads)
     for channels_last in (True, False):
         try:
@@ -180,7 +180,7 @@ def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Ne
 
 def _faster(network: Network, probe: Images, reads: frozenset[str], channels_last: bool) -> nn.Module:
     module = copy.deepcopy(network.module).eval().requires_grad_(False)
-    fold(module, network.preprocess.normalize(probe[:1]), reads)
+    fold(module, network.preprocess.normalize(probe), reads)
     if channels_last:
         for each in module.modules():
             if isinstance(each, nn.Conv2d) and "weight" in each._parameters:

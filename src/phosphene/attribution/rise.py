@@ -23,7 +23,7 @@ class RISE(Attribution, name="rise"):
     map[y, x] = Σ target(mask * image + (1 - mask) * fill) * mask[y, x] / Σ mask[y, x], over smooth random masks: a grid
     of cells, each open with probability `keep`, enlarged bilinearly and shifted at random by up to one cell. High: the
     target is high when the pixel is seen; only differences within one map mean something. The paper's target is the
-    probability p(label). Cost: `masks` forward passes, and 5 before the first.
+    probability p(label). Cost: `masks` forward passes, and 3 before the first.
 
     Differs from the paper: divided by Σ mask instead of its expectation, number * keep, so that a constant added to the
     target shifts the map and adds no noise.

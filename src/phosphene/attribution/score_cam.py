@@ -24,7 +24,7 @@ class ScoreCAM(LayerMap, name="score-cam"):
     mask[k] = A[k], enlarged bilinearly, then scaled to 0 … 1; w = softmax over k of target(image seen through mask[k]);
     map = ReLU(Σ_k w[k] · A[k]), upsampled, (N, 1, H, W), in activations. The paper subtracts the target of the baseline
     picture from each score first: the softmax undoes it, so it is not computed.
-    Cost: one forward pass for each channel, and 5 before the first.
+    Cost: one forward pass for each channel, and 3 before the first.
 
     Differs from the paper: only the most active channels are looked through, unless `channels` is None.
 

@@ -33,8 +33,8 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
 
     Deletion (lower is better) and insertion (higher): the probability while the pixels disappear or appear in the order
     of the map. Pointing: share of the map in the right cell of mosaics; chance is 1/4 and 1/9. Sanity: what is left of
-    the map when the weights are random; near 0 is better. Covering: how often covering the pixels that the map shows
-    hurts more than covering as many elsewhere; 1 is best.
+    the map when the upper half of the weights is random; near 0 is better. Covering: how often covering the pixels that
+    the map shows hurts more than covering as many elsewhere; 1 is best.
     """
     what = options.pop("target")
     run = session("evaluate", options)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phosphene.core import files, image
-from phosphene.core.errors import ImageError, OptionError, PhospheneError
+from phosphene.core.errors import ImageError, OptionError, OutputError, PhospheneError
 from phosphene.core.image import Picture
 from phosphene.core.network import Network
 from phosphene.core.result import Manifest
@@ -81,7 +81,7 @@ class Session:
 
     def fail(self, error: PhospheneError) -> None:
         """One input failed: say so, remember it, go on."""
-        if self.debug:
+        if self.debug or isinstance(error, OutputError):  # a full disk is no fault of the input
             raise error
         self.failed.append(f"{type(error).__name__}: {error}")
         click.echo(self.failed[-1], err=True)

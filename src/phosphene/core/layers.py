@@ -126,9 +126,11 @@ def at_rest(module: nn.Module) -> Iterator[None]:
     Args:
         module: a network; those of its parts that train, or learn, do so again afterwards.
     """
-    training = [each for each in module.modules() if each.training]
-    learning = [each for each in module.parameters() if each.requires_grad]
-    devices = {each.device for each in module.parameters() if each.is_cuda}
+    parts = list(module.modules())
+    weights = [weight for part in parts for weight in part._parameters.values() if weight is not None]
+    training = [part for part in parts if part.training]
+    learning = [weight for weight in weights if weight.requires_grad]
+    devices = {weight.device for weight in weights if weight.is_cuda}
     with torch.random.fork_rng(devices):
         try:
             for each in training:

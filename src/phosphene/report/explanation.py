@@ -72,7 +72,7 @@ class ExplanationReport:
         yield Section(f"Maps for {found.target}", text, maps, notes=found.notes)
         if self.scores:
             text = "Deletion and insertion cover or show the pixels in the order of a map and watch the probability; "
-            text += "sanity compares the map with that of the same network with random weights."
+            text += "sanity compares the map with that of the network when the upper half of its weights is random."
             yield Section(
                 "How far to believe each map", text, charts=charts(found.curves), tables=(comparison(self.scores),)
             )

@@ -26,7 +26,7 @@ class Scores:
     Args:
         deletion: area under the curve while the strongest pixels disappear; lower is better.
         insertion: area under the curve while the strongest pixels appear; higher is better.
-        sanity: rank correlation with the map of the same network with random weights, in [-1, 1]; near 0 is better.
+        sanity: rank correlation with the map when the upper half of the weights is random; near 0 is better.
         pointing: share of the map in the cell that shows its class, in [0, 1]; higher is better.
         unit: of the two areas.
         notes: what was met on the way.
@@ -60,7 +60,9 @@ class Scores:
         falls, rises = (each.areas[unit][index].item() for each in curves) if curves else (None, None)
         left = sanity.absolute[-1, index].item() if sanity else None
         blank = bool(left == 0 and sanity and sanity.notes)  # sanity counts a map without ranks as 0: here it is none
-        notes = ("No sanity score: with random weights the map is blank, or it was already.",) if blank else ()
+        notes = (
+            ("No sanity score: with half of the weights random the map is blank, or it was before.",) if blank else ()
+        )
         return cls(falls, rises, None if blank else left, pointing.mean if pointing else None, unit, notes)
 
     @property
@@ -74,7 +76,7 @@ class Scores:
             means = "the map is another one, as it should be"
         else:
             means = "part of the map stays"
-        return f"Measured here, sanity score {number(self.sanity, 2)}: with random weights {means}."
+        return f"Measured here, sanity score {number(self.sanity, 2)}: with half of the weights random {means}."
 
 
 def comparison(scores: Mapping[str, Scores], caption: str = "Scores of the maps") -> Table:
@@ -92,7 +94,9 @@ def comparison(scores: Mapping[str, Scores], caption: str = "Scores of the maps"
     columns = {
         "deletion": Column("Deletion", f"area under the {units}; lower is better", 2),
         "insertion": Column("Insertion", f"area under the {units}; higher is better", 2),
-        "sanity": Column("Sanity", "rank correlation with the map of random weights; near 0 is better", 2),
+        "sanity": Column(
+            "Sanity", "rank correlation with the map when half of the weights are random; near 0 is better", 2
+        ),
         "pointing": Column("Pointing", "share of the map in the cell of its class; higher is better", 2),
     }
     used = [name for name in columns if any(getattr(each, name) is not None for each in scores.values())]

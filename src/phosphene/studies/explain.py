@@ -15,7 +15,7 @@ from phosphene.attribution.evaluate import Curves, deletion, insertion
 from phosphene.attribution.heatmap import heatmap
 from phosphene.attribution.localize import boxes, to_photograph
 from phosphene.attribution.perturb import Engine
-from phosphene.attribution.sanity import Sanity, sanity_all
+from phosphene.attribution.sanity import UPPER_HALF, Sanity, sanity_all
 from phosphene.core.errors import OptionError, PhospheneError
 from phosphene.core.image import Picture
 from phosphene.core.network import Box, Images, Network, Prediction
@@ -65,7 +65,7 @@ class Explanation:
         cutout: the thing, cut out by its saliency.
         boxes: method → box in the photograph, at 20 % of the map's maximum.
         curves: method → deletion and insertion.
-        sanity: method → what is left of the map when the weights are random.
+        sanity: method → what is left of the map when the upper half of the weights is random.
         cost: all of it.
         notes: methods left out, and why.
     """
@@ -237,11 +237,11 @@ class _Job:
         return found
 
     def sanities(self, maps: Mapping[str, Heatmap]) -> dict[str, Sanity]:
-        """What is left of each cheap map when all weights are random."""
+        """What is left of each cheap map when the upper half of the weights is random."""
         cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
         self.tell("randomizing the weights")
         found = sanity_all(
-            self.network, self.images, list(cheap.values()), self.target, stages=(1.0,), seed=self.plan.seed
+            self.network, self.images, list(cheap.values()), self.target, stages=(UPPER_HALF,), seed=self.plan.seed
         )
         return dict(zip(cheap, found, strict=True))
 

@@ -12,7 +12,7 @@ from phosphene.attribution import Attribution, attribute_all
 from phosphene.attribution.covering import covering
 from phosphene.attribution.evaluate import deletion, insertion
 from phosphene.attribution.pointing import pointing_game
-from phosphene.attribution.sanity import sanity_all
+from phosphene.attribution.sanity import UPPER_HALF, sanity_all
 from phosphene.core.errors import PhospheneError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import resolve
@@ -29,7 +29,7 @@ class Trust:
         insertion: the same while they appear; higher is better.
         pointing2: share of the positive map in the right cell of 2 × 2 mosaics; 1/4 is chance.
         pointing3: the same for 3 × 3 mosaics; 1/9 is chance.
-        sanity: rank correlation with the map of random weights, in [-1, 1]; near 0 is better.
+        sanity: rank correlation with the map when the upper half of the weights is random; near 0 is better.
         covering: share of shifted covers that the cover of the map's strongest pixels beats; 1 is best.
         pictures: how many were used.
         notes: what could not be measured, and why.
@@ -122,7 +122,7 @@ def _one(network: Network, image: Images, method: Attribution, *, target: str, s
     chosen = resolve(target, network, image)
     heatmap = attribute_all(network, image, [chosen], [method])[0]
     falls, rises = (way(network, image, heatmap.values, chosen) for way in (deletion, insertion))
-    checked = sanity_all(network, image, [method], chosen, stages=(1.0,), seed=seed)[0]
+    checked = sanity_all(network, image, [method], chosen, stages=(UPPER_HALF,), seed=seed)[0]
     covered = covering(network, image, heatmap.values, chosen, seed=seed)
     unit = "probability" if "probability" in falls.areas else chosen.unit
     scores = [falls.areas[unit], rises.areas[unit], checked.absolute[-1], covered.beats]

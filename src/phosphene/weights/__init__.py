@@ -1,7 +1,6 @@
 """What is stored? The kernels of a layer, and what each channel of it makes of one picture."""
 
 from phosphene.weights.activations import ActivationMaps as ActivationMaps
-from phosphene.weights.activations import Region as Region
 from phosphene.weights.activations import activations as activations
 from phosphene.weights.activations import activations_all as activations_all
 from phosphene.weights.filters import Filters as Filters

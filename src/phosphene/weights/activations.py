@@ -1,4 +1,4 @@
-"""What every channel of a layer makes of an image: grey maps, strongest first, and the regions they respond to."""
+"""What every channel of a layer makes of an image: grey maps, strongest first."""
 
 from __future__ import annotations
 
@@ -15,28 +15,13 @@ from torch import Tensor
 from phosphene.core import files, image, picture
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.image import Pixels
-from phosphene.core.network import Box, Images, Network
+from phosphene.core.network import Images, Network
 from phosphene.core.result import Cost
 from phosphene.weights.response import Response, measure
 from phosphene.weights.sheet import sheet
 
 Sort = Literal["max", "mean", "index"]
 Scaling = Literal["shared", "per-channel"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Region:
-    """Where a channel responds in an image.
-
-    Args:
-        mask: bool (H, W), the places at or above the threshold, at the size of the image.
-        box: the smallest box around them, in pixels of the image.
-        cutout: uint8 (H, W, 4), the image inside the box, transparent outside the mask.
-    """
-
-    mask: Tensor = dataclasses.field(repr=False)
-    box: Box
-    cutout: Pixels = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,35 +122,6 @@ class ActivationMaps:
             LayerError: the layer has no places.
         """
         return picture.overlay(self.images[at], self.upsampled(channel, at), unit="activation")
-
-    def region(self, channel: int, at: int = 0, *, threshold: float = 0.5) -> Region:
-        """The part of an image that a channel responds to, cut out.
-
-        mask = upsampled map >= threshold * its maximum. A place of the map has seen more than lies under it: the
-        region is where the response is, not all that it comes from.
-
-        Args:
-            channel: index of the channel.
-            at: which image.
-            threshold: share of the maximum, in (0, 1].
-
-        Raises:
-            TargetError: no such channel, or it responds nowhere in the image.
-            LayerError: the layer has no places.
-            OptionError: a threshold outside (0, 1].
-        """
-        if not 0 < threshold <= 1:
-            raise OptionError(f"threshold is {threshold:g}; give a share of the maximum in (0, 1], such as 0.5")
-        response = self.upsampled(channel, at)
-        if response.max() <= 0:
-            raise TargetError(
-                f"channel {channel} of {self.layer} responds nowhere in the image; the strongest is {self.order(at)[0]}"
-            )
-        mask = response >= threshold * response.max()
-        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
-        top, bottom, left, right = (int(each) for each in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
-        seen = picture.cutout(self.images[at], mask)[top:bottom, left:right]
-        return Region(mask, Box(top, left, bottom, right), seen)
 
     def table(self) -> dict[str, Any]:
         """The statistics of every channel, as plain values."""

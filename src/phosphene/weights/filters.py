@@ -240,7 +240,7 @@ def _duplicates(cosines: Tensor, threshold: float) -> tuple[Twins, ...]:
 def _strongest(weights: Tensor, groups: int, shown: tuple[int, ...], inputs: int) -> Tensor:
     """The input channels that the shown kernels weigh most, (n, m), counted over all groups."""
     norms = weights[list(shown)].flatten(2).norm(dim=2)
-    local = norms.argsort(dim=1, descending=True, stable=True)[:, :inputs]
+    local: Tensor = norms.argsort(dim=1, descending=True, stable=True)[:, :inputs]
     start = torch.tensor([kernel // (len(weights) // groups) * weights.shape[1] for kernel in shown])
     return local + start[:, None]
 

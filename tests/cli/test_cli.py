@@ -1,0 +1,196 @@
+"""The command line as a user types it: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from phosphene.attribution import Attribution
+from phosphene.cli import VERBS, main
+
+NET = """
+import torch
+from torch import nn
+from phosphene import Network, Preprocess
+
+def make():
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+    module = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    return Network(module, Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), ("tabby", "tiger cat", "goldfish"), "small")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a network of three classes and two pictures in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    for seed, name in enumerate(("one.png", "two.png")):
+        levels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(levels).resize((64, 48), Image.Resampling.BICUBIC).save(tmp_path / name)
+    return tmp_path
+
+
+def run(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([*args])
+    return int(caught.value.code or 0)
+
+
+def test_help_comes_without_torch() -> None:
+    code = (
+        "import sys, phosphene.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(verb in done.stdout for verb in VERBS)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "attribute"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verb, "--help") == 0
+    assert "Options:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", sorted(Attribution.table))
+def test_every_method_has_help_with_each_of_its_fields(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("attribute", method, "--help") == 0
+    text = capsys.readouterr().out
+    for option in Attribution.find(method).options():
+        assert f"--{option.name.replace('_', '-')}" in text
+        assert option.help, f"{method}: the docstring says nothing of {option.name}"
+
+
+def test_explain_writes_a_report_pictures_maps_and_a_manifest(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("explain", "one.png", "--model", "net.py:make", "--target", "tabby - tiger cat", "--quiet") == 0
+    folder = place / "phosphene-out/explain/one"
+    manifest = json.loads((folder / "result.json").read_text())
+    assert manifest["verb"] == "explain"
+    assert manifest["target"] == "tabby - tiger cat"
+    assert len(manifest["predictions"]) == 3
+    assert manifest["inputs"][0]["width"] == 64
+    kinds = {entry["kind"] for entry in manifest["files"]}
+    assert kinds == {"heatmap", "picture", "overlay", "table", "state", "report"}
+    assert all((folder / entry["path"]).is_file() for entry in manifest["files"])
+    assert np.load(folder / "grad-cam.npy").shape == (1, 1, 32, 32)
+    page = (folder / "index.html").read_text()
+    assert "Why tabby - tiger cat?" in page
+    assert str(Path("phosphene-out/explain/one/index.html")) in capsys.readouterr().out
+
+
+def test_json_is_all_that_standard_output_gets(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("attribute", "gradient", "one.png", "--model", "net.py:make", "--json", "-o", "out") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((place / "out/result.json").read_text())
+    assert printed["options"] == {"name": "gradient"}
+
+
+def test_options_of_a_method_reach_it(place: Path) -> None:
+    options = ("--patch", "8", "--stride", "4", "--fill", "0.25", "--seed", "3")
+    assert run("attribute", "occlusion", "one.png", "--model", "net.py:make", "-o", "out", "--quiet", *options) == 0
+    found = json.loads((place / "out/result.json").read_text())["options"]
+    assert found == {"name": "occlusion", "patch": 8, "stride": 4, "fill": 0.25, "seed": 3}
+
+
+def test_one_bad_file_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "broken.png").write_bytes(b"not a picture")
+    code = run(
+        "attribute", "gradient", "one.png", "broken.png", "two.png", "--model", "net.py:make", "-o", "out", "--quiet"
+    )
+    said = capsys.readouterr()
+    assert code == 3
+    assert "broken.png" in said.err
+    assert "Traceback" not in said.err
+    assert sorted(each.name for each in (place / "out").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("attribute", "grad-camm", "one.png"), "no attribution is called 'grad-camm'; did you mean 'grad-cam'"),
+        (("attribute", "gradient", "none.png"), "none.png"),
+        (
+            ("attribute", "gradient", "one.png", "--target", "tabbi"),
+            "net.py:make has no class 'tabbi'; did you mean 'tabby'?",
+        ),
+        (("attribute", "grad-cam", "one.png", "--layer", "0.9"), "net.py:make has no layer '0.9'; did you mean"),
+        (("attribute", "gradient", "one.png", "--device", "tpu"), "the device 'tpu' is not here"),
+        (("attribute", "occlusion", "one.png", "--patch", "64"), "patch of 64"),
+        (("explain", "one.png", "--methods", "grad-cam,saliency"), "no attribution is called 'saliency'"),
+        (("explan", "one.png"), "did you mean 'explain'"),
+    ],
+)
+def test_errors_name_what_was_found_and_what_to_do(
+    place: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], text: str
+) -> None:
+    model = () if args[0] == "explan" else ("--model", "net.py:make", "--quiet")
+    assert run(*args, *model) == 2
+    said = capsys.readouterr().err
+    assert text in said
+    assert "Traceback" not in said
+
+
+def test_layers_weights_activations(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("layers", "net.py:make", "--json") == 0
+    table = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
+    assert table["0.2"]["field"]["size"] == [7, 7]
+    assert table["0.2"]["shape"] == [8, 16, 16]
+    assert run("layers", "net.py:make") == 0
+    assert "Conv2d" in capsys.readouterr().out
+    assert run("weights", "net.py:make", "-o", "w") == 0
+    assert (place / "w/weights.png").is_file()
+    assert run("activations", "one.png", "--model", "net.py:make", "--layer", "0.3", "-o", "a") == 0
+    manifest = json.loads((place / "a/result.json").read_text())
+    assert all((place / "a" / entry["path"]).is_file() for entry in manifest["files"])
+
+
+def test_evaluate_scores_methods(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(
+        "evaluate",
+        "one.png",
+        "two.png",
+        "--model",
+        "net.py:make",
+        "--methods",
+        "gradient,grad-cam",
+        "--json",
+        "-o",
+        "e",
+    )
+    assert code == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert {row["method"] for row in results} == {"gradient", "grad-cam"}
+    assert all(0 <= row["insertion"] <= 1 and -1 <= row["sanity"] <= 1 for row in results)
+    assert all(row["pointing2"] is None and "mosaic" in " ".join(row["notes"]) for row in results)
+
+
+def test_doctor_finds_the_embedded_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["embedded network"].startswith("runs, 1000 classes")
+
+
+def test_a_picture_from_standard_input(place: Path) -> None:
+    command = [sys.executable, "-m", "phosphene", "attribute", "gradient", "-", "--model", "net.py:make", "-o", "out"]
+    subprocess.run(command, input=(place / "one.png").read_bytes(), check=True, capture_output=True)
+    assert json.loads((place / "out/result.json").read_text())["inputs"][0]["path"] == "-"
+
+
+def test_a_full_disk_is_worth_trying_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert run("attribute", "gradient", "one.png", "--model", "net.py:make", "-o", "out", "--quiet") == 75
+    assert "space" in capsys.readouterr().err
