@@ -78,7 +78,7 @@ def test_explain_writes_a_report_pictures_maps_and_a_manifest(place: Path, capsy
     assert len(manifest["predictions"]) == 3
     assert manifest["inputs"][0]["width"] == 64
     kinds = {entry["kind"] for entry in manifest["files"]}
-    assert kinds == {"heatmap", "picture", "overlay", "table", "state", "report"}
+    assert kinds == {"heatmap", "picture", "overlay", "table", "report"}
     assert all((folder / entry["path"]).is_file() for entry in manifest["files"])
     assert np.load(folder / "grad-cam.npy").shape == (1, 1, 32, 32)
     page = (folder / "index.html").read_text()

@@ -106,11 +106,11 @@ def test_a_subclass_without_a_name_takes_nothing_from_its_parent() -> None:
 
 
 def test_a_name_belongs_to_one_class() -> None:
-    with pytest.raises(OptionError, match="Other wants the name 'disc', which .*Disc has; choose another"):
+    with pytest.raises(OptionError, match=r"Other wants the name 'disc', which .*Disc has; choose another"):
         type("Other", (Shape,), {"__qualname__": "Other"}, name="disc")
     elsewhere = {"__module__": "somebody.elses", "__qualname__": "Disc"}
     with pytest.raises(
-        OptionError, match="^somebody.elses.Disc wants the name 'disc', which .*registry.Disc has; choose another"
+        OptionError, match=r"^somebody.elses.Disc wants the name 'disc', which .*registry.Disc has; choose another"
     ):
         type("Disc", (Shape,), elsewhere, name="disc")
     assert Shape.find("disc") is Disc

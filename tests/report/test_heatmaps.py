@@ -82,7 +82,7 @@ def test_guided_backprop_is_shown_with_what_sanity_makes_of_it() -> None:
     found = figure(made(GuidedBackprop()), scores=Scores(sanity=0.93, notes=("a blank",)))
     assert "barely depends" in found.weakness
     assert found.notes[0].startswith(
-        "Measured here, sanity score 0.93: with random weights the map stays much the same"
+        "Measured here, sanity score 0.93: with half of the weights random the map stays much the same"
     )
     assert found.notes[1] == "a blank"
 

@@ -103,12 +103,12 @@ class CAM(LayerMap, name="cam"):
         "As coarse as the last map; works only where pooling and one linear layer end the network."
     )
 
-    def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:  # noqa: ARG002
+    def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
         """The layer whose mean enters the classifier."""
+        if self.layer is not None:
+            return super().layer_for(network, target)
         head, weight, _ = _head(network)
         maps = [name for name, each in network.layers.items() if each.spatial and each.shape[0] == weight.shape[1]]
-        if self.layer is not None:
-            return self.layer, ""
         if not maps:
             raise LayerError(_no_cam(network))
         return maps[-1], f"its mean over places enters {head}"
@@ -133,7 +133,7 @@ class CAM(LayerMap, name="cam"):
         pooled = F.linear(a.mean((2, 3)), weight, bias) if a.shape[1] == weight.shape[1] else a.new_zeros(())
         slack = 1e-3 * logits.abs().max().item()
         if pooled.shape != logits.shape or not torch.allclose(pooled, logits, rtol=1e-3, atol=slack):
-            raise LayerError(_no_cam(run.network))
+            raise LayerError(_no_cam(run.network, f" at {layer}"))
         w = torch.stack([factor * weight[index] for factor, index in _classes(target)]).sum(0)
         total = (w.view(1, -1, 1, 1) * a).sum(1, keepdim=True)
         return total.relu() if self.rectify else total
@@ -267,8 +267,8 @@ def _classes(target: Objective) -> list[tuple[float, int]]:
     return [(weight, index) for weight, index in pairs if isinstance(index, int)]
 
 
-def _no_cam(network: Network) -> str:
+def _no_cam(network: Network, where: str = "") -> str:
     return (
-        f"{network.name} does not end in global average pooling and one linear layer, which CAM needs; "
+        f"{network.name} does not end in global average pooling and one linear layer{where}, which CAM needs; "
         "use grad-cam, which equals CAM there and works everywhere"
     )

@@ -60,6 +60,8 @@ def main(args: list[str] | None = None) -> None:
     from phosphene.cli.memory import keep_memory
     from phosphene.core.errors import PhospheneError
 
+    # Threads that spin while they wait slow everything sixfold as soon as another program wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
     debug = "--debug" in (sys.argv if args is None else args)
     try:
