@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import captum.attr
-import nets
 import pytest
 import torch
 from torch import Tensor, nn
 
+import nets
 from phosphene.attribution import attribute
 from phosphene.attribution.average import CHUNK, IntegratedGradients, SmoothGrad
 from phosphene.core.errors import OptionError
@@ -73,7 +73,9 @@ def gained(network: Network, images: Tensor, target: Any, color: float) -> Tenso
 def test_it_adds_up_on_smooth_networks(between: Any, target: Any, baseline: Any, images: Tensor) -> None:
     network = made(Smooth(between))
     values = attribute(network, images, target, method=IntegratedGradients(baseline=baseline)).values
-    torch.testing.assert_close(values.sum((1, 2, 3)), gained(network, images, target, COLORS[baseline]), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        values.sum((1, 2, 3)), gained(network, images, target, COLORS[baseline]), rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("net", ["functional", "residual", "gap"])
@@ -181,12 +183,16 @@ def test_on_a_quadratic_network_the_noise_is_what_was_asked_for(images: Tensor) 
         expected = 0.3 * spread / samples**0.5
         torch.testing.assert_close(noise.std((1, 2, 3)), expected, rtol=0.06, atol=0)
         assert (noise.mean((1, 2, 3)).abs() < 4 * expected / 3072**0.5).all()
-        torch.testing.assert_close(noise[0] / spread[0], noise[1] / spread[1], rtol=1e-3, atol=1e-5)  # the same for each
+        torch.testing.assert_close(
+            noise[0] / spread[0], noise[1] / spread[1], rtol=1e-3, atol=1e-5
+        )  # the same for each
 
 
 def test_the_seed_is_the_noise(images: Tensor) -> None:
     network = nets.build("gap", torch.float64)
-    first, again, other = (attribute(network, images, 0, method=SmoothGrad(samples=4, seed=seed)).values for seed in (1, 1, 2))
+    first, again, other = (
+        attribute(network, images, 0, method=SmoothGrad(samples=4, seed=seed)).values for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import captum.attr
-import nets
 import numpy as np
 import pytest
 import timm
@@ -16,6 +15,7 @@ from pytorch_grad_cam import HiResCAM as PeerHiResCAM
 from pytorch_grad_cam import LayerCAM as PeerLayerCAM
 from torch import Tensor, nn
 
+import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
 from phosphene.attribution.backprop import GuidedBackprop
 from phosphene.attribution.base import Pass, last_map, record, upsample
@@ -104,11 +104,26 @@ def test_cam_finds_a_one_by_one_convolution_as_well(gap: Network, images: Tensor
 @pytest.mark.parametrize(
     ("net", "method", "target", "text"),
     [
-        ("residual", CAM(), 0, "residual does not end in global average pooling and one linear layer at bn, which CAM needs"),
+        (
+            "residual",
+            CAM(),
+            0,
+            "residual does not end in global average pooling and one linear layer at bn, which CAM needs",
+        ),
         ("tokens", CAM(), 0, "tokens does not end in global average pooling"),
         ("linear", CAM(), 0, "linear does not end in global average pooling"),
-        ("gap", CAM(layer="features.3"), 0, "gap does not end in global average pooling and one linear layer at features.3"),
-        ("gap", CAM(layer="features.4"), 0, "gap does not end in global average pooling and one linear layer at features.4"),
+        (
+            "gap",
+            CAM(layer="features.3"),
+            0,
+            "gap does not end in global average pooling and one linear layer at features.3",
+        ),
+        (
+            "gap",
+            CAM(layer="features.4"),
+            0,
+            "gap does not end in global average pooling and one linear layer at features.4",
+        ),
         ("gap", CAM(layer="head"), 0, r"head of gap has no map \(its shape is \(5,\)\); choose an earlier layer"),
         ("gap", CAM(layer="feature"), 0, "gap has no layer 'feature'; did you mean 'features'"),
         ("gap", CAM(), "p(tabby)", r"CAM explains classes and their differences, not p\(tabby\); use grad-cam"),
@@ -119,7 +134,12 @@ def test_cam_finds_a_one_by_one_convolution_as_well(gap: Network, images: Tensor
         ("gap", GradCAM(layer="layer4"), 0, "gap has no layer 'layer4'"),
         ("linear", GradCAM(), 0, "no layer of linear before tabby keeps a map; use a method of pixels"),
         ("gap", GradCAM(), "features.0:2", "no layer of gap before features.0:2 keeps a map; use a method of pixels"),
-        ("gap", GradCAM(layer="features.5"), "features.1:2", "the target features.1:2 does not depend on features.5; choose"),
+        (
+            "gap",
+            GradCAM(layer="features.5"),
+            "features.1:2",
+            "the target features.1:2 does not depend on features.5; choose",
+        ),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(net: str, method: LayerMap, target: Any, text: str) -> None:
@@ -160,7 +180,9 @@ def test_layer_cam_equals_pytorch_grad_cam_before_it_scales(gap: Network, images
         np.testing.assert_allclose(ours[:, 0], theirs.clip(0), rtol=1e-12, atol=1e-16)
 
 
-def test_layer_cam_without_rectification_is_hires_cam_where_gradients_are_positive(gap: Network, images: Tensor) -> None:
+def test_layer_cam_without_rectification_is_hires_cam_where_gradients_are_positive(
+    gap: Network, images: Tensor
+) -> None:
     a, g = activations_and_gradients(gap, images, "features.3", 2)
     with PeerHiResCAM(model=gap.module, target_layers=[gap.module.features[3]]) as peer:
         theirs = peer.get_cam_image(images, None, None, a.numpy(), g.clamp(min=0).numpy(), eigen_smooth=False)
@@ -344,7 +366,9 @@ def test_several_layers_targets_and_methods_come_from_one_pass(gap: Network, ima
     assert sum(each.cost.backwards for each in found) == len(targets) * 2 * 3 * (1 + 1 + 1 + 2)
 
 
-def test_a_plain_gradient_is_taken_once_for_all_places(gap: Network, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_gradient_is_taken_once_for_all_places(
+    gap: Network, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
     monkeypatch.setattr(Pass, "_backward", lambda *given, plain=Pass._backward: calls.append(1) or plain(*given))
     methods = [GradCAM(layer="features.1"), GradCAM(layer="features.3"), LayerCAM(layer="features.3")]

@@ -66,7 +66,7 @@ class SmoothGrad(Gradient, name="smoothgrad"):
             shape = (chunk.stop - chunk.start, *image.shape[1:])
             return image + sigma * torch.randn(shape, generator=generator).to(image)
 
-        weights = torch.full((self.samples,), 1 / self.samples).to(image)
+        weights = image.new_full((self.samples,), 1 / self.samples)
         return mean_gradient(network, target, noisy, weights)
 
 
