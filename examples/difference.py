@@ -1,0 +1,21 @@
+"""Why this class and not that one? The map of a difference of two classes, beside the maps of both."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+from phosphene.zoo.samples import sample
+
+TARGETS = ("tabby", "tiger cat", "tabby - tiger cat", "tiger cat - tabby")
+
+
+def main(path: str = "difference.png") -> None:
+    network, cat = ph.load(), ph.image(sample("cat"))
+    maps = [ph.attribute(network, cat, target, method="grad-cam") for target in TARGETS]
+    for each in maps:
+        print(f"{each.target!s:18} {each.scores.item():6.2f} {each.unit}")
+    image.save(path, picture.grid([each.overlay()[0] for each in maps], 2, labels=TARGETS))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,20 @@
+"""What an occlusion map owes to the patch: the same places covered with grey, with black, and with a blur."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+from phosphene.zoo.samples import sample
+
+
+def main(path: str = "occlusion.png") -> None:
+    network, cat = ph.load(), ph.image(sample("cat"))
+    methods = [ph.Occlusion(patch=56, stride=28, fill=fill) for fill in ("grey", "black", "blur")]
+    maps = [ph.attribute(network, cat, "tiger cat", method=method) for method in methods]
+    labels = [f"{each.method.fill}: at most {each.values.max():.1f} {each.unit}" for each in maps]
+    image.save(path, picture.grid([each.overlay()[0] for each in maps], 3, labels=labels))
+    print("\n".join(labels))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
