@@ -59,14 +59,15 @@ def index(
     return Page(title or f"{len(entries)} picture{'' if len(entries) == 1 else 's'}", lead, facts, tuple(sections))
 
 
-def thumbnail(pixels: Pixels) -> bytes:
-    """A small JPEG; the same pixels give the same bytes.
+def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
+    """A JPEG no larger than a page needs; the same pixels give the same bytes.
 
     Args:
         pixels: uint8 (H, W, 3).
+        side: of the square that it fits in, in pixels.
     """
     small = Image.fromarray(pixels)
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

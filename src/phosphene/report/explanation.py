@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from phosphene.attribution import Heatmap
-from phosphene.core import files, image, picture
-from phosphene.core.image import levels
+from phosphene.core import files
+from phosphene.core.image import Pixels, levels
+from phosphene.core.preprocess import Box
 from phosphene.core.result import Manifest
+from phosphene.report.contents import thumbnail
 from phosphene.report.figures import figure, percent, predicted
 from phosphene.report.html import render
 from phosphene.report.page import Figure, Page, Section, View
@@ -22,6 +24,7 @@ from phosphene.report.scores import Scores, charts, comparison
 from phosphene.studies.explain import Explanation
 
 SHOWN = 32  # channels of a layer on the page
+WIDE = 640  # a photograph on the page, in pixels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,10 +89,14 @@ class ExplanationReport:
 
     def _photograph(self) -> Figure:
         found = self.found
-        whole = View("photograph", _small(found.picture.pixels), f"The photograph {found.picture.name}.")
+        whole = View("photograph", self._small, f"The photograph {found.picture.name}.")
         seen = levels(found.images[0].cpu().numpy().transpose(1, 2, 0))
         crop = View("as the network saw it", seen, f"The middle of it, at the size that {found.network.name} wants.")
         return Figure(found.picture.name or "picture", (crop, whole), notes=found.picture.notes)
+
+    @cached_property
+    def _small(self) -> bytes:
+        return thumbnail(self.found.picture.pixels, WIDE)
 
     def _figure(self, heatmap: Heatmap) -> Figure:
         file = f"{files.slug(heatmap.name)}.npy"
@@ -98,16 +105,19 @@ class ExplanationReport:
     def _places(self) -> Iterator[Figure]:
         found = self.found
         if found.cutout is not None and not found.cutout.note:
-            drawn = _over(found.cutout.rgba)
+            over = _over(found.cutout.rgba)
             alt = f"The thing cut out of the picture; it covers {percent(found.cutout.share)} of it."
             reading = "Sure foreground and background from the quantiles of the saliency, the rest decided by GrabCut."
-            yield Figure("cut-out", (View("cut-out", drawn, alt),), reading=reading)
-        for name, box in found.boxes.items():
-            drawn = picture.contour(found.picture.pixels, box)
-            top, left, bottom, right = (round(edge) for edge in box)
-            alt = f"The box of {name}: rows {top} to {bottom}, columns {left} to {right}."
-            reading = "The largest connected part of the map above 20 % of its maximum."
-            yield Figure(f"box of {name}", (View("box", _small(drawn), alt),), reading=reading)
+            yield Figure("cut-out", (View("cut-out", over, alt),), reading=reading)
+        if found.boxes:
+            alt = "The photograph with a box for each map: " + "; ".join(
+                f"{name}, rows {box.top:.0f} to {box.bottom:.0f}, columns {box.left:.0f} to {box.right:.0f}"
+                for name, box in found.boxes.items()
+            )
+            scale = WIDE / max(WIDE, found.picture.width, found.picture.height)
+            drawn = tuple((name, Box(*(edge * scale for edge in box))) for name, box in found.boxes.items())
+            reading = "The largest connected part of each map above 20 % of its maximum."
+            yield Figure("boxes", (View("boxes", self._small, alt, boxes=drawn),), reading=reading)
 
     def _layers(self) -> Iterator[Figure]:
         for each in self.found.activations:
@@ -160,17 +170,7 @@ class ExplanationReport:
         )  # fmt: skip
 
 
-def _small(pixels: image.Pixels, most: int = 640) -> image.Pixels:
-    """A photograph no larger than a page needs."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, most / max(height, width))
-    if scale == 1:
-        return pixels
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    return levels(image.resize(image.Picture.from_array(pixels).tensor(), size)[0].numpy().transpose(1, 2, 0))
-
-
-def _over(rgba: image.Pixels) -> image.Pixels:
+def _over(rgba: Pixels) -> Pixels:
     """A cut-out over a checkered ground."""
     height, width = rgba.shape[:2]
     alpha = rgba[..., 3:] / 255.0

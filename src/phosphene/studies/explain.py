@@ -63,7 +63,7 @@ class Explanation:
         heatmaps: one for each method that works here.
         activations: one for each layer that was asked for.
         cutout: the thing, cut out by its saliency.
-        boxes: method → box in the photograph, at 20 % of the map's maximum.
+        boxes: method → box in the photograph, at 20 % of the map's maximum; of maps of regions, not of single pixels.
         curves: method → deletion and insertion.
         sanity: method → what is left of the map when the upper half of the weights is random.
         cost: all of it.
@@ -115,7 +115,7 @@ class Plan:
 
     def cost(self, network: Network, images: Images) -> Cost:
         """Passes for one picture: the predictions, the shared pass, the maps, their scores."""
-        total = Cost(forwards=3 + 2 * (self.steps + 1) * self.scores)
+        total = Cost(forwards=2 + bool(self.layers) + 2 * (self.steps + 1) * self.scores)
         for method in self.methods:
             try:
                 own = method.cost(network, images)
@@ -159,7 +159,7 @@ def explain(
     job = _Job(network, images, chosen, plan, watch)
     heatmaps, notes = job.maps()
     names = {each.name: each for each in heatmaps}
-    found = {name: boxes(each.values)[0] for name, each in names.items()}
+    found = {name: boxes(each.values)[0] for name, each in names.items() if each.values.shape[1] == 1}
     return Explanation(
         picture,
         images,
@@ -168,7 +168,7 @@ def explain(
         chosen,
         predictions,
         heatmaps,
-        tuple(activations_all(network, images, plan.layers, top=32)),
+        tuple(activations_all(network, images, plan.layers, top=32)) if plan.layers else (),
         cutout(images, _region(heatmaps).values) if heatmaps else None,
         {name: to_photograph(box, images.shape[-2:], shown) for name, box in found.items() if box is not None},
         job.curves(names) if plan.scores else {},
