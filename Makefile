@@ -1,6 +1,8 @@
 # make demo: explain the embedded photograph with the embedded network.   make test: every check and test.
 # Both set up everything they need in .venv; nothing else on the machine is touched.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first Python that runs and is new enough: a name on the path may be a shim of one that is not installed.
+NEW := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW) 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -9,7 +11,7 @@ help:  ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 .venv/made: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "phosphene wants Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@$(PYTHON) $(NEW) || { echo "phosphene wants Python 3.11 or newer, and found none: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt -e .
 	touch $@
