@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from phosphene.core.objective import Neuron as Neuron
     from phosphene.core.objective import Objective as Objective
     from phosphene.core.objective import Probability as Probability
-    from phosphene.core.objective import parse as parse
+    from phosphene.core.targets import parse as parse
     from phosphene.studies.explain import explain as explain
     from phosphene.studies.trust import trust as trust
     from phosphene.weights.activations import activations as activations
@@ -61,7 +61,8 @@ _HOMES = {
     "core.errors": ("PhospheneError",),
     "core.image": ("Picture", "image"),
     "core.network": ("Network", "Preprocess"),
-    "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability", "parse"),
+    "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability"),
+    "core.targets": ("parse",),
     "report": ("report",),
     "studies.explain": ("explain",),
     "studies.trust": ("trust",),

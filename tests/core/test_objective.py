@@ -14,8 +14,9 @@ from torch import Tensor, nn
 import nets
 from phosphene.core.errors import LayerError, TargetError
 from phosphene.core.network import Network, Preprocess
-from phosphene.core.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, parse, resolve
+from phosphene.core.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability
 from phosphene.core.objective import Sum as Sum
+from phosphene.core.targets import parse, resolve
 
 LABELS = ("tabby", "tiger cat", "jack-o'-lantern", "crane", "crane", "T-shirt 3", "p(x)", "7")
 

@@ -86,3 +86,14 @@ def test_prepared_images_pass_the_check() -> None:
     images, _ = network.prepare(picture(40, 60))
     assert images.dtype == torch.float64
     assert network.check(images) is images
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 40_000), (40_000, 2), (3, 3_001)])
+def test_a_strip_shows_its_middle_without_being_resized_whole(height: int, width: int) -> None:
+    levels = np.zeros((height, width, 3), np.uint8)
+    levels[height // 2 - 1 : height // 2 + 1, width // 2 - 1 : width // 2 + 1] = 255
+    images, box = Preprocess((32, 32)).prepare(Picture.from_array(levels))
+    assert images.shape == (1, 3, 32, 32)
+    assert (box.top + box.bottom) / 2 == pytest.approx(height / 2, abs=1)
+    assert (box.left + box.right) / 2 == pytest.approx(width / 2, abs=1)
+    assert images.max() == 1

@@ -13,7 +13,8 @@ from phosphene.attribution.heatmap import Heatmap as Heatmap
 from phosphene.attribution.heatmap import attribute_all as attribute_all
 from phosphene.core.image import Picture
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import Objective, resolve
+from phosphene.core.objective import Objective
+from phosphene.core.targets import resolve
 
 # A file in this folder is a method: importing it registers it.
 for _module in pkgutil.iter_modules(__path__):

@@ -123,8 +123,6 @@ class Attribution(Named):
     """One sentence on how to read the map."""
     weakness: ClassVar[str] = ""
     """One sentence on what the map is known not to show."""
-    signed: ClassVar[bool] = True
-    """Whether a negative value means something."""
     shown: ClassVar[Shown] = "heat"
     """How it is drawn."""
 

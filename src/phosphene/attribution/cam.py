@@ -25,7 +25,6 @@ class LayerMap(Attribution):
     rectify: bool = True
 
     unit: ClassVar[str] = "target"
-    signed: ClassVar[bool] = False
     reading: ClassVar[str] = "Bright regions are those whose features raise the target."
     weakness: ClassVar[str] = "As coarse as the layer's map, and blind to evidence that earlier layers have merged."
 
@@ -222,7 +221,6 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
     """
 
     unit: ClassVar[str] = "squared target per unit of RGB"
-    signed: ClassVar[bool] = True
     shown: ClassVar[Shown] = "color"
     reading: ClassVar[str] = "Grey is nothing; color is fine structure within the region that raises the target."
     weakness: ClassVar[str] = (

@@ -13,8 +13,9 @@ from phosphene.attribution.localize import saliency
 from phosphene.attribution.perturb import TRIAL, Engine, Fill, Masks, filling
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import ChannelMax, Neuron, Objective, resolve
+from phosphene.core.objective import ChannelMax, Neuron, Objective
 from phosphene.core.result import Cost
+from phosphene.core.targets import resolve
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

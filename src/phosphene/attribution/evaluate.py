@@ -13,8 +13,9 @@ from phosphene.attribution.localize import saliency
 from phosphene.attribution.perturb import TRIAL, Engine, Fill, Masks, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.network import Activations, Images, Network
-from phosphene.core.objective import Logit, Objective, Probability, resolve
+from phosphene.core.objective import Logit, Objective, Probability
 from phosphene.core.result import Cost
+from phosphene.core.targets import resolve
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

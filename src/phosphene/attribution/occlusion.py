@@ -145,7 +145,6 @@ class OcclusionClass(_Covering, name="occlusion-class"):
     shown: ClassVar[Shown] = "classes"
     reading: ClassVar[str] = "Each color is a class: the one that the network sees when that place is covered."
     weakness: ClassVar[str] = "It shows that another class wins, not by how much."
-    signed: ClassVar[bool] = False
 
     def reads(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
         """The logits, of which the largest counts."""

@@ -14,8 +14,9 @@ from phosphene.attribution.base import Attribution
 from phosphene.attribution.heatmap import Heatmap, attribute_all
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import Objective, resolve
+from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
+from phosphene.core.targets import resolve
 
 UPPER_HALF = 0.5
 """The stage to quote where one number must do: with all weights random even an edge detector of the network is gone,

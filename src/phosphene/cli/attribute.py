@@ -13,8 +13,8 @@ from phosphene.cli.options import build, everywhere, from_fields, target
 from phosphene.cli.session import Session, session
 from phosphene.core.errors import PhospheneError
 from phosphene.core.image import Picture
-from phosphene.core.objective import resolve
 from phosphene.core.result import Cost, Manifest
+from phosphene.core.targets import resolve
 
 
 class Methods(click.Group):

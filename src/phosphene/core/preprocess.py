@@ -71,6 +71,8 @@ class Preprocess:
         # Whole pixels first, then the ratio: so the networks were measured.
         scale = max(int(rows / self.crop + 1e-6) / height, int(columns / self.crop + 1e-6) / width)
         resized = max(rows, int(height * scale + 1e-6)), max(columns, int(width * scale + 1e-6))
+        if max(resized) > MOST_LONG * max(self.size):
+            return self._middle(picture)
         pixels = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)[None]
         smooth = self.interpolation != "nearest-exact"
         # On bytes, as Pillow does it: that is how the networks were measured.
@@ -81,5 +83,15 @@ class Preprocess:
         box = Box(top * down, left * right, (top + rows) * down, (left + columns) * right)
         return Prepared(images.contiguous(), box)
 
+    def _middle(self, picture: Picture) -> Prepared:
+        """The same for a strip: its ends, which no crop can show, would cost gigabytes if they were resized too."""
+        side = MOST_LONG // 2 * min(picture.height, picture.width)
+        top, left = max(0, picture.height - side) // 2, max(0, picture.width - side) // 2
+        images, box = self.prepare(Picture(picture.pixels[top : top + side, left : left + side]))
+        return Prepared(images, Box(box.top + top, box.left + left, box.bottom + top, box.right + left))
+
+
+MOST_LONG = 16
+"""How many times as long as the input a resized photograph may be."""
 
 _LUMA = (0.299, 0.587, 0.114)

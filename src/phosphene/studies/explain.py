@@ -19,8 +19,9 @@ from phosphene.attribution.sanity import UPPER_HALF, Sanity, sanity_all
 from phosphene.core.errors import OptionError, PhospheneError
 from phosphene.core.image import Picture
 from phosphene.core.network import Box, Images, Network, Prediction
-from phosphene.core.objective import Objective, resolve
+from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
+from phosphene.core.targets import resolve
 from phosphene.weights.activations import ActivationMaps, activations_all
 
 DEFAULT = (

@@ -15,8 +15,8 @@ from phosphene.attribution.pointing import pointing_game
 from phosphene.attribution.sanity import UPPER_HALF, sanity_all
 from phosphene.core.errors import PhospheneError
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import resolve
 from phosphene.core.result import Cost
+from phosphene.core.targets import resolve
 
 
 @dataclasses.dataclass(frozen=True)
