@@ -101,7 +101,7 @@ class Engine:
 
     In the copy the batch norms are folded and the convolutions lie channels last. It is used only where, on the image
     mixed with noise, it agrees with the network in all that will be read, to half of the digits of its numbers;
-    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the weights and TRIAL forward passes.
+    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the convolutions and TRIAL forward passes.
 
     Args:
         network: never changed.
@@ -179,12 +179,15 @@ def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Ne
 
 
 def _faster(network: Network, probe: Images, reads: frozenset[str], channels_last: bool) -> nn.Module:
-    module = copy.deepcopy(network.module).eval().requires_grad_(False)
+    # Parameters are shared: what changes below is given new ones, and of large linear layers there is one copy only.
+    shared = {id(each): each for each in network.module.parameters()}
+    module = copy.deepcopy(network.module, shared).eval()
     fold(module, network.preprocess.normalize(probe), reads)
     if channels_last:
         for each in module.modules():
             if isinstance(each, nn.Conv2d) and "weight" in each._parameters:
-                each.weight.data = each.weight.data.contiguous(memory_format=torch.channels_last)
+                weight = each.weight.detach().contiguous(memory_format=torch.channels_last)
+                each.weight = nn.Parameter(weight, requires_grad=False)
     return module
 
 
