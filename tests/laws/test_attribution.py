@@ -124,7 +124,7 @@ def test_a_map_has_one_value_or_one_color_for_each_pixel(method: str, net: str) 
 def test_a_map_tells_something_or_says_why_not(method: str, net: str) -> None:
     heatmap = attribute(nets.build(net), nets.pictures(1), "top", method=few(method))
     assert heatmap.values.any() or "blank" in "".join(heatmap.notes) or "zero" in "".join(heatmap.notes)
-    if net not in {"dead", "tokens"} and heatmap.method.signed and heatmap.scores > 0:
+    if net not in {"dead", "tokens"} and heatmap.values.shape[1] == 3 and heatmap.scores > 0:
         assert heatmap.values.any()
 
 

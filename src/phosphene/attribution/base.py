@@ -34,6 +34,7 @@ class Pass:
         reads: layers whose activations are wanted.
         gradients: those whose gradient by the plain rule is wanted, "input" among them if need be.
         ruled: whether another rule will be asked for; only then is every ReLU caught.
+        asks: how many times it will go back; after the last time the graph is freed, layer by layer as it goes.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Pass:
         *,
         gradients: Iterable[str] = (),
         ruled: bool = False,
+        asks: int = 1,
     ) -> None:
         # Tensors made in inference mode can never take part in a gradient; a copy of them can.
         self.network, self.images = network, images.clone() if images.is_inference() else images.detach()
-        self.places = tuple(sorted(gradients))
+        self.places, self.asks = tuple(sorted(gradients)), asks
         self.mode = rules.backward_rule() if ruled else None
         starts = {*self.places, "input"} if ruled else self.places
         with torch.set_grad_enabled(bool(starts)), self.mode or nullcontext():
@@ -108,7 +110,8 @@ class Pass:
             total = target(self.activations).sum()
         if not total.requires_grad:
             return tuple(None for _ in where)
-        return torch.autograd.grad(total, where, retain_graph=True, allow_unused=True)
+        self.asks -= 1
+        return torch.autograd.grad(total, where, retain_graph=self.asks > 0, allow_unused=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +174,19 @@ def record(network: Network, images: Images, targets: Sequence[Objective], metho
         frozenset().union(*(method.reads(network, target) | target.reads for method, target in pairs)),
         gradients=frozenset().union(*(method.places(network, target) for method, target in pairs)),
         ruled=any(method.rule is not None for method in methods),
+        asks=_asks(network, images, pairs),
     )
+
+
+def _asks(network: Network, images: Images, pairs: Sequence[tuple[Attribution, Objective]]) -> int:
+    """How many times a shared pass goes back: once for each target by the plain rule, and for each seed by another."""
+    plain = {target for method, target in pairs if method.places(network, target)}
+    ruled = [
+        method.cost(network, images).backwards // len(images) - bool(method.places(network, target))
+        for method, target in pairs
+        if method.rule is not None
+    ]
+    return len(plain) + sum(ruled)
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
