@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from phosphene.core.objective import Objective as Objective
     from phosphene.core.objective import Probability as Probability
     from phosphene.core.targets import parse as parse
+    from phosphene.report import report as report
     from phosphene.studies.explain import explain as explain
     from phosphene.studies.trust import trust as trust
     from phosphene.weights.activations import activations as activations

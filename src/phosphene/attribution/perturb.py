@@ -101,7 +101,7 @@ class Engine:
 
     In the copy the batch norms are folded and the convolutions lie channels last. It is used only where, on the image
     mixed with noise, it agrees with the network in all that will be read, to half of the digits of its numbers;
-    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the convolutions and TRIAL forward passes.
+    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the convolutions, TRIAL passes.
 
     Args:
         network: never changed.
