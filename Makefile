@@ -28,13 +28,13 @@ check: .venv/tested  ## format, lint, types, imports, docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: check  ## every check, then every test
 	$(BIN)/python -m pytest
 
 docs: .venv/tested  ## build the documentation into site/
-	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/tested  ## side by side with the peers; prints ratios
 	$(BIN)/python benchmarks/attribution.py

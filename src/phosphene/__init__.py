@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from phosphene.attribution.score_cam import ScoreCAM as ScoreCAM
     from phosphene.core.errors import PhospheneError as PhospheneError
     from phosphene.core.image import Picture as Picture
-    from phosphene.core.image import load as image  # noqa: F401  public under another name
+    from phosphene.core.image import load as _load
     from phosphene.core.network import Network as Network
     from phosphene.core.network import Preprocess as Preprocess
     from phosphene.core.objective import Channel as Channel
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
+    from phosphene.zoo.samples import sample as sample
+
+    image = _load
 
 # Where each public name is; looked up on first use, so that the command line answers before torch is imported.
 _HOMES = {
@@ -70,6 +73,7 @@ _HOMES = {
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),
+    "zoo.samples": ("sample",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _RENAMED = {"image": "load"}

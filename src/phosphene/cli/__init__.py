@@ -44,7 +44,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="phosphene", message="phosphene %(version)s")
 def phosphene() -> None:
-    r"""See what a vision network sees, and make images from it.
+    """See what a vision network sees, and make images from it.
 
     \b
     phosphene explain cat.jpg                    predictions, every map, one report
@@ -52,7 +52,7 @@ def phosphene() -> None:
     phosphene layers torchvision:resnet50 --weights resnet50.safetensors
 
     Results go to phosphene-out/VERB/NAME/ unless -o says otherwise; progress goes to standard error.
-    """
+    """  # noqa: D301  the escape is meant: click keeps such a paragraph as it stands
 
 
 def main(args: list[str] | None = None) -> None:

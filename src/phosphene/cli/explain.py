@@ -63,7 +63,8 @@ def _one(run: Session, picture: Picture, what: str, plan: Plan) -> tuple[Manifes
         run.say(f"{best.probability:6.1%}  {best.logit:6.2f}  {best.label}")
     for note in found.notes:
         run.console.print(f"[dim]{note}[/dim]")
-    run.say(f"{len(found.heatmaps)} maps for {found.target} ({found.cost}): {page}")
+    count = len(found.heatmaps)
+    run.say(f"{count} map{'' if count == 1 else 's'} for {found.target} ({found.cost}): {page}")
     return manifest, page
 
 
