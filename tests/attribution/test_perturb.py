@@ -50,6 +50,8 @@ def test_single_precision_folds_and_agrees():
     engine = Engine(network, image)
     assert not any(isinstance(each, nn.BatchNorm2d) for each in engine.network.module.modules())
     assert (engine.network(image) - network(image)).abs().max() < 1e-5
+    assert engine.network.module.head.weight is network.module.head.weight
+    assert engine.network.module.features[4].weight is not network.module.features[4].weight
 
 
 class Split(nn.Module):

@@ -21,7 +21,8 @@ Fill = Baseline | Literal["noise", "blur"] | float
 """What is seen where the image is not: a color by name, a grey level in [0, 1], or a picture; see `filling`."""
 
 # Images per batch. On two CPU cores 4 is best or within the spread of the best for efficientnet-lite0, resnet50 and
-# vgg16 (benchmarks/occlusion.py --batches); 16 costs up to FILL %. Fixed, not timed: same seed, same bytes.
+# vgg16 (benchmarks/occlusion.py --batches); 1 and 16 cost up to half as much again, or more. Fixed, not timed: same
+# seed, same bytes. The number for a GPU is a guess that keeps it busy within a few GB.
 CPU_BATCH = 4
 GPU_BATCH = 64
 
