@@ -16,7 +16,7 @@ import phosphene.report
 from nets import build, pictures
 from phosphene.attribution import Attribution, Heatmap
 from phosphene.attribution.backprop import Gradient, GuidedBackprop, InputXGradient
-from phosphene.attribution.cam import GradCAM
+from phosphene.attribution.cam import GradCAM, LayerMap
 from phosphene.attribution.occlusion import OcclusionClass
 from phosphene.core import image
 from phosphene.core.errors import OptionError
@@ -50,7 +50,7 @@ def made(
     if values is None:
         values = torch.zeros(count, 3 if isinstance(chosen, Gradient) else 1, 32, 32)
         values[..., 2:10, 20:30] = 2.0
-        values[:, -1, 20:, 3:8] = -0.5 if chosen.signed else 0.25
+        values[:, -1, 20:, 3:8] = 0.25 if isinstance(chosen, LayerMap) else -0.5
     return Heatmap(
         values,
         pictures(count),
