@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,9 +14,9 @@ from rich.table import Table
 
 from phosphene.attribution import Attribution
 from phosphene.cli.options import everywhere, target
-from phosphene.cli.session import session
+from phosphene.cli.session import Session, session
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.trust import table, trust
+from phosphene.studies.trust import Trust, table, trust
 
 QUICK = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
 
@@ -45,15 +46,8 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
         return run.finish([])
     batch = torch.cat([run.network.prepare(each).images for each in pictures])
     with run.progress("evaluate", len(chosen)) as watch:
-        rows = trust(
-            run.network,
-            batch,
-            [each() for each in chosen],
-            target=what,
-            confidence=confidence,
-            seed=run.seed,
-            watch=watch,
-        )
+        how = {"target": what, "confidence": confidence, "seed": run.seed}
+        rows = trust(run.network, batch, [each() for each in chosen], watch=watch, **how)
     cost = sum((each.cost for each in rows), start=Cost())
     manifest = Manifest(
         "evaluate",
@@ -66,15 +60,19 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
         errors=tuple(run.failed),
         extra={"results": [dataclasses.asdict(each) for each in rows]},
     )
-    run.several = False
-    path = manifest.save(run.folder("pictures"))
+    path = manifest.save(run.top)
     if not run.as_json:
-        head, body = table(rows)
-        drawn = Table(*head, box=None, title=f"{run.network.name} on {len(pictures)} pictures")
-        for row in body:
-            drawn.add_row(*(each if isinstance(each, str) else "–" if each is None else f"{each:.3f}" for each in row))
-        Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
-        for note in dict.fromkeys(note for each in rows for note in each.notes):
-            run.say(f"  {note}")
+        _print(run, rows, len(pictures))
         run.say(f"{path}")
     return run.finish([manifest])
+
+
+def _print(run: Session, rows: Sequence[Trust], count: int) -> None:
+    """The scores as a table, and below it what could not be measured."""
+    head, body = table(rows)
+    drawn = Table(*head, box=None, title=f"{run.network.name} on {count} pictures")
+    for row in body:
+        drawn.add_row(*(each if isinstance(each, str) else "–" if each is None else f"{each:.3f}" for each in row))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
+    for note in dict.fromkeys(note for each in rows for note in each.notes):
+        run.say(f"  {note}")

@@ -70,7 +70,7 @@ def _one(run: Session, picture: Picture, what: str, plan: Plan) -> tuple[Manifes
 
 def _contents(run: Session, done: list[tuple[Picture, Manifest, Path]]) -> Path:
     """The page that leads to all the others, in the folder above theirs."""
-    top = done[0][2].parent.parent
+    top = run.top
     entries = [
         Entry(
             picture.name,

@@ -92,7 +92,12 @@ class Session:
             return Path(self.output)
         self.used[name] += 1
         again = f"-{self.used[name]}" if self.used[name] > 1 else ""
-        return Path(self.output or Path("phosphene-out") / self.verb) / files.slug(name + again)
+        return self.top / files.slug(name + again)
+
+    @property
+    def top(self) -> Path:
+        """Where the results of all inputs together go."""
+        return Path(self.output or Path("phosphene-out") / self.verb)
 
     def say(self, text: str) -> None:
         """A remark on standard error, or the outcome on standard output where no JSON goes there."""
