@@ -44,6 +44,10 @@ class OptionError(PhospheneError):
     """A method that does not exist, or an option with a value it cannot take."""
 
 
+class RunError(PhospheneError):
+    """The folder of a survey that is not there, not finished, or damaged."""
+
+
 class OutputError(PhospheneError):
     """A result that cannot be written, such as on a full disk: worth trying again."""
 

@@ -1,0 +1,1 @@
+"""Which images? One pass over a folder, and what every unit looks for."""
