@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from phosphene.core.preprocess import Box as Box
 from phosphene.core.preprocess import Images as Images
 from phosphene.core.preprocess import Prepared as Prepared
 from phosphene.core.preprocess import Preprocess as Preprocess
-from phosphene.core.reading import Reading
+from phosphene.core.reading import Listening, Reading
 
 Activations = Mapping[str, Tensor]
 """Name → (N, C, H, W) or (N, C): "input", "logits", layers by their dotted name, "relu#1" for a second call."""
@@ -164,6 +165,44 @@ class Network:
         for name in wanted - found.keys():
             raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
         return {name: found[name] for name in wanted}
+
+    def listen(self, images: Images, layers: Iterable[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show the activations of some layers as the pass makes them, and keep none. Cost: one truncated forward pass.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1].
+            layers: as for `tap`.
+            see: is given each name and its (N, C, H, W) or (N, C), in the order of the pass; it must not change them.
+
+        Raises:
+            LayerError: no such layer, or one that the pass never reaches.
+        """
+        wanted = frozenset(layers)
+        table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
+        reading = Listening(self.module, table, wanted, see)
+        with torch.no_grad():
+            if "input" in wanted:
+                see("input", images)
+            found = reading.run(self.preprocess.normalize(images)) if wanted - {"input"} else {}
+        if "logits" in wanted:
+            see("logits", found["logits"])
+        for name in table.keys() - reading.heard:
+            raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
+
+    def twin(self) -> Network:
+        """The same network for another thread: modules of its own, on the same weights.
+
+        Raises:
+            NetworkError: the module cannot be copied.
+        """
+        weights = {id(each): each for each in (*self.module.parameters(), *self.module.buffers())}
+        try:
+            module = copy.deepcopy(self.module, weights)
+        except Exception as error:  # noqa: BLE001  modules copy themselves as they please
+            raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
+        twin = dataclasses.replace(self, module=module)
+        twin.__dict__["layers"] = self.layers
+        return twin
 
     def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}

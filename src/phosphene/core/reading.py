@@ -38,6 +38,7 @@ class Reading:
         self.wanted, self.inner = wanted, wanted - {"input", "logits"}
         self.starts, self.copied = starts, copied
         self.calls: Counter[str] = Counter()
+        self.heard: set[str] = set()
         self.found: dict[str, Tensor] = {}
         self.versions: dict[str, int] = {}
 
@@ -75,23 +76,29 @@ class Reading:
             name = f"{base}#{call}" if call else base
             if name not in self.inner:
                 return None
-            onward = self._keep(name, first_tensor(output))
-            if "logits" not in self.wanted and self.inner <= self.found.keys():
+            tensor = first_tensor(output)
+            assert tensor is not None, f"{name} returned no tensor, though it did when its layers were traced"
+            onward = self._keep(name, tensor)
+            self.heard.add(name)
+            if "logits" not in self.wanted and self.inner <= self.heard:
                 raise _StopPass
             return None if onward is None else _put(output, onward)
 
         return hear
 
-    def _keep(self, name: str, output: Tensor | None) -> Tensor | None:
-        """Keep the maps of an output; return what the module goes on with, or None for the output itself."""
-        assert output is not None, f"{name} returned no tensor, though it did when its layers were traced"
+    def _maps(self, name: str, output: Tensor) -> Tensor:
+        """An output as maps."""
         layer = self.layers[name]
         if layer.layout == "tokens" and output.shape[1] != layer.prefix + layer.shape[1] * layer.shape[2]:
             raise LayerError(
                 f"{name} holds {output.shape[1]} tokens for these images, and {layer.prefix} + {layer.shape[1]} × "
                 f"{layer.shape[2]} for those of the size that the network wants; give images of that size"
             )
-        maps = layer.maps(output)
+        return layer.maps(output)
+
+    def _keep(self, name: str, output: Tensor) -> Tensor | None:
+        """Keep the maps of an output; return what the module goes on with, or None for the output itself."""
+        layer, maps = self.layers[name], self._maps(name, output)
         start = name in self.starts and not maps.requires_grad
         if start:
             maps = maps.detach().requires_grad_()
@@ -101,6 +108,31 @@ class Reading:
         self.versions[name] = maps._version
         # Gradients are asked of the maps, so the module must go on from them, not from the tensor they came from.
         return layer.unmaps(maps, output) if name in self.starts and maps is not output else None
+
+
+class Listening(Reading):
+    """The same, but the maps are shown to `see` as they are made, before anything can write over them, and not kept.
+
+    Args:
+        module: takes a normalized batch.
+        layers: the layer table of the module, as far as names are wanted.
+        wanted: names to read.
+        see: is given the name and the maps, (N, C, H, W) or (N, C).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        layers: Mapping[str, Layer],
+        wanted: frozenset[str],
+        see: Callable[[str, Tensor], None],
+    ) -> None:
+        super().__init__(module, layers, wanted, starts=frozenset(), copied=frozenset())
+        self.see = see
+
+    def _keep(self, name: str, output: Tensor) -> Tensor | None:
+        self.see(name, self._maps(name, output))
+        return None
 
 
 class _StopPass(BaseException):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from phosphene.core.network import Network
 from phosphene.core.registry import Named
 
 State = dict[str, Tensor]
@@ -104,6 +105,10 @@ class Accumulator(Named):
     The law: `update` and `merge` give the same state, bit for bit, in whatever order and grouping images arrive.
     """
 
+    def layers(self, network: Network, chosen: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """Where it listens: at the layers that were chosen, unless it knows better."""
+        return chosen
+
     def start(self, site: Site) -> State:
         """The state that has seen nothing: the identity of `merge`."""
         raise NotImplementedError
@@ -114,6 +119,10 @@ class Accumulator(Named):
     def update(self, state: State, seen: Seen) -> None:
         """Fold a batch into a state, in place."""
         raise NotImplementedError
+
+    def rows(self, seen: Seen) -> Tensor | None:  # noqa: ARG002
+        """A row for each image, to be kept beside the tables; (N, …), or None."""
+        return None
 
     def settle(self, state: State) -> State:
         """The state in the form in which it is saved, merged and read; a state without scratch room is its own."""
