@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from phosphene.report.chart import Series, _axis, line_chart
+from phosphene.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Bin, Series, _axis, histogram, line_chart
 
 
 def points(svg: str) -> list[list[tuple[float, float]]]:
@@ -50,3 +50,44 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
 
 def test_a_flat_curve_and_a_single_point_can_be_drawn() -> None:
     assert points(line_chart([Series("a", ((0.5, 0.0),))], "x", "y", title="t"))
+
+
+def columns(svg: str, kind: str = "column") -> list[tuple[float, float, float, float]]:
+    """x, y, width and height of every column."""
+    shape = rf'<rect class="{kind}" x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"/>'
+    return [tuple(map(float, found)) for found in re.findall(shape, svg)]  # type: ignore[misc]
+
+
+def test_octaves_are_equally_wide_on_both_sides_of_zero() -> None:
+    bins = [Bin(-4, -2, 1), Bin(-2, -1, 1), Bin(-1, 0, 1), Bin(0, 1, 1), Bin(1, 2, 1), Bin(2, 4, 1), Bin(4, 8, 1)]
+    drawn = columns(histogram(bins, "activation", "images", title="t"))
+    assert len(drawn) == 6, "what touches zero is one column"
+    assert [width for _, _, width, _ in drawn] == pytest.approx([drawn[0][2]] * 6, abs=0.02)
+    assert drawn[0][0] == LEFT
+    assert drawn[-1][0] + drawn[-1][2] + 1 == pytest.approx(WIDTH - RIGHT, abs=0.02)
+
+
+def test_columns_are_as_high_as_their_counts_and_one_image_is_seen() -> None:
+    svg = histogram([Bin(1, 2, 1000, 0), Bin(2, 4, 500, 250), Bin(4, 8, 1, 1)], "a", "images", title="t", mark="top")
+    whole, half, one = (height for _, _, _, height in columns(svg))
+    assert half == pytest.approx(whole / 2, abs=0.02)
+    assert one == 1.5
+    marked = columns(svg, "column strong")
+    assert [height for _, _, _, height in marked[:-1]] == pytest.approx([whole / 4, 1.5], abs=0.02)
+    assert all(y + height == HEIGHT - BOTTOM for _, y, _, height in [*columns(svg), *marked[:-1]])
+
+
+def test_what_is_nearly_zero_does_not_stretch_the_axis() -> None:
+    octaves = [Bin(2.0**power, 2.0 ** (power + 1), 1) for power in range(-30, 5)]
+    drawn = columns(histogram([Bin(-(2.0**-16), 0, 3), *octaves], "a", "images", title="t"))
+    assert len(drawn) == 13
+    assert f"{35 + 3} images, from " in histogram([Bin(-(2.0**-16), 0, 3), *octaves], "a", "images", title="t")
+
+
+@pytest.mark.parametrize("ends", [(-3.0, 7.0), (0.01, 40.0), (3.0, 3.5), (-9e4, -2e-3), (0.0, 2.0**-16)])
+def test_ticks_of_octaves_are_few_and_inside(ends: tuple[float, float]) -> None:
+    low, high = ends
+    svg = histogram([Bin(low, (low + high) / 2, 3), Bin((low + high) / 2, high, 2)], "a", "b", title="t")
+    places = [float(x) for x in re.findall(r'<text x="([^"]+)" y="290', svg)]
+    assert 2 <= len(places) <= 9
+    assert all(LEFT <= x <= WIDTH - RIGHT for x in places)

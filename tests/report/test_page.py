@@ -15,7 +15,7 @@ from phosphene.core.preprocess import Box
 from phosphene.report import html
 from phosphene.report.chart import Series, line_chart
 from phosphene.report.html import number, render
-from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Page, Section, Table, View
+from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Mosaic, Page, Section, Table, View
 from report.audit import audit
 
 HOSTILE = """<script>alert('1')</script>"'</style></title><img src=x onerror=alert(1)>{{ 7*7 }}&amp;"""
@@ -45,7 +45,8 @@ def full(text: str = "Grad-CAM") -> Page:
         text, (Column(text, text, 2),) * 3, ((text, Bar(0.3, text), Link(text, text)), (text, 0.5, None)), (text,)
     )
     curves = Chart(text, line_chart([Series(text, ((0, 0), (1, 1)))] * 7, text, text, title=text), text)
-    part = Section(text, text, (figure(text), figure(text)), (curves,), (table,), (text,))
+    tiles = Mosaic(text, (View(text, RED, text),) * 2, 2, text)
+    part = Section(text, text, (figure(text), figure(text)), (tiles,), (curves,), (table,), (text,))
     return Page(
         text,
         text,
@@ -104,6 +105,15 @@ def test_a_picture_needs_words_and_a_row_needs_its_columns() -> None:
         Table("t", (Column("a"),), (("x", "y"),))
     with pytest.raises(AssertionError, match="no picture"):
         Figure("f", ())
+
+
+def test_a_tile_stands_above_its_label_and_small_ones_keep_their_pixels() -> None:
+    tiles = (View("17\n3.5", RED[:, :40], "seventeen"), View("18", np.repeat(RED, 2, 1), "eighteen"))
+    tree = audit(render(Page("p", sections=(Section("s", mosaics=(Mosaic("", tiles),)),))))
+    assert [each.words for each in tree.all("li")][:2] == ["17\n3.5", "18"]
+    assert [each.get("class") for each in tree.all("img")] == ["coarse", ""]
+    with pytest.raises(AssertionError, match="no tiles"):
+        Mosaic("m", ())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Curves as inline SVG: readable in both themes, in print, and aloud."""
+"""Curves and histograms as inline SVG: readable in both themes, in print, and aloud."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from phosphene.report.html import number
 
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 68, 12, 14, 48
+OCTAVES = 12  # from the largest magnitude of a histogram down to what counts as nearly 0
 STYLES = 6  # colors and dashes that style.css knows
 
 
@@ -20,6 +21,15 @@ class Series(NamedTuple):
 
     label: str
     points: tuple[tuple[float, float], ...]
+
+
+class Bin(NamedTuple):
+    """How many values lie in [low, high), and how many of those are marked."""
+
+    low: float
+    high: float
+    total: int
+    marked: int = 0
 
 
 class _Axis(NamedTuple):
@@ -42,6 +52,38 @@ class _Axis(NamedTuple):
         step = power * max(factor for factor in (1, 2, 5) if factor * power <= rough * (1 + 1e-9))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+class _Octaves(NamedTuple):
+    """An axis in octaves on both sides of 0; from -least to least it is linear, one octave wide."""
+
+    low: float
+    high: float
+    least: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The place of a value, in units of the drawing."""
+        low, here, high = (self._steps(each) for each in (self.low, value, self.high))
+        return round(self.start + (here - low) / (high - low) * (self.end - self.start), 2)
+
+    def _steps(self, value: float) -> float:
+        if abs(value) < self.least:
+            return value / self.least / 2
+        return math.copysign(math.log2(abs(value) / self.least) + 0.5, value)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round values and 0, nine at most; the ends of an axis too short for them."""
+        lowest, highest = (math.floor(math.log10(each)) for each in (self.least, max(-self.low, self.high)))
+        for factors, every in ((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3):
+            sizes = [f * 10.0**p for p in range(lowest, highest + 1) if p % every == 0 for f in factors]
+            both = [sign * each for each in sizes for sign in (-1, 1) if each >= self.least]
+            found = sorted(each for each in (0.0, *both) if self.low <= each <= self.high)
+            if len(found) <= 9:
+                break
+        return found if len(found) > 1 else [self.low, self.high]
 
 
 def line_chart(
@@ -77,8 +119,63 @@ def line_chart(
         *(_curve(i, each, across, up) for i, each in enumerate(series)),
         *(_key(i, each.label) for i, each in enumerate(series)),
     ]
+    return _drawing(parts, rows, title, _description(series, x_label, y_label))
+
+
+def histogram(bins: Sequence[Bin], x_label: str, y_label: str, *, title: str, mark: str = "") -> Markup:
+    """Columns over an axis in octaves on both sides of 0, part of each marked.
+
+    Args:
+        bins: those that hold something, rising.
+        x_label: name and unit of the values.
+        y_label: what is counted.
+        title: what the chart shows.
+        mark: what the marked values are.
+
+    >>> svg = histogram([Bin(-2, -1, 3), Bin(0, 1, 4), Bin(1, 2, 9, 2)], "activation", "images", title="All")
+    >>> svg.count('class="column"'), "16 images, from −2 to 2; most, 9, from 1 to 2." in svg
+    (3, True)
+    """
+    assert bins, f"the histogram {title!r} is empty"
+    across, columns = _octaves(bins)
+    up = _axis(0.0, max(each.total for each in columns), HEIGHT - BOTTOM, TOP)
+    parts = [*_frame(across, up, x_label, y_label), *(part for each in columns for part in _column(each, across, up))]
+    if mark:
+        key = Markup('<rect class="column strong" x="{}" y="{}" width="14" height="14"/><text x="{}" y="{}">{}</text>')
+        parts.append(key.format(LEFT, HEIGHT + 1, LEFT + 22, HEIGHT + 13, mark))
+    most = max(columns, key=lambda each: each.total)
+    told = (
+        f"{number(sum(each.total for each in columns))} {y_label}, from {number(across.low)} to {number(across.high)}; "
+        f"most, {number(most.total)}, from {number(most.low)} to {number(most.high)}"
+    )
+    return _drawing(parts, bool(mark), title, told + (f"; {mark} are marked." if mark else "."))
+
+
+def _octaves(bins: Sequence[Bin]) -> tuple[_Octaves, list[Bin]]:
+    """The axis for some bins, and the bins with those that are nearly 0 in one."""
+    far = max(-bins[0].low, bins[-1].high)
+    inner = [max(each.low, -each.high) for each in bins if each.low > 0 or each.high < 0]
+    least = max(min(inner, default=far), 2.0 ** math.floor(math.log2(far) - OCTAVES))
+    near = [each for each in bins if -least <= each.low and each.high <= least]
+    if near:
+        ends = -least if near[0].low < 0 else 0.0, least if near[-1].high > 0 else 0.0
+        middle = Bin(*ends, sum(each.total for each in near), sum(each.marked for each in near))
+        bins = sorted([middle, *(each for each in bins if each not in near)])
+    return _Octaves(bins[0].low, bins[-1].high, least, LEFT, WIDTH - RIGHT), list(bins)
+
+
+def _column(it: Bin, across: _Octaves, up: _Axis) -> list[Markup]:
+    """A column with its marked part at the foot; where there is anything, something is seen."""
+    left, right = across.at(it.low), across.at(it.high)
+    shape = Markup('<rect class="{}" x="{:g}" y="{:g}" width="{:g}" height="{:g}"/>')
+    tops = [("column", up.at(it.total)), ("column strong", up.at(it.marked))]
+    drawn = [(name, min(top, up.start - 1.5)) for name, top in tops if top < up.start]
+    return [shape.format(name, left, top, max(right - left - 1, 1), up.start - top) for name, top in drawn]
+
+
+def _drawing(parts: Sequence[Markup], rows: int, title: str, told: str) -> Markup:
+    """A frame of its own around all parts, with room for the rows of a key."""
     shape = Markup('<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title><desc>{}</desc>')
-    told = _description(series, x_label, y_label)
     head = shape.format(WIDTH, HEIGHT + 22 * rows, f"{title}. {told}", title, told)
     return head + Markup("").join(parts) + Markup("</svg>")
 
@@ -87,7 +184,7 @@ def _axis(low: float, high: float, start: float, end: float) -> _Axis:
     return _Axis(low, high if high > low else low + 1, start, end)
 
 
-def _frame(across: _Axis, up: _Axis, x_label: str, y_label: str) -> list[Markup]:
+def _frame(across: _Axis | _Octaves, up: _Axis, x_label: str, y_label: str) -> list[Markup]:
     line = Markup('<line class="rule" x1="{}" y1="{}" x2="{}" y2="{}"/>')
     text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
     parts = []

@@ -206,6 +206,27 @@ class Chart:
     reading: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Small pictures to be compared at a glance, each with its label below it.
+
+    Args:
+        title: its heading; "" where that of the section will do.
+        tiles: the pictures, in the order in which they are read.
+        columns: how many in a row, up to 6; 0 for as many as there is room for.
+        reading: one sentence on how to read it.
+    """
+
+    title: str
+    tiles: tuple[View, ...]
+    columns: int = 0
+    reading: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.tiles, f"the mosaic {self.title!r} has no tiles"
+        assert 0 <= self.columns <= 6, self.columns
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of a page. One figure with tables or charts stands beside them; several stand in a grid above them.
@@ -214,6 +235,7 @@ class Section:
         title: its heading.
         text: paragraphs before the rest, parted by an empty line.
         figures: pictures.
+        mosaics: small pictures, below them.
         charts: curves.
         tables: numbers.
         notes: what else is to be said.
@@ -223,6 +245,7 @@ class Section:
     title: str
     text: str = ""
     figures: tuple[Figure, ...] = ()
+    mosaics: tuple[Mosaic, ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
