@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -10,6 +11,7 @@ import os
 import re
 import secrets
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +24,50 @@ from phosphene.core.errors import OutputError
 def write(path: str | Path, data: bytes | memoryview | str) -> Path:
     """Write a file whole or not at all, also when the process is killed or the power fails.
 
-    A neighbor is written, synced and renamed over the file; then the folder is synced. Missing folders are made.
-
     Args:
-        path: of the file.
+        path: of the file. Missing folders are made.
         data: its content; text is stored as UTF-8.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
+    with aside(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def aside(path: str | Path) -> Iterator[Path]:
+    """A neighbor to write in the file's stead: where the block ends well, it is synced and becomes the file.
+
+    Then the folder is synced. Where the block fails, the neighbor goes and the old file stays.
+
+    Args:
+        path: of the file. Missing folders are made.
+
+    Raises:
+        OutputError: see `write`; an OSError of the block becomes one.
+    """
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            sync(temporary)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
-    return path
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file last, whoever wrote it."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, value: Any) -> Path:
@@ -115,7 +134,7 @@ def slug(text: str) -> str:
     return f"{name[: _LONGEST - 9].replace('.', '-').rstrip('-')}-{digits}".lstrip("-")
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make the names in a folder last; systems that cannot open folders do so on their own."""
     if os.name != "posix":
         return

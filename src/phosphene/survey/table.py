@@ -1,0 +1,199 @@
+"""Tables as Parquet files, which anything reads; written, read and queried by DuckDB, which nothing else may use."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from phosphene.core import files
+from phosphene.core.errors import RunError
+
+Columns = dict[str, npt.NDArray[Any]]
+Value = str | int | float | bool
+
+TABLES = ("images", "units", "patches", "classes", "histograms", "samples")
+"""What a query may read of a run; each is a file <name>.parquet."""
+
+
+class Rows(NamedTuple):
+    """The answer to a query.
+
+    Args:
+        columns: their names.
+        rows: plain values.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[Any]]) -> Path:
+    r"""Write columns as a Parquet file, whole or not at all; the same columns give the same bytes.
+
+    A lone surrogate, which a file name may hold and UTF-8 may not, is stored as the six characters \udcff, and
+    `read_table` turns it back; so is a backslash that stands before such characters.
+
+    Args:
+        path: of the file.
+        columns: int32, int64, float32, float64, bool or text, each (rows,).
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    plain = {name: _plain(column) for name, column in columns.items()}
+    assert len({len(column) for column in plain.values()}) == 1, {name: len(column) for name, column in plain.items()}
+    picked = ", ".join(_picked(name, column.dtype) for name, column in plain.items())
+    with files.aside(path) as temporary, _database().cursor() as cursor:
+        cursor.register("columns", plain)
+        copy = f"COPY (SELECT {picked} FROM columns) TO {_quoted(temporary)}"  # noqa: S608  names are quoted
+        try:
+            cursor.execute(f"{copy} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
+        except duckdb.IOException as error:
+            raise OSError(_first_line(error)) from error
+    return Path(path)
+
+
+def read_table(
+    path: str | Path,
+    *,
+    where: Mapping[str, Value] | None = None,
+    columns: Sequence[str] | None = None,
+    order: Sequence[str] = (),
+) -> Columns:
+    """Columns of a Parquet file, each (rows,), in the order in which they were written.
+
+    Args:
+        path: of the file.
+        where: values that columns must have.
+        columns: which ones; all by default.
+        order: columns to sort by, rising, the first one first.
+
+    Raises:
+        RunError: the file is not there, or damaged.
+    """
+    where = where or {}
+    select = f"SELECT {', '.join(map(_name, columns)) if columns else '*'} FROM {_scan(path)}"  # noqa: S608  quoted
+    filters = " AND ".join(f"{_name(each)} = ?" for each in where)
+    sql = (
+        select + (f" WHERE {filters}" if where else "") + (f" ORDER BY {', '.join(map(_name, order))}" if order else "")
+    )
+    values = [_escape(value) if isinstance(value, str) else value for value in where.values()]
+    try:
+        with _database().cursor() as cursor:
+            found: Columns = cursor.execute(sql, values).fetchnumpy()
+    except (duckdb.BinderException, duckdb.ConversionException):
+        raise  # a column or a value that no such table has: ours to mend
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        raise _damaged(Path(path), error) from error
+    return {name: _restore(column) if column.dtype == object else column for name, column in found.items()}
+
+
+def query(folder: str | Path, sql: str, *, limit: int | None = None) -> Rows:
+    """Answer one SELECT over the tables of a run; nothing else can be read, and nothing written.
+
+    Args:
+        folder: with the Parquet files.
+        sql: one statement, in the SQL of DuckDB.
+        limit: at most so many rows.
+
+    Raises:
+        OptionError: the statement is wrong, does more than read, or needs too much memory.
+        RunError: a table is damaged.
+    """
+    raise NotImplementedError
+
+
+def count_rows(path: str | Path) -> int:
+    """How many rows a Parquet file has, from its footer.
+
+    Raises:
+        RunError: the file is not there, or damaged.
+    """
+    try:
+        with _database().cursor() as cursor:
+            row = cursor.execute(f"SELECT count(*) FROM {_scan(path)}").fetchone()  # noqa: S608  quoted
+    except duckdb.Error as error:
+        raise _damaged(Path(path), error) from error
+    assert row is not None
+    return int(row[0])
+
+
+_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "temp_directory": "",
+}
+
+
+@functools.cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One thread: several would write the same rows in other pages."""
+    return duckdb.connect(config={**_OPTIONS, "threads": 1})
+
+
+_TYPES = {"int32": "INTEGER", "int64": "BIGINT", "float32": "FLOAT", "float64": "DOUBLE", "bool": "BOOLEAN"}
+
+
+def _plain(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column as DuckDB takes it."""
+    if column.dtype.kind not in "OU":
+        assert column.dtype.name in _TYPES, column.dtype
+        return np.ascontiguousarray(column)
+    values = column.tolist()
+    assert all(isinstance(value, str) for value in values), "a column of objects holds text alone"
+    changed = {value: _escape(value) for value in set(values) if _HOSTILE.search(value)}
+    return np.array([changed.get(value, value) for value in values], object) if changed else column.astype(object)
+
+
+def _picked(name: str, dtype: np.dtype[Any]) -> str:
+    """A column in SQL, with its type also where there are no rows, and NaN, which DuckDB takes from arrays as NULL."""
+    type = _TYPES.get(dtype.name, "VARCHAR")
+    value = f"coalesce({_name(name)}, 'nan'::{type})" if dtype.kind == "f" else _name(name)
+    return f"{value}::{type} AS {_name(name)}"
+
+
+_HOSTILE = re.compile(r"[\ud800-\udfff]|\\(?=u[0-9a-f]{4})")
+
+
+def _escape(text: str) -> str:
+    return _HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _restore(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    values = column.tolist()
+    changed = {
+        value: re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), value)
+        for value in set(values)
+        if "\\u" in value
+    }
+    return np.array([changed.get(value, value) for value in values], object) if changed else column
+
+
+def _scan(path: str | Path) -> str:
+    return f"read_parquet({_quoted(path)}, hive_partitioning = false)"  # else folders named a=b become columns
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _quoted(path: str | Path) -> str:
+    return "'" + str(Path(path).absolute()).replace("'", "''") + "'"
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    if not path.is_file():
+        return RunError(f"{path} is not there. phosphene verify {path.parent} says what else is missing")
+    again = f"phosphene verify {path.parent} says what else is; the same phosphene survey makes it again"
+    return RunError(f"{path} is damaged ({_first_line(error)}). {again}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
