@@ -1,0 +1,269 @@
+"""The one pass: every image once through the network, everything worth knowing of every unit folded on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phosphene.core.errors import LayerError, NetworkError, OptionError
+from phosphene.core.network import Network
+from phosphene.core.result import Cost
+from phosphene.survey.base import Accumulator, Site
+from phosphene.survey.choose import choose
+from phosphene.survey.embedding import Embeddings
+from phosphene.survey.finish import finish
+from phosphene.survey.fold import Batch, Fold, Plan, decode
+from phosphene.survey.histogram import Histogram, Samples
+from phosphene.survey.roll import Roll, roll
+from phosphene.survey.selectivity import ClassSelectivity
+from phosphene.survey.statistics import DeadUnits, Moments, Sparsity
+from phosphene.survey.store import Run
+from phosphene.survey.top import TopPatches
+from phosphene.survey.work import Work
+
+Watch = Callable[[int, int, int], None]
+"""(images done, images in all, failures so far)"""
+
+BATCH = 4
+"""Images in a pass: measured to be the fastest on a CPU, and fixed, since it moves the last bits of activations."""
+
+EVERY = 20.0
+"""Seconds between two saves of the states: what a kill costs at most, and a batch more."""
+
+
+def survey(
+    network: Network,
+    source: Any,
+    folder: str | Path,
+    accumulators: Sequence[Accumulator] | None = None,
+    *,
+    layers: str | Iterable[str] = (),
+    k: int = 64,
+    limit: int | None = None,
+    labels: str = "auto",
+    seed: int = 0,
+    batch: int = BATCH,
+    workers: int | None = None,
+    every: float = EVERY,
+    watch: Watch | None = None,
+    remote: Any = None,
+) -> Run:
+    """Show every image to the network once, and keep what every unit looks for, in memory that does not grow.
+
+    The same images, network, options and seed give the same bytes, whether the survey was interrupted or not and
+    however many workers share it: each works on one thread, batches are fixed by the seed, and folding is exact. Run
+    again on the same folder, it goes on where it was.
+
+    Args:
+        network: whose units.
+        source: images: a folder, a pattern, a CSV of paths and labels, tar or zip shards, or several; see `roll`.
+        folder: for the run.
+        accumulators: what to keep; patches, statistics, histograms, classes and embeddings by default.
+        layers: names or patterns, see `choose`; every block output and the logits by default.
+        k: patches of each unit, where `accumulators` are not given.
+        limit: this many images alone, drawn by the seed.
+        labels: "auto", or "none" to ignore those that the source gives.
+        seed: of the order of the images, and of the sample that `limit` draws.
+        batch: images in a pass.
+        workers: threads, each with a module of its own on the same weights; as many as there are cores by default.
+        every: seconds between two saves.
+        watch: is told of progress.
+        remote: where else to work, see `phosphene.survey.fleet`; None for here.
+
+    Returns:
+        The run, whose `failures` name the images that could not be read.
+
+    Raises:
+        ImageError: the source holds no image.
+        LayerError: no such layer.
+        RunError: the folder holds another survey, or one that is running.
+        OutputError: the disk is full.
+    """
+    start, folder = time.perf_counter(), Path(folder)
+    images = source if isinstance(source, Roll) else roll(source, labels=labels, limit=limit, seed=seed)
+    plan = plan_of(network, images, accumulators or default(network, k), layers=layers, seed=seed, batch=batch)
+    with ours(folder, network, images, plan) as (work, fold):
+        if not (folder / "result.json").exists():
+            todo = [index for index in range(len(work.done)) if not work.done[index]]
+            progress = Progress(work, fold, every, watch, len(images))
+            if remote is not None:
+                remote.run(network, images, plan, todo, progress)
+            else:
+                work_here(network, images, plan, todo, progress, workers or _cores(network))
+            work.save(fold)
+            finish(work, fold, network, images, plan, Cost(forwards=len(images), seconds=time.perf_counter() - start))
+    return Run.open(folder)
+
+
+def default(network: Network, k: int = 64) -> tuple[Accumulator, ...]:
+    """What a survey keeps unless told otherwise; embeddings only where some layer comes before the logits."""
+    found: tuple[Accumulator, ...] = (TopPatches(k), Moments(), Sparsity(), DeadUnits(), Histogram(), Samples())
+    found = (*found, ClassSelectivity())
+    try:
+        Embeddings().layers(network, ())
+    except LayerError:
+        return found
+    return (*found, Embeddings())
+
+
+def plan_of(
+    network: Network,
+    images: Roll,
+    accumulators: Sequence[Accumulator],
+    *,
+    layers: str | Iterable[str] = (),
+    seed: int = 0,
+    batch: int = BATCH,
+) -> Plan:
+    """What a survey will do.
+
+    Raises:
+        OptionError: an accumulator twice, or a batch of nothing.
+        LayerError: no such layer.
+    """
+    names = [str(each.name) for each in accumulators]
+    if len(set(names)) < len(names) or batch < 1:
+        raise OptionError(f"batch {batch}, accumulators {', '.join(names)}: give each once, and a batch of at least 1")
+    chosen = choose(network, [layers] if isinstance(layers, str) else layers)
+    listeners: dict[str, tuple[Accumulator, ...]] = {}
+    for each in accumulators:
+        for layer in each.layers(network, chosen):
+            listeners[layer] = (*listeners.get(layer, ()), each)
+    labels = images.labels
+    if not labels and "logits" in listeners:
+        labels = tuple(network.label(index) for index in range(network.classes))
+    sites = {layer: _site(network, layer, labels) for layer in listeners}
+    return Plan(sites, listeners, len(images), labels, bool(images.labels), seed, batch)
+
+
+def _site(network: Network, layer: str, labels: tuple[str, ...]) -> Site:
+    channels, *grid = network.shape(layer)
+    return Site(layer, channels, (grid[0], grid[1]) if len(grid) == 2 else (1, 1), labels)
+
+
+@contextmanager
+def ours(folder: Path, network: Network, images: Roll, plan: Plan) -> Iterator[tuple[Work, Fold]]:
+    """The folder, for this process alone, and the fold of what was done before."""
+    fold = Fold(plan)
+    work = Work.begin(folder, described(network, images, plan), fold.arrays(), -(-plan.images // plan.batch))
+    try:
+        remark = work.restore(fold)
+        work.remarks = (remark,) if remark else ()
+        yield work, fold
+    finally:
+        work.close()
+
+
+def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
+    """The plan as plain values: what makes this survey this survey, and what it ran on."""
+    return {
+        "images": plan.images,
+        "digest": images.digest,
+        "model": {"name": network.name, "sha256": network.sha256},
+        "preprocess": str(network.preprocess),
+        "layers": list(plan.sites),
+        "accumulators": [dict(each.manifest()) for each in dict.fromkeys(a for _, a in plan.pairs())],
+        "labels": len(images.labels),
+        "seed": plan.seed,
+        "batch": plan.batch,
+        "torch": torch.__version__,
+    }
+
+
+class Progress:
+    """Where finished batches go: into the fold and the work, saved now and then. One thread at a time is let in."""
+
+    def __init__(self, work: Work, fold: Fold, every: float, watch: Watch | None, images: int) -> None:
+        self.work, self.fold, self.every, self.watch, self.images = work, fold, every, watch, images
+        self.lock, self.saved = threading.Lock(), time.monotonic()
+        self.stop = threading.Event()
+
+    def add(self, batch: Batch, fold: Callable[[], None]) -> None:
+        """Take in a batch; `fold` folds what was heard of it."""
+        with self.lock:
+            fold()
+            self.work.keep(batch)
+            self.tell()
+
+    def tell(self) -> None:
+        """Save if it is time, and say how far it is; the lock is held."""
+        if time.monotonic() - self.saved > self.every:
+            self.work.save(self.fold)
+            self.saved = time.monotonic()
+        if self.watch is not None:
+            batch = self.work.plan["batch"]
+            self.watch(min(int(self.work.done.sum()) * batch, self.images), self.images, len(self.work.failures))
+
+
+def work_here(
+    network: Network, images: Roll, plan: Plan, todo: Sequence[int], progress: Progress, workers: int
+) -> None:
+    """Do some batches of a plan with threads of this process.
+
+    Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
+    batch is decoded.
+    """
+    numbers, label_of = plan.batches(), images.label_numbers()
+    queue, taking = iter(todo), threading.Lock()
+
+    def work(mine: Network, pool: ThreadPoolExecutor) -> None:
+        torch.set_num_threads(1)
+
+        def fetch() -> Future[Batch] | None:
+            with taking:
+                index = next(queue, None)
+            return None if index is None else pool.submit(decode, mine, images, index, numbers[index])
+
+        coming = fetch()
+        while coming is not None and not progress.stop.is_set():
+            batch, coming = coming.result(), fetch()
+            heard = progress.fold.listen(mine, batch, label_of)
+            progress.add(batch, lambda heard=heard: progress.fold.add(heard))
+
+    twins = _twins(network, min(workers, max(1, len(todo))))
+    with _threads_restored(), ThreadPoolExecutor(len(twins)) as computing, ThreadPoolExecutor(len(twins)) as decoding:
+        running = [computing.submit(work, each, decoding) for each in twins]
+        try:
+            for each in running:
+                each.result()
+        except BaseException:
+            progress.stop.set()
+            for each in running:
+                each.exception()
+            with progress.lock:
+                progress.work.save(progress.fold)
+            raise
+
+
+def _twins(network: Network, workers: int) -> list[Network]:
+    if workers == 1:
+        return [network]
+    try:
+        return [network, *(network.twin() for _ in range(workers - 1))]
+    except NetworkError:
+        return [network]
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cores(network: Network) -> int:
+    """One worker for each core that this process may use; a GPU wants one."""
+    if network.device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

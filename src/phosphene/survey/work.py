@@ -1,0 +1,185 @@
+"""A survey that is not finished: what a kill at any moment leaves behind, and how to go on from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.lib.format import open_memmap
+from safetensors.torch import load, save
+from torch import Tensor
+
+from phosphene.core import files
+from phosphene.core.errors import RunError
+from phosphene.survey.base import State
+from phosphene.survey.fold import FACTS, Batch, Fold
+
+
+@dataclasses.dataclass
+class Work:
+    """The folder of a survey while it runs.
+
+    Rows of images lie in memory-mapped files, written in place: a row written twice is the same row. The states lie in
+    one file, replaced whole now and then, with the list of the batches that they hold; a batch that came after is done
+    again.
+
+    Args:
+        folder: of the run.
+        plan: what the survey does, as plain values; a folder belongs to one plan.
+        arrays: file → a row for each image.
+        done: whether each batch is in the saved states.
+        failures: number of an image → why it could not be read.
+    """
+
+    folder: Path
+    plan: Mapping[str, Any]
+    arrays: dict[str, npt.NDArray[Any]]
+    done: npt.NDArray[np.bool_]
+    failures: dict[int, str]
+    remarks: tuple[str, ...] = ()
+    lock: Any = None
+
+    @classmethod
+    def begin(
+        cls, folder: Path, plan: Mapping[str, Any], rows: Mapping[str, tuple[tuple[int, ...], str]], batches: int
+    ) -> Self:
+        """The work in a folder, begun or found there.
+
+        Raises:
+            RunError: another survey has the folder, or runs in it just now.
+            OutputError: the folder cannot be written.
+        """
+        lock = _lock(folder)
+        path = folder / "survey.json"
+        if path.exists():
+            _same(folder, plan)
+        shapes = {**{name: rows[name] for name in rows}, "work/facts": ((), FACTS)}
+        fresh = not path.exists()
+        arrays = {name: _array(folder / f"{name}.npy", plan["images"], *shapes[name], fresh=fresh) for name in shapes}
+        if fresh:
+            files.write_json(path, dict(plan))
+        return cls(folder, plan, arrays, np.zeros(batches, bool), {}, lock)
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "work" / "state"
+
+    def restore(self, fold: Fold) -> str:
+        """Put the saved states into a fold; returns a remark where the file was damaged and all is done again."""
+        if not self._state.exists():
+            return ""
+        content = self._state.read_bytes()
+        seal, payload = content[:_SEAL], content[_SEAL:]
+        if files.sha256(payload).encode() != seal:
+            return f"{self._state} was damaged, so all images are looked at again"
+        tensors = load(payload)
+        notes = json.loads(bytes(tensors.pop("notes").tolist()))
+        self.done[:] = tensors.pop("done").numpy()
+        self.failures = {int(number): why for number, why in notes.items()}
+        fold.merge(_unflat(tensors))
+        return ""
+
+    def keep(self, batch: Batch) -> None:
+        """Write the rows of a batch, and take it down as done."""
+        for name, values in batch.rows.items():
+            self.arrays[name][batch.numbers] = values
+        for number, fact in batch.facts.items():
+            self.arrays["work/facts"][number] = fact
+        self.failures |= batch.failures
+        self.done[batch.index] = True
+
+    def save(self, fold: Fold) -> None:
+        """Replace the saved states; the rows are on the disk before."""
+        for array in self.arrays.values():
+            array.flush()  # type: ignore[attr-defined]  # of a memmap
+        notes = json.dumps({str(number): self.failures[number] for number in sorted(self.failures)}).encode()
+        tensors = {**_flat(fold.settled()), "done": torch.from_numpy(self.done)}
+        tensors["notes"] = torch.tensor(list(notes), dtype=torch.uint8)
+        payload = save(tensors)
+        files.write(self._state, files.sha256(payload).encode() + payload)
+
+    def finish(self) -> None:
+        """Remove what only an unfinished survey needs."""
+        shutil.rmtree(self.folder / "work", ignore_errors=True)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
+
+def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: bool) -> npt.NDArray[Any]:
+    """A memory-mapped file of rows; rows of floats are NaN until they are written."""
+    if fresh:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=(rows, *shape))
+        if array.dtype.kind == "f":
+            array[:] = np.nan
+        return array
+    try:
+        array = open_memmap(path, mode="r+")
+        if array.shape != (rows, *shape) or array.dtype != np.dtype(kind):
+            raise ValueError(f"it holds {array.dtype} {array.shape}")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}. Delete {path.parent} and run the survey again") from error
+    return array
+
+
+def _same(folder: Path, plan: Mapping[str, Any]) -> None:
+    """A folder belongs to one plan."""
+    try:
+        before = json.loads((folder / "survey.json").read_text())
+    except ValueError as error:
+        raise RunError(f"{folder / 'survey.json'} is damaged; delete {folder} and run the survey again") from error
+    other = [key for key in plan if key in _IDENTITY and before.get(key) != plan[key]]
+    if other:
+        key = other[0]
+        found, asked = (str(each.get(key))[:120] for each in (before, plan))
+        raise RunError(
+            f"{folder} holds a survey of other {key} ({found}; asked for {asked}). Choose another folder with -o, or "
+            "delete this one"
+        )
+
+
+def _lock(folder: Path) -> Any:
+    """Hold the folder; systems without locks go without."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with -o") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise RunError(f"another survey is running in {folder}; wait for it, or choose another folder with -o") from error
+    return descriptor
+
+
+def _flat(states: Mapping[tuple[str, str], State]) -> dict[str, Tensor]:
+    return {"\t".join((*key, name)): tensor.contiguous() for key, state in states.items() for name, tensor in state.items()}
+
+
+def _unflat(tensors: Mapping[str, Tensor]) -> dict[tuple[str, str], State]:
+    states: dict[tuple[str, str], State] = {}
+    for key, tensor in tensors.items():
+        layer, accumulator, name = key.split("\t")
+        states.setdefault((layer, accumulator), {})[name] = tensor
+    return states
+
+
+_SEAL = 64
+_IDENTITY = ("images", "digest", "model", "preprocess", "layers", "accumulators", "labels", "seed", "batch")
