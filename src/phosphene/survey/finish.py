@@ -12,17 +12,17 @@ from phosphene.core import files
 from phosphene.core.network import Network
 from phosphene.core.result import Cost, Manifest
 from phosphene.survey.base import Columns, Site
-from phosphene.survey.fold import Fold, Plan
+from phosphene.survey.fold import Fold
 from phosphene.survey.patches import boxes
 from phosphene.survey.roll import Roll
-from phosphene.survey.store import seal
 from phosphene.survey.table import write_table
+from phosphene.survey.verify import seal
 from phosphene.survey.work import Work
 
 TABLES = ("units", "patches", "classes", "histograms", "samples")
 
 
-def finish(work: Work, fold: Fold, network: Network, images: Roll, plan: Plan, cost: Cost) -> None:
+def finish(work: Work, fold: Fold, network: Network, images: Roll, cost: Cost) -> None:
     """Write the tables and the manifest, and remove what only an unfinished survey needs.
 
     The manifest comes last: a folder without it is not finished, and finishing it again gives the same bytes.
@@ -37,7 +37,7 @@ def finish(work: Work, fold: Fold, network: Network, images: Roll, plan: Plan, c
         files.write_array(work.folder / "similar" / f"{files.slug(layer)}.npy", array["correlation"])
     for array in work.arrays.values():
         array.flush()  # type: ignore[attr-defined]  # of a memmap
-    seal(work.folder, manifest(work, network, images, plan, cost))
+    seal(work.folder, manifest(work, fold, network, images, cost))
     work.finish()
 
 
@@ -80,8 +80,8 @@ def images_table(
     predicted = facts["predicted"]
     return {
         "image": np.arange(len(images), dtype=np.int32),
-        "source": np.array([each.source for each in images.entries], object),
-        "label": np.array([each.label for each in images.entries], object),
+        "source": np.array(images.sources, object),
+        "label": np.array(images.classes, object),
         "ok": facts["seen"] == 1,
         "error": np.array([failures.get(number, "") for number in range(len(images))], object),
         "width": facts["width"],
@@ -95,19 +95,23 @@ def images_table(
     }
 
 
-def manifest(work: Work, network: Network, images: Roll, plan: Plan, cost: Cost) -> dict[str, Any]:
+def manifest(work: Work, fold: Fold, network: Network, images: Roll, cost: Cost) -> dict[str, Any]:
     """result.json without its list of files."""
-    fields = {name: network.fields.get(name) for name in plan.sites}
-    layers = [
-        {
-            "layer": site.layer,
-            "channels": site.channels,
-            "grid": list(site.grid),
-            "field": None if fields[name] is None else list(fields[name].size),  # type: ignore[union-attr]
-        }
+    plan = fold.plan
+    folded = {layer for (layer, _), state in fold.states.items() if state}
+    layers = {
+        name: {"channels": site.channels, "grid": list(site.grid)}
         for name, site in plan.sites.items()
-    ]
-    failed = tuple(f"{images.entries[number].source}: {why}" for number, why in sorted(work.failures.items()))
-    extra = {"survey": dict(work.plan), "layers": layers, "named": plan.named, "notes": list(work.remarks)}
-    options = {key: work.plan[key] for key in ("accumulators", "batch")}
-    return Manifest("survey", network, options=options, cost=cost, seed=plan.seed, errors=failed, extra=extra).as_dict()
+        if name in folded
+    }
+    embedding = [layer for layer, found in plan.listeners.items() if any(each.name == "embeddings" for each in found)]
+    failed = [f"{images.sources[number]}: {why}" for number, why in sorted(work.failures.items())]
+    extra = {
+        "survey": dict(work.plan),
+        "layers": layers,
+        "embedding": next(iter(embedding), ""),
+        "named": plan.named,
+        "notes": [*images.notes, *work.remarks],
+    }
+    errors = (*images.damage, *failed)
+    return Manifest("survey", network, cost=cost, seed=plan.seed, errors=errors, extra=extra).as_dict()

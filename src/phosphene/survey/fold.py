@@ -48,7 +48,8 @@ class Plan:
 
     def batches(self) -> tuple[npt.NDArray[np.int64], ...]:
         """The numbers of the images, in an order that the seed gives, cut into batches: any prefix is a fair sample."""
-        order = np.random.default_rng(self.seed).permutation(self.images)
+        # Raw numbers are what numpy promises to keep from version to version; its permutations are not.
+        order = np.argsort(np.random.PCG64(self.seed).random_raw(self.images), kind="stable")
         return tuple(order[start : start + self.batch] for start in range(0, self.images, self.batch))
 
     def pairs(self) -> Iterator[tuple[Site, Accumulator]]:

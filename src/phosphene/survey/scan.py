@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phosphene.core.errors import LayerError, NetworkError, OptionError
@@ -28,7 +29,8 @@ from phosphene.survey.selectivity import ClassSelectivity
 from phosphene.survey.statistics import DeadUnits, Moments, Sparsity
 from phosphene.survey.store import Run
 from phosphene.survey.top import TopPatches
-from phosphene.survey.work import Work
+from phosphene.survey.verify import RESULT
+from phosphene.survey.work import Work, same
 
 Watch = Callable[[int, int, int], None]
 """(images done, images in all, failures so far)"""
@@ -91,16 +93,19 @@ def survey(
     start, folder = time.perf_counter(), Path(folder)
     images = source if isinstance(source, Roll) else roll(source, labels=labels, limit=limit, seed=seed)
     plan = plan_of(network, images, accumulators or default(network, k), layers=layers, seed=seed, batch=batch)
+    if (folder / RESULT).exists():
+        run = Run.open(folder)
+        same(folder, run.manifest["survey"], described(network, images, plan))
+        return run
     with ours(folder, network, images, plan) as (work, fold):
-        if not (folder / "result.json").exists():
-            todo = [index for index in range(len(work.done)) if not work.done[index]]
-            progress = Progress(work, fold, every, watch, len(images))
-            if remote is not None:
-                remote.run(network, images, plan, todo, progress)
-            else:
-                work_here(network, images, plan, todo, progress, workers or _cores(network))
-            work.save(fold)
-            finish(work, fold, network, images, plan, Cost(forwards=len(images), seconds=time.perf_counter() - start))
+        todo = np.flatnonzero(~work.done).tolist()
+        progress = Progress(work, fold, every, watch, len(images))
+        if remote is not None:
+            remote.run(network, images, plan, todo, progress)
+        else:
+            work_here(network, images, plan, todo, progress, workers or _cores(network))
+        work.save(fold)
+        finish(work, fold, network, images, Cost(forwards=len(images), seconds=time.perf_counter() - start))
     return Run.open(folder)
 
 
@@ -212,7 +217,7 @@ def work_here(
     Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
     batch is decoded.
     """
-    numbers, label_of = plan.batches(), images.label_numbers()
+    numbers, label_of = plan.batches(), labels_of(images)
     queue, taking = iter(todo), threading.Lock()
 
     def work(mine: Network, pool: ThreadPoolExecutor) -> None:
@@ -242,6 +247,12 @@ def work_here(
             with progress.lock:
                 progress.work.save(progress.fold)
             raise
+
+
+def labels_of(images: Roll) -> npt.NDArray[np.int64]:
+    """The place of each image's label among the labels; -1 for none."""
+    place = {label: number for number, label in enumerate(images.labels)}
+    return np.array([place.get(label, -1) for label in images.classes], np.int64)
 
 
 def _twins(network: Network, workers: int) -> list[Network]:

@@ -59,10 +59,10 @@ class Work:
         """
         lock = _lock(folder)
         path = folder / "survey.json"
-        if path.exists():
-            _same(folder, plan)
-        shapes = {**{name: rows[name] for name in rows}, "work/facts": ((), FACTS)}
         fresh = not path.exists()
+        if not fresh:
+            same(folder, _before(path), plan)
+        shapes = {**rows, "work/facts": ((), FACTS)}
         arrays = {name: _array(folder / f"{name}.npy", plan["images"], *shapes[name], fresh=fresh) for name in shapes}
         if fresh:
             files.write_json(path, dict(plan))
@@ -108,6 +108,7 @@ class Work:
 
     def finish(self) -> None:
         """Remove what only an unfinished survey needs."""
+        (self.folder / "survey.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "work", ignore_errors=True)
 
     def close(self) -> None:
@@ -134,20 +135,27 @@ def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: b
     return array
 
 
-def _same(folder: Path, plan: Mapping[str, Any]) -> None:
-    """A folder belongs to one plan."""
+def same(folder: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """A folder belongs to one plan.
+
+    Raises:
+        RunError: it holds another survey; the line says what differs.
+    """
+    for key in _IDENTITY:
+        if before.get(key) != plan[key]:
+            found, asked = (str(each.get(key))[:120] for each in (before, plan))
+            raise RunError(
+                f"{folder} holds a survey of other {key} ({found}; asked for {asked}). Choose another folder with -o, "
+                "or delete this one"
+            )
+
+
+def _before(path: Path) -> dict[str, Any]:
     try:
-        before = json.loads((folder / "survey.json").read_text())
+        plan: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
-        raise RunError(f"{folder / 'survey.json'} is damaged; delete {folder} and run the survey again") from error
-    other = [key for key in plan if key in _IDENTITY and before.get(key) != plan[key]]
-    if other:
-        key = other[0]
-        found, asked = (str(each.get(key))[:120] for each in (before, plan))
-        raise RunError(
-            f"{folder} holds a survey of other {key} ({found}; asked for {asked}). Choose another folder with -o, or "
-            "delete this one"
-        )
+        raise RunError(f"{path} is damaged; delete {path.parent} and run the survey again") from error
+    return plan
 
 
 def _lock(folder: Path) -> Any:
@@ -157,8 +165,8 @@ def _lock(folder: Path) -> Any:
     except ImportError:
         return None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        (folder / "work").mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "work" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with -o") from error
     try:
