@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -32,8 +32,8 @@ from phosphene.survey.verify import strangers
 def survey(images: tuple[str, ...], **options: Any) -> int:
     """Show every image to the network once, and keep what every unit looks for.
 
-    IMAGES are folders, patterns, a CSV of paths and labels, tar or zip shards. -o names the folder of the run. It may be
-    interrupted at any moment: the same command goes on where it was.
+    IMAGES are folders, patterns, a CSV of paths and labels, tar or zip shards. -o names the folder of the run. It may
+    be interrupted at any moment: the same command goes on where it was.
     """
     own = {name: options.pop(name) for name in ("layers", "k", "limit", "labels", "workers", "batch")}
     coactivation, address = options.pop("coactivation"), options.pop("address")
@@ -41,8 +41,10 @@ def survey(images: tuple[str, ...], **options: Any) -> int:
     accumulators = _with_coactivation(run, own["k"]) if coactivation else None
     chosen = {name: value for name, value in own.items() if value is not None}
     with _watched(run) as watch:
-        remote = _fleet(address, run, own["workers"]) if address else None
-        found = run_survey(run.network, images, run.top, accumulators, seed=run.seed, watch=watch, remote=remote, **chosen)
+        remote = _fleet(address, own["workers"]) if address else None
+        found = run_survey(
+            run.network, images, run.top, accumulators, seed=run.seed, watch=watch, remote=remote, **chosen
+        )
     return _tell(run, found)
 
 
@@ -53,7 +55,7 @@ def _with_coactivation(run: Session, k: int) -> tuple[Any, ...]:
     return (*default(run.network, k), CoActivation())
 
 
-def _fleet(address: str, run: Session, workers: int | None) -> Any:
+def _fleet(address: str, workers: int | None) -> Any:
     from phosphene.survey.fleet import Fleet
 
     return Fleet(address, workers=workers)
@@ -82,10 +84,8 @@ def _tell(run: Session, found: Run) -> int:
         click.echo(f"ImageError: {line}", err=True)
     ok, seconds = int(found.images["ok"].sum()), found.manifest["cost"]["seconds"]
     units = found.units()
-    run.say(
-        f"{ok:,} images, {len(units['channel']):,} units of {len(found.layers)} layers, {int(units['dead'].sum()):,} dead, "
-        f"in {seconds:.0f} s → {found.folder}"
-    )
+    known = f"{len(units['channel']):,} units of {len(found.layers)} layers, {int(units['dead'].sum()):,} dead"
+    run.say(f"{ok:,} images, {known}, in {seconds:.0f} s → {found.folder}")
     for note in found.manifest["notes"]:
         run.say(f"  {note}")
     run.say(f"  next: phosphene units {found.folder} --layer {found.layers[-1]}")
@@ -120,7 +120,7 @@ def verify(run: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001  --debu
 @click.option("--limit", default=1000, show_default=True, help="Rows to print at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
-def query(run: str, sql: str, limit: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
+def query(run: str, sql: str, *, limit: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """Ask the tables of a run in SQL, read-only: images, units, patches, classes, histograms, samples.
 
     \b

@@ -198,7 +198,7 @@ class Network:
         weights = {id(each): each for each in (*self.module.parameters(), *self.module.buffers())}
         try:
             module = copy.deepcopy(self.module, weights)
-        except Exception as error:  # noqa: BLE001  modules copy themselves as they please
+        except Exception as error:  # modules copy themselves as they please
             raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
         twin = dataclasses.replace(self, module=module)
         twin.__dict__["layers"] = self.layers

@@ -58,9 +58,11 @@ def penultimate(network: Network) -> str:
     """
     names = [name for name in network.layers if network.layers[name].layout != "other"]
     modules = dict(network.module.named_modules())
-    heads = [name for name in names if network.layers[name].kind == "Linear" and network.layers[name].layout == "vector"]
+    heads = [
+        name for name in names if network.layers[name].kind == "Linear" and network.layers[name].layout == "vector"
+    ]
     if heads:
-        wanted = int(modules[heads[-1].partition("#")[0]].in_features)  # type: ignore[arg-type]  # of a Linear
+        wanted = int(modules[heads[-1].partition("#")[0]].in_features)
         before = names[: names.index(heads[-1])]
         fit = [name for name in before if network.layers[name].shape[0] == wanted]
         vectors = [name for name in fit if network.layers[name].layout == "vector"]

@@ -22,7 +22,7 @@ from phosphene.survey.work import Work
 TABLES = ("units", "patches", "classes", "histograms", "samples")
 
 
-def finish(work: Work, fold: Fold, network: Network, images: Roll, cost: Cost) -> None:
+def finish(work: Work, fold: Fold, network: Network, images: Roll, *, cost: Cost) -> None:
     """Write the tables and the manifest, and remove what only an unfinished survey needs.
 
     The manifest comes last: a folder without it is not finished, and finishing it again gives the same bytes.
@@ -33,11 +33,11 @@ def finish(work: Work, fold: Fold, network: Network, images: Roll, cost: Cost) -
     for name in TABLES:
         if found[name]:
             write_table(work.folder / f"{name}.parquet", _stacked(found[name]))
-    for layer, array in found["similar"]:
-        files.write_array(work.folder / "similar" / f"{files.slug(layer)}.npy", array["correlation"])
+    for layer, matrix in found["similar"]:
+        files.write_array(work.folder / "similar" / f"{files.slug(layer)}.npy", matrix["correlation"])
     for array in work.arrays.values():
         array.flush()  # type: ignore[attr-defined]  # of a memmap
-    seal(work.folder, manifest(work, fold, network, images, cost))
+    seal(work.folder, manifest(work, fold, network, images, cost=cost))
     work.finish()
 
 
@@ -46,7 +46,8 @@ def tables(fold: Fold, network: Network, box_of: npt.NDArray[np.float64]) -> dic
     found: dict[str, list[tuple[str, Columns]]] = {name: [] for name in (*TABLES, "similar")}
     settled = fold.settled()
     for layer, accumulators in fold.plan.listeners.items():
-        site, units = fold.plan.sites[layer], {}
+        site = fold.plan.sites[layer]
+        units: dict[str, npt.NDArray[Any]] = {}
         for each in accumulators:
             for table, columns in each.result(settled[layer, str(each.name)], site).items():
                 if table == "units":
@@ -95,7 +96,7 @@ def images_table(
     }
 
 
-def manifest(work: Work, fold: Fold, network: Network, images: Roll, cost: Cost) -> dict[str, Any]:
+def manifest(work: Work, fold: Fold, network: Network, images: Roll, *, cost: Cost) -> dict[str, Any]:
     """result.json without its list of files."""
     plan = fold.plan
     folded = {layer for (layer, _), state in fold.states.items() if state}

@@ -18,8 +18,10 @@ from phosphene.survey.embedding import THUMB, thumbnail
 from phosphene.survey.roll import Roll
 
 FACTS = np.dtype(
-    [("seen", "u1"), ("width", "i4"), ("height", "i4"), ("box", "f8", 4), ("sha256", "S64")]
-    + [("predicted", "i4"), ("probability", "f4"), ("logit", "f4")]
+    [
+        *(("seen", "u1"), ("width", "i4"), ("height", "i4"), ("box", "f8", 4), ("sha256", "S64")),
+        *(("predicted", "i4"), ("probability", "f4"), ("logit", "f4")),
+    ]
 )
 """What is kept of each image besides what the network makes of it; seen: 0 not yet, 1 yes, 2 it could not be read."""
 
@@ -168,7 +170,9 @@ class Fold:
 
     def settled(self) -> dict[tuple[str, str], State]:
         """Every state as it is saved and merged."""
-        return {(site.layer, str(a.name)): a.settle(self.states[site.layer, str(a.name)]) for site, a in self.plan.pairs()}
+        return {
+            (site.layer, str(a.name)): a.settle(self.states[site.layer, str(a.name)]) for site, a in self.plan.pairs()
+        }
 
     def merge(self, settled: Mapping[tuple[str, str], State]) -> None:
         """Fold in what another one has seen of other images."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import torch
 from phosphene.core.errors import LayerError, NetworkError, OptionError
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
-from phosphene.survey.base import Accumulator, Site
+from phosphene.survey.base import Accumulator, Seen, Site
 from phosphene.survey.choose import choose
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.finish import finish
@@ -51,7 +51,7 @@ def survey(
     layers: str | Iterable[str] = (),
     k: int = 64,
     limit: int | None = None,
-    labels: str = "auto",
+    labels: Literal["auto", "none"] = "auto",
     seed: int = 0,
     batch: int = BATCH,
     workers: int | None = None,
@@ -99,13 +99,14 @@ def survey(
         return run
     with ours(folder, network, images, plan) as (work, fold):
         todo = np.flatnonzero(~work.done).tolist()
-        progress = Progress(work, fold, every, watch, len(images))
+        progress = Progress(work, fold, len(images), every=every, watch=watch)
         if remote is not None:
-            remote.run(network, images, plan, todo, progress)
+            remote.run(network, images, plan, todo, progress=progress)
         else:
-            work_here(network, images, plan, todo, progress, workers or _cores(network))
+            work_here(network, images, plan, todo, progress=progress, workers=workers or _cores(network))
         work.save(fold)
-        finish(work, fold, network, images, Cost(forwards=len(images), seconds=time.perf_counter() - start))
+        cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
+        finish(work, fold, network, images, cost=cost)
     return Run.open(folder)
 
 
@@ -187,15 +188,15 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
 class Progress:
     """Where finished batches go: into the fold and the work, saved now and then. One thread at a time is let in."""
 
-    def __init__(self, work: Work, fold: Fold, every: float, watch: Watch | None, images: int) -> None:
+    def __init__(self, work: Work, fold: Fold, images: int, *, every: float, watch: Watch | None) -> None:
         self.work, self.fold, self.every, self.watch, self.images = work, fold, every, watch, images
         self.lock, self.saved = threading.Lock(), time.monotonic()
         self.stop = threading.Event()
 
-    def add(self, batch: Batch, fold: Callable[[], None]) -> None:
-        """Take in a batch; `fold` folds what was heard of it."""
+    def add(self, batch: Batch, heard: Iterable[Seen]) -> None:
+        """Take in a batch, and what was heard of it."""
         with self.lock:
-            fold()
+            self.fold.add(heard)
             self.work.keep(batch)
             self.tell()
 
@@ -210,7 +211,7 @@ class Progress:
 
 
 def work_here(
-    network: Network, images: Roll, plan: Plan, todo: Sequence[int], progress: Progress, workers: int
+    network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, progress: Progress, workers: int
 ) -> None:
     """Do some batches of a plan with threads of this process.
 
@@ -232,7 +233,7 @@ def work_here(
         while coming is not None and not progress.stop.is_set():
             batch, coming = coming.result(), fetch()
             heard = progress.fold.listen(mine, batch, label_of)
-            progress.add(batch, lambda heard=heard: progress.fold.add(heard))
+            progress.add(batch, heard)
 
     twins = _twins(network, min(workers, max(1, len(todo))))
     with _threads_restored(), ThreadPoolExecutor(len(twins)) as computing, ThreadPoolExecutor(len(twins)) as decoding:

@@ -22,6 +22,11 @@ from phosphene.core.errors import RunError
 from phosphene.survey.base import State
 from phosphene.survey.fold import FACTS, Batch, Fold
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @dataclasses.dataclass
 class Work:
@@ -129,7 +134,7 @@ def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: b
     try:
         array = open_memmap(path, mode="r+")
         if array.shape != (rows, *shape) or array.dtype != np.dtype(kind):
-            raise ValueError(f"it holds {array.dtype} {array.shape}")
+            raise ValueError(f"it holds {array.dtype} {array.shape}")  # noqa: TRY301  one line says either
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}. Delete {path.parent} and run the survey again") from error
     return array
@@ -160,9 +165,7 @@ def _before(path: Path) -> dict[str, Any]:
 
 def _lock(folder: Path) -> Any:
     """Hold the folder; systems without locks go without."""
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None:
         return None
     try:
         (folder / "work").mkdir(parents=True, exist_ok=True)
@@ -173,12 +176,16 @@ def _lock(folder: Path) -> Any:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise RunError(f"another survey is running in {folder}; wait for it, or choose another folder with -o") from error
+        raise RunError(
+            f"another survey is running in {folder}; wait for it, or choose another folder with -o"
+        ) from error
     return descriptor
 
 
 def _flat(states: Mapping[tuple[str, str], State]) -> dict[str, Tensor]:
-    return {"\t".join((*key, name)): tensor.contiguous() for key, state in states.items() for name, tensor in state.items()}
+    return {
+        "\t".join((*key, name)): tensor.contiguous() for key, state in states.items() for name, tensor in state.items()
+    }
 
 
 def _unflat(tensors: Mapping[str, Tensor]) -> dict[tuple[str, str], State]:
