@@ -62,12 +62,12 @@ class Seen:
         self.noticed: dict[str, Tensor] = {}
         """What accumulators take down in `notice` for their `update`."""
         self._maps: Tensor | None = (maps.flatten(2) if maps.ndim > 2 else maps[:, :, None]).float().contiguous()
-        ones = self._maps.new_ones(self.places)
         self.max, self.min = self._maps.amax(2).cpu(), self._maps.amin(2).cpu()
-        self.mean = (self._maps @ ones).cpu() / self.places
+        # Not a matrix product, as fast as it is: its last bits depend on how many rows there are.
+        self.mean = self._maps.sum(2).cpu() / self.places
         """(N, C) float32, like `max` and `min`."""
         above = torch.gt(self._maps, 0, out=torch.empty_like(self._maps))
-        self.positive = (above @ ones).cpu().long()
+        self.positive = above.sum(2).cpu().long()
         """(N, C) int64, places above zero."""
         self.sample = self._maps.gather(2, self._sampled()).cpu()
         """(N, C, up to SAMPLED) float32, values at places that the number of the image chooses."""

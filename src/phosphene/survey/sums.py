@@ -1,0 +1,69 @@
+"""Sums that do not depend on the order of what is summed, since they are sums of integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+LIMIT = 2.0**22
+"""Values beyond ±LIMIT count as ±LIMIT; sums then have room for 2²³ images."""
+
+_FINE = 48  # a sum counts steps of 2^-48: a float32 of 2^-24 or more is a whole number of them
+_LOW = 52  # bits of the low part of a sum
+
+
+def powers(values: Tensor) -> Tensor:
+    """Values and their squares, summed over the images.
+
+    A sum is high * 2⁴ + low * 2⁻⁴⁸ with integers high and low, which `add` brings to 0 <= low < 2⁵².
+
+    Args:
+        values: (N, …) finite, as exact as float32; at most 2,047 images.
+
+    Returns:
+        (…, 2, 2) int64: [first or second power, high or low].
+    """
+    assert len(values) < 2**11, "more would not fit an integer"
+    values = values.double().clamp(-LIMIT, LIMIT)
+    both = torch.stack([values, values * values], -1)
+    high = (both * 2.0 ** (_FINE - _LOW)).floor_()
+    low = both.sub_(high, alpha=2 ** (_LOW - _FINE)).mul_(2.0**_FINE).round_()
+    return torch.stack([high, low], -1).long().sum(0)
+
+
+def add(sums: Tensor, more: Tensor) -> None:
+    """Add sums to sums, in place; equal sums are equal bytes."""
+    sums += more
+    sums[..., 0] += sums[..., 1] >> _LOW
+    sums[..., 1] &= 2**_LOW - 1
+
+
+def mean_variance(
+    images: npt.NDArray[np.int64], sums: Tensor
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The mean of what was summed, and its variance Σx²/n - (Σx/n)²; in integers up to the last division.
+
+    A variance that rounding alone could make is 0. NaN of no images.
+
+    Args:
+        images: (…) how many values each sum has.
+        sums: (…, 2, 2) as `powers` gives them.
+
+    >>> sums = torch.zeros(1, 2, 2, dtype=torch.long)
+    >>> for value in (10000 - 2**-7, 10000 + 2**-7):
+    ...     add(sums, powers(torch.tensor([[value]])))
+    >>> [each.tolist() for each in mean_variance(np.array([2]), sums)] == [[10000.0], [2**-14]]
+    True
+    """
+    parts: npt.NDArray[Any] = sums.numpy().astype(object)
+    first, second = np.moveaxis(parts[..., 0] * 2**_LOW + parts[..., 1], -1, 0)
+    n = np.maximum(images, 1).astype(object)
+    spread = n * second * 2**_FINE - first * first
+    spread[spread <= n * n * 2 ** (_FINE - 1)] = 0
+    mean, variance = first / (n * 2**_FINE), spread / (n * n * 4**_FINE)
+    none = images == 0
+    return np.where(none, np.nan, mean.astype(float)), np.where(none, np.nan, variance.astype(float))
