@@ -14,6 +14,9 @@ VERBS = {
     "layers": ("look", "The layers of a network: kind, shape, stride, receptive field, parameters."),
     "weights": ("look", "The filters of a layer as pictures, their norms, and near-duplicates."),
     "activations": ("look", "Every channel of a layer, for one picture."),
+    "survey": ("survey", "Every image through the network once: what every unit looks for. Resumable."),
+    "verify": ("survey", "Read every byte of a run, and name what is damaged."),
+    "query": ("survey", "Ask the tables of a run in SQL, read-only."),
     "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
     "doctor": ("doctor", "What phosphene runs on here: versions, devices, decoders, disk."),
 }
