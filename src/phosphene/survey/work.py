@@ -62,16 +62,20 @@ class Work:
             RunError: another survey has the folder, or runs in it just now.
             OutputError: the folder cannot be written.
         """
-        lock = _lock(folder)
-        path = folder / "survey.json"
-        fresh = not path.exists()
-        if not fresh:
-            same(folder, _before(path), plan)
-        shapes = {**rows, "work/facts": ((), FACTS)}
-        arrays = {name: _array(folder / f"{name}.npy", plan["images"], *shapes[name], fresh=fresh) for name in shapes}
-        if fresh:
-            files.write_json(path, dict(plan))
-        return cls(folder, plan, arrays, np.zeros(batches, bool), {}, lock)
+        work = cls(folder, plan, {}, np.zeros(batches, bool), {}, lock=_lock(folder))
+        try:
+            path, shapes = folder / "survey.json", {**rows, "work/facts": ((), FACTS)}
+            fresh = not path.exists()
+            if not fresh:
+                same(folder, _before(path), plan)
+            for name, shape in shapes.items():
+                work.arrays[name] = _array(folder / f"{name}.npy", plan["images"], *shape, fresh=fresh)
+            if fresh:
+                files.write_json(path, dict(plan))
+        except BaseException:
+            work.close()
+            raise
+        return work
 
     @property
     def _state(self) -> Path:
