@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +18,14 @@ import torch
 from phosphene.core.errors import LayerError, NetworkError, OptionError
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
-from phosphene.survey.base import Accumulator, Seen, Site
+from phosphene.survey.base import Accumulator, Site
 from phosphene.survey.choose import choose
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.finish import finish
 from phosphene.survey.fold import Batch, Fold, Plan, decode
 from phosphene.survey.histogram import Histogram, Samples
+from phosphene.survey.progress import Progress, Taker, wait
+from phosphene.survey.progress import Watch as Watch
 from phosphene.survey.roll import Roll, roll
 from phosphene.survey.selectivity import ClassSelectivity
 from phosphene.survey.statistics import DeadUnits, Moments, Sparsity
@@ -31,9 +33,6 @@ from phosphene.survey.store import Run
 from phosphene.survey.top import TopPatches
 from phosphene.survey.verify import RESULT
 from phosphene.survey.work import Work, same
-
-Watch = Callable[[int, int, int], None]
-"""(images done, images in all, failures so far)"""
 
 BATCH = 4
 """Images in a pass: measured to be the fastest on a CPU, and fixed, since it moves the last bits of activations."""
@@ -103,7 +102,7 @@ def survey(
         if remote is not None:
             remote.run(network, images, plan, todo, progress=progress)
         else:
-            work_here(network, images, plan, todo, progress=progress, workers=workers or _cores(network))
+            work_here(network, images, plan, todo, taker=progress, workers=workers or _cores(network))
         work.save(fold)
         cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
         finish(work, fold, network, images, cost=cost)
@@ -185,34 +184,7 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
     }
 
 
-class Progress:
-    """Where finished batches go: into the fold and the work, saved now and then. One thread at a time is let in."""
-
-    def __init__(self, work: Work, fold: Fold, images: int, *, every: float, watch: Watch | None) -> None:
-        self.work, self.fold, self.every, self.watch, self.images = work, fold, every, watch, images
-        self.lock, self.saved = threading.Lock(), time.monotonic()
-        self.stop = threading.Event()
-
-    def add(self, batch: Batch, heard: Iterable[Seen]) -> None:
-        """Take in a batch, and what was heard of it."""
-        with self.lock:
-            self.fold.add(heard)
-            self.work.keep(batch)
-            self.tell()
-
-    def tell(self) -> None:
-        """Save if it is time, and say how far it is; the lock is held."""
-        if time.monotonic() - self.saved > self.every:
-            self.work.save(self.fold)
-            self.saved = time.monotonic()
-        if self.watch is not None:
-            batch = self.work.plan["batch"]
-            self.watch(min(int(self.work.done.sum()) * batch, self.images), self.images, len(self.work.failures))
-
-
-def work_here(
-    network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, progress: Progress, workers: int
-) -> None:
+def work_here(network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, taker: Taker, workers: int) -> None:
     """Do some batches of a plan with threads of this process.
 
     Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
@@ -230,24 +202,14 @@ def work_here(
             return None if index is None else pool.submit(decode, mine, images, index, numbers[index])
 
         coming = fetch()
-        while coming is not None and not progress.stop.is_set():
+        while coming is not None and not taker.stop.is_set():
             batch, coming = coming.result(), fetch()
-            heard = progress.fold.listen(mine, batch, label_of)
-            progress.add(batch, heard)
+            heard = taker.fold.listen(mine, batch, label_of)
+            taker.add(batch, heard)
 
     twins = _twins(network, min(workers, max(1, len(todo))))
     with _threads_restored(), ThreadPoolExecutor(len(twins)) as computing, ThreadPoolExecutor(len(twins)) as decoding:
-        running = [computing.submit(work, each, decoding) for each in twins]
-        try:
-            for each in running:
-                each.result()
-        except BaseException:
-            progress.stop.set()
-            for each in running:
-                each.exception()
-            with progress.lock:
-                progress.work.save(progress.fold)
-            raise
+        wait([computing.submit(work, each, decoding) for each in twins], taker)
 
 
 def labels_of(images: Roll) -> npt.NDArray[np.int64]:
