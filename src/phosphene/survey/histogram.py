@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
-from phosphene.survey.base import Accumulator, Columns, Seen, Site, State, mix, ordered
+from phosphene.survey.base import Accumulator, Columns, Seen, Site, State, mix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +52,11 @@ class Ladder:
         return (127 - self.octaves) << self.bits
 
     def place(self, values: Tensor) -> Tensor:
-        """The level of each float32, int64 from 0; any for NaN."""
-        number = ordered(values)
-        number += number < 0  # symmetric: the bits of |x| with the sign of x
-        number >>= 23 - self.bits
-        around = number.clamp(-self._zero, self._zero - 1)
-        return number.clamp_(-self._zero - self.side, self._zero + self.side - 1).sub_(around).add_(self.side)
+        """The level of each float32, int32 from 0; any for NaN."""
+        below = values < 0
+        bits = values.abs().view(torch.int32).add_(below, alpha=-1)  # below zero it is the high edge that is left out
+        steps = bits.bitwise_right_shift_(23 - self.bits).clamp_(self._zero - 1, self._zero - 1 + self.side)
+        return torch.where(below, self._zero - 1 + self.side - steps, steps + (self.side - self._zero + 1))
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
@@ -86,10 +85,10 @@ class Histogram(Accumulator, name="histogram"):
     def update(self, state: State, seen: Seen) -> None:
         """Count the batch."""
         levels = FINE.place(torch.cat([seen.max[:, :, None], seen.sample], 2))
-        levels[:, :, 1:] += FINE.levels
+        row = torch.arange(0, state["counts"].numel(), state["counts"].stride(0))[:, None]
+        places = row + torch.tensor([0] + [FINE.levels] * seen.sample.shape[2]) + levels
         once = seen.finite.int()[:, :, None].expand_as(levels)
-        counts = state["counts"].view(len(state["counts"]), -1)
-        counts.scatter_add_(1, levels.transpose(0, 1).flatten(1), once.transpose(0, 1).flatten(1))
+        state["counts"].view(-1).scatter_add_(0, places.flatten(), once.flatten())
 
     def merge(self, state: State, other: State) -> None:
         """Add the counts."""

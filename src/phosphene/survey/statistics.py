@@ -28,9 +28,9 @@ class Moments(Accumulator, name="moments"):
 
     def update(self, state: State, seen: Seen) -> None:
         """Add the batch."""
-        values = torch.stack([seen.max, seen.mean], 2).masked_fill_(~seen.finite[:, :, None], 0)
+        values = torch.stack([seen.max, seen.mean], 1).masked_fill_(~seen.finite[:, None], 0)
         state["images"] += seen.finite.sum(0)
-        add(state["sums"], powers(values))
+        add(state["sums"], powers(values).transpose(0, 1))
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""

@@ -29,10 +29,10 @@ def powers(values: Tensor) -> Tensor:
     """
     assert len(values) < 2**11, "more would not fit an integer"
     values = values.double().clamp(-LIMIT, LIMIT)
-    both = torch.stack([values, values * values], -1)
+    both = torch.stack([values, values * values])
     high = (both * 2.0 ** (_FINE - _LOW)).floor_()
-    low = both.sub_(high, alpha=2 ** (_LOW - _FINE)).mul_(2.0**_FINE).round_()
-    return torch.stack([high, low], -1).long().sum(0)
+    low = both.sub_(high, alpha=2 ** (_LOW - _FINE)).mul_(2.0**_FINE).round_().long()
+    return torch.stack([high.sum(1).long(), low.sum(1)]).movedim((1, 0), (-2, -1))
 
 
 def add(sums: Tensor, more: Tensor) -> None:
