@@ -14,7 +14,7 @@ import pytest
 
 from phosphene.core.errors import ImageError
 from phosphene.core.image import encode_png
-from phosphene.survey.archive import Member, Shard
+from phosphene.survey.archive import Shard
 from phosphene.survey.roll import read, roll
 
 PNG = encode_png(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
@@ -109,21 +109,16 @@ def test_links_and_folders_in_shards_are_left_out(tmp_path):
 def test_labels_lie_beside_pictures(tmp_path, suffix):
     members = [
         ("0.cls", b"281\n"),
-        ("0.png", PNG),
-        ("1.seg.png", PNG),
         ("1.json", json.dumps({"name": "x", "label": "tabby  cat"}).encode()),
         ("1.txt", b"not this"),
-        ("2.png", PNG),
         ("2.txt", "café".encode()),
-        ("3.png", PNG),
         ("3.json", b'{"target": 7}'),
         ("3.cls.txt", b"no"),
-        ("4.png", PNG),
         ("4.json", b"[1]"),
         ("d/4.cls", b"elsewhere"),
-        ("d.e/4.png", PNG),
     ]
-    found = roll(made(tmp_path / f"s{suffix}", members))
+    pictures = [(f"{name}.png", PNG) for name in ("0", "1.seg", "2", "3", "4", "d.e/4")]
+    found = roll(made(tmp_path / f"s{suffix}", [*members, *pictures]))
     assert list(found.classes) == ["281", "tabby cat", "café", "7", "", ""]
     assert not found.damage
     assert roll(tmp_path / f"s{suffix}", labels="none").labels == ()
@@ -288,23 +283,14 @@ def test_a_table_of_a_zip_that_points_outside_is_damage(tmp_path):
 
 
 def test_a_zip_behind_a_program_and_one_that_was_streamed(tmp_path):
-    class Pipe(io.RawIOBase):
-        """Cannot seek: sizes then stand behind the data only."""
-
-        def __init__(self):
-            self.data = bytearray()
-
-        def writable(self):
-            return True
-
-        def write(self, data):
-            self.data += data
-            return len(data)
+    class Pipe(io.BytesIO):
+        def tell(self):
+            raise OSError("sizes then stand behind the data only")
 
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", PNG)
-    (tmp_path / "streamed.zip").write_bytes(pipe.data)
+    (tmp_path / "streamed.zip").write_bytes(pipe.getvalue())
     plain = zip_of(tmp_path / "plain.zip", [("a.png", PNG)]).read_bytes()
     (tmp_path / "program.zip").write_bytes(os.urandom(999) + plain)
     found = roll([tmp_path / "streamed.zip", tmp_path / "program.zip"])
@@ -317,11 +303,3 @@ def test_a_shard_that_is_written_again_is_read_again(tmp_path):
     tar_of(path, [("a.png", PNG), ("b.png", PNG), *((f"{number}.png", PNG) for number in range(20))])
     assert len(Shard.recall(path).members) == 22
     assert read(f"{path}::b.png").width == 6
-
-
-def test_members_are_found_at_their_places(tmp_path):
-    path = tar_of(tmp_path / "s.tar", [("a.png", PNG), ("b.png", PNG)])
-    with path.open("rb") as file:
-        for member in Shard.open(path).members.values():
-            assert member.read(file) == PNG
-            assert refused(Member.read, member, file, 10) == "is larger than the 9.53674e-06 MiB allowed; shrink it"

@@ -44,7 +44,7 @@ class Roll:
     a backslash, a control character, and a byte of a name that is not UTF-8 (as Python's surrogate) are written as
     \uXXXX, which `read` undoes.
 
-    Memory: about 200 bytes an image, of which 50 to 100 are its path. A roll pickles, and `load` may be called from many threads.
+    Memory: 150 to 220 bytes an image, with a path of 50. A roll pickles; `load` may be called from many threads.
 
     Args:
         sources: one per image.
