@@ -43,10 +43,8 @@ def made(path, members):
 def refused(call, *args):
     with pytest.raises(ImageError) as caught:
         call(*args)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.isprintable()
-    return text
+    assert str(caught.value).isprintable()  # so it is one line, too
+    return str(caught.value)
 
 
 def names(found):
@@ -154,7 +152,7 @@ def test_a_cut_tar_gives_what_is_before_the_cut_and_says_so(tmp_path):
     assert roll([cut, tmp_path / "s.tar"]).damage
 
 
-def test_a_tar_that_turns_to_rubbish_says_so(tmp_path):
+def test_a_tar_that_turns_to_rubbish_or_lies_of_a_size_says_so(tmp_path):
     data = bytearray(tar_of(tmp_path / "s.tar", [(f"{number}.png", PNG) for number in range(6)]).read_bytes())
     step = 512 + -(-len(PNG) // 512) * 512
     data[step * 2 : step * 2 + 512] = b"\x55" * 512
@@ -162,12 +160,9 @@ def test_a_tar_that_turns_to_rubbish_says_so(tmp_path):
     found = roll(tmp_path / "s.tar")
     assert len(found) == 2
     assert "s.tar is damaged; copy it again" in found.damage[0]
-
-
-def test_a_lying_tar_header_is_a_cut(tmp_path):
-    info = tarfile.TarInfo("0.png")
-    info.size = 2**40
-    (tmp_path / "s.tar").write_bytes(info.tobuf() + PNG)
+    liar = tarfile.TarInfo("0.png")
+    liar.size = 2**40
+    (tmp_path / "s.tar").write_bytes(liar.tobuf() + PNG)
     assert "is cut short" in refused(roll, tmp_path / "s.tar")
 
 
