@@ -13,6 +13,7 @@ from phosphene.report.html import number
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 68, 12, 14, 48
 OCTAVES = 12  # from the largest magnitude of a histogram down to what counts as nearly 0
+ROOM = 34  # that the 0 of an axis wants on both sides
 STYLES = 6  # colors and dashes that style.css knows
 
 
@@ -83,7 +84,8 @@ class _Octaves(NamedTuple):
             found = sorted(each for each in (0.0, *both) if self.low <= each <= self.high)
             if len(found) <= 9:
                 break
-        return found if len(found) > 1 else [self.low, self.high]
+        apart = [each for each in found if not each or abs(self.at(each) - self.at(0.0)) > ROOM]
+        return apart if len(apart) > 1 else [self.low, self.high]
 
 
 def line_chart(

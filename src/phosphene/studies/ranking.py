@@ -1,0 +1,69 @@
+"""The units of a layer in an order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+
+from phosphene.core.errors import OptionError, nearest
+from phosphene.studies.units import Shot, shots
+from phosphene.survey.store import Run
+from phosphene.survey.table import Columns
+
+Sort = Literal["selectivity", "max", "mean", "sparsity", "index"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ranking:
+    """The units of a layer in an order, the best of them with their strongest patches.
+
+    Args:
+        run: the survey.
+        layer: whose units.
+        sort: what they are ordered by.
+        units: rows of the table of units, in that order.
+        top: how many of them are shown.
+        shots: channel → its strongest patches; none for a dead unit.
+    """
+
+    run: Run
+    layer: str
+    sort: Sort
+    units: Columns
+    top: int
+    shots: Mapping[int, tuple[Shot, ...]]
+
+
+def ranked(run: Run, layer: str, sort: Sort = "selectivity", *, top: int = 64, patches: int = 1) -> Ranking:
+    """The units of a layer in an order, dead ones last.
+
+    Args:
+        run: a finished survey.
+        layer: whose units.
+        sort: selectivity, max and mean fall; sparsity begins with the units that answer at the fewest places; index.
+        top: of how many units to cut patches.
+        patches: how many of each.
+
+    Raises:
+        LayerError: no such layer in the survey.
+        OptionError: no such order.
+    """
+    if sort not in get_args(Sort):
+        raise OptionError(f"units cannot be sorted by {sort!r}; {nearest(sort, get_args(Sort))}")
+    units = run.units(layer)
+    keys = {
+        "selectivity": -units["selectivity"],
+        "max": -units["max"],
+        "mean": -units["mean"],
+        "sparsity": units["places_positive"] / units["places"],
+        "index": units["channel"],
+    }
+    last = units["dead"] & (sort != "index")
+    order = np.lexsort((units["channel"], keys[sort], np.isnan(keys[sort].astype(np.float64)), last))
+    units = {name: column[order] for name, column in units.items()}
+    shown = units["channel"][:top][~units["dead"][:top]].tolist()
+    top = min(top, len(units["channel"]))
+    return Ranking(run, layer, sort, units, top, {each: shots(run, layer, each, patches) for each in shown})

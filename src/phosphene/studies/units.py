@@ -1,0 +1,306 @@
+"""One unit of a survey with all its evidence: what excites it, what does not, and every number."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from phosphene.core.errors import ImageError, OptionError, RuleError, RunError, TargetError
+from phosphene.core.fields import Field
+from phosphene.core.image import Pixels
+from phosphene.core.network import Network
+from phosphene.core.result import Cost
+from phosphene.studies.crops import Tell, contexts, crops, silent
+from phosphene.studies.plate import strongest
+from phosphene.studies.neurons import Method, has_switches
+from phosphene.studies.projection import Projection, project, same_network
+from phosphene.survey.patches import place_box
+from phosphene.survey.store import Patch, Run
+from phosphene.survey.table import Columns
+
+PROJECTIONS: tuple[Method, ...] = ("deconvnet", "guided-backprop")
+"""Methods whose projections stand beside the strongest patches; the gradient where the network has no ReLU."""
+
+RANDOM, LEVELS = 9, 12
+"""How many images are shown at random, and how many from all levels."""
+
+BATCH = 8
+"""Images in a pass."""
+
+NEEDED = frozenset(
+    "images mean_max std_max mean std max min images_positive places_positive places broken dead".split()
+)
+"""What of the table of units the page of a unit tells."""
+
+CONTEXT = 192
+"""Side of a photograph around a patch, in pixels."""
+
+Watch = Callable[[int, int, str], None]
+"""(steps done, steps in all, what runs now)"""
+
+
+class Shot(NamedTuple):
+    """A patch, and how it looks: uint8 (H, W, 3), cut from the original file."""
+
+    patch: Patch
+    crop: Pixels
+
+
+class Level(NamedTuple):
+    """An octave of the answers of a unit.
+
+    Args:
+        low: least answer.
+        high: end of the octave, exclusive.
+        images: how many lie in it.
+        shot: one of them, drawn by hash.
+    """
+
+    low: float
+    high: float
+    images: int
+    shot: Shot
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnitEvidence:
+    """What is known of one unit: the images that excite it most, least, and by chance, and the numbers of all.
+
+    Args:
+        run: the survey.
+        network: that was surveyed.
+        layer: of the unit.
+        channel: of the unit.
+        facts: its row of the table of units.
+        field: its receptive field; None where it is not known.
+        top: its strongest patches, strongest first; none where it is dead, as all that follows.
+        context: for each of them, the photograph with the patch in a box.
+        projections: method → for each of them the pixels that made the activation, cut like it.
+        weakest: its weakest patches, weakest first.
+        random: what answers most in images drawn uniformly; the same images for all units and one seed.
+        levels: an image from each octave of its answers, rising.
+        classes: its answers to each class, most selective first.
+        cost: of the page; the survey is not counted.
+        drift: largest difference between the activations of `levels` as recorded and as computed again.
+        notes: what was left out, and why.
+    """
+
+    run: Run
+    network: Network
+    layer: str
+    channel: int
+    facts: Mapping[str, Any]
+    field: Field | None
+    top: tuple[Shot, ...] = ()
+    context: tuple[Pixels, ...] = ()
+    projections: Mapping[str, tuple[Projection, ...]] = dataclasses.field(default_factory=dict)
+    weakest: tuple[Shot, ...] = ()
+    random: tuple[Shot, ...] = ()
+    levels: tuple[Level, ...] = ()
+    classes: Columns = dataclasses.field(default_factory=dict)
+    cost: Cost = Cost()
+    drift: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As targets write it."""
+        return f"{self.layer}:{self.channel}"
+
+    @property
+    def vector(self) -> bool:
+        """Whether it has one place alone."""
+        return self.run.grid(self.layer) == (1, 1)
+
+    @property
+    def dead(self) -> bool:
+        """The same value at every place of every image."""
+        return bool(self.facts["dead"])
+
+
+def unit(
+    run: Run, network: Network, target: str, *, k: int = 9, seed: int = 0, watch: Watch | None = None
+) -> UnitEvidence:
+    """Everything that a survey knows of one unit, with the pictures that belong to it.
+
+    Cost: a truncated forward pass for each image drawn by chance or by level, and one forward and one backward pass
+    for each projection.
+
+    Args:
+        run: a finished survey.
+        network: that was surveyed.
+        target: LAYER:CHANNEL.
+        k: how many of the strongest and of the weakest patches.
+        seed: of the images drawn by chance.
+        watch: told of progress.
+
+    Raises:
+        TargetError: no such unit.
+        LayerError: no such layer in the survey.
+        ImageError: a photograph is gone, or has changed.
+    """
+    if k < 1:
+        raise OptionError(f"k is {k}; a unit wants at least 1 patch")
+    layer, channel = find(run, target)
+    facts, field = run.unit(layer, channel), network.fields.get(layer)
+    if lacking := NEEDED - facts.keys():
+        raise RunError(f"the survey kept no {', '.join(sorted(lacking))}; run it again with its default accumulators")
+    same_network(network, run)
+    found = UnitEvidence(run, network, layer, channel, facts, field)
+    if found.dead:
+        return found
+    return dataclasses.replace(found, **_pictures(found, k, seed, watch or (lambda *_: None)))
+
+
+def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str, Any]:
+    """Everything of the evidence that is seen."""
+    start, run, network, layer, channel = time.perf_counter(), found.run, found.network, found.layer, found.channel
+    notes: dict[str, None] = {}
+    tell = notes.setdefault
+    top, bottom = strongest(run, layer, channel, k), run.patches(layer, channel, "bottom", k)
+    watch(0, 3, "projections")
+    projections = _projections(found, top, tell)
+    watch(1, 3, "images by level and by chance")
+    levels, drift = _levels(found, tell)
+    random = locate(run, network, layer, channel, drawn(run, seed), tell=tell)
+    watch(2, 3, "patches")
+    effective = [dataclasses.replace(each.patch, box=each.box) for each in next(iter(projections.values()))]
+    cost = sum((each.cost for those in projections.values() for each in those), Cost(len(levels) + len(random)))
+    return {
+        "top": cut(run, effective, tell),
+        "context": contexts(run, effective, side=CONTEXT, tell=tell),
+        "projections": projections,
+        "weakest": cut(run, bottom, tell),
+        "random": cut(run, random, tell),
+        "levels": levels,
+        "drift": drift,
+        "classes": _by_selectivity(run.classes(layer, channel)),
+        "cost": dataclasses.replace(cost, seconds=time.perf_counter() - start),
+        "notes": tuple(notes),
+    }
+
+
+def _projections(found: UnitEvidence, top: Sequence[Patch], tell: Tell) -> dict[str, tuple[Projection, ...]]:
+    """By the methods that work on the network, or else by the gradient."""
+    done: dict[str, tuple[Projection, ...]] = {}
+    for method in PROJECTIONS:
+        try:
+            done[method] = project(found.network, found.run, top, method=method, tell=tell)
+        except RuleError as error:
+            tell(f"{method} is left out: {error}")
+    if "deconvnet" in done and not has_switches(found.network):
+        tell(f"{found.network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
+    done = done or {"gradient": project(found.network, found.run, top, method="gradient", tell=tell)}
+    for each in (one for those in done.values() for one in those if one.note):
+        tell(each.note)
+    return done
+
+
+def find(run: Run, target: str) -> tuple[str, int]:
+    """Layer and channel of a unit.
+
+    Args:
+        run: whose units.
+        target: LAYER:CHANNEL.
+
+    Raises:
+        TargetError: it reads otherwise, or the layer has no such channel.
+        LayerError: no such layer in the survey.
+    """
+    layer, _, channel = target.strip().rpartition(":")
+    if not re.fullmatch(r"\d+", channel) or not layer:
+        name, place = target.partition("@")[::2]
+        near = f"{name}" if place else f"{target}:0" if target in run.layers else f"{run.layers[-1]}:0"
+        what = "is a layer" if target in run.layers else "names a place" if place else "names no unit"
+        raise TargetError(f"{target!r} {what}; a unit is LAYER:CHANNEL, such as {near}")
+    run.unit(layer, int(channel))
+    return layer, int(channel)
+
+
+def drawn(run: Run, seed: int = 0, count: int = RANDOM) -> tuple[int, ...]:
+    """Numbers of images that could be read, drawn uniformly without repeats.
+
+    Args:
+        run: whose images.
+        seed: of the draw.
+        count: how many, at most.
+    """
+    there = np.flatnonzero(run.images["ok"])
+    return tuple(np.random.default_rng(seed).choice(there, min(count, len(there)), replace=False).tolist())
+
+
+def locate(  # noqa: PLR0917  a unit, and where it is
+    run: Run, network: Network, layer: str, channel: int, images: Sequence[int], *, tell: Tell = silent
+) -> tuple[Patch, ...]:
+    """Where, and how much, a unit answers most in each of some images. Cost: a truncated forward pass for each.
+
+    Images that cannot be read any more are left out.
+
+    Args:
+        run: whose images.
+        network: that was surveyed.
+        layer: of the unit.
+        channel: of the unit.
+        images: their numbers.
+        tell: hears of every file that cannot be read.
+    """
+    found: list[Patch] = []
+    for start in range(0, len(images), BATCH):
+        there = {}
+        for image in images[start : start + BATCH]:
+            try:
+                there[image] = network.prepare(run.picture(image))
+            except ImageError as error:
+                tell(str(error))
+        if not there:
+            continue
+        with torch.no_grad():
+            maps = network.tap(torch.cat([each.images for each in there.values()]), [layer])[layer][:, channel]
+        rows = maps.reshape(len(maps), -1, maps.shape[-1] if maps.ndim > 1 else 1)
+        for (image, prepared), each in zip(there.items(), rows, strict=True):
+            row, column = divmod(int(each.argmax()), each.shape[1])
+            box, whole = place_box(network, layer, row, column, prepared.box)
+            value = each[row, column].item()
+            found.append(Patch(layer, channel, "top", len(found), image, value, row, column, box, whole))
+    return tuple(found)
+
+
+def shots(run: Run, layer: str, channel: int, k: int) -> tuple[Shot, ...]:
+    """The strongest patches of a unit, cut out."""
+    return cut(run, strongest(run, layer, channel, k))
+
+
+def cut(run: Run, patches: Sequence[Patch], tell: Tell = silent) -> tuple[Shot, ...]:
+    """Patches with their pixels."""
+    return tuple(map(Shot, patches, crops(run, patches, tell=tell)))
+
+
+def _levels(found: UnitEvidence, tell: Tell) -> tuple[tuple[Level, ...], float]:
+    """Images from each octave, or from octaves evenly apart, and how far recorded answers are from those of now."""
+    run, layer, channel = found.run, found.layer, found.channel
+    samples, (low, high, count) = run.samples(layer, channel), run.histogram(layer, channel)
+    octaves = np.unique(samples["low"])
+    octaves = octaves[np.linspace(0, len(octaves) - 1, min(LEVELS, len(octaves))).round().astype(int)]
+    first = np.concatenate([np.flatnonzero(samples["low"] == each)[: LEVELS // len(octaves)] for each in octaves])
+    at = dict(zip(samples["image"][first].tolist(), first.tolist(), strict=True))
+    now = locate(run, found.network, layer, channel, tuple(at), tell=tell)
+    told = [dataclasses.replace(each, activation=samples["activation"][at[each.image]].item()) for each in now]
+    levels = []
+    for shot in cut(run, told, tell):
+        start, end = (samples[edge][at[shot.patch.image]].item() for edge in ("low", "high"))
+        inside = (low >= start) & (high <= end)
+        levels.append(Level(start, end, int(count[inside].sum()), shot))
+    levels.sort(key=lambda each: each.shot.patch.activation)
+    return tuple(levels), max((abs(a.activation - b.activation) for a, b in zip(now, told, strict=True)), default=0.0)
+
+
+def _by_selectivity(classes: Columns) -> Columns:
+    """The most selective classes first, those of a single image after all others."""
+    order = np.lexsort((-classes["d_prime"], -classes["selectivity"], classes["images"] < 2))
+    return {name: column[order] for name, column in classes.items()}
