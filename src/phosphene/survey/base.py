@@ -143,7 +143,7 @@ def mix(first: Tensor, second: Tensor) -> Tensor:
     >>> mix(torch.tensor([0, 1]), torch.tensor([7])).tolist()
     [843906191, 1798801278]
     """
-    return _finalize((_finalize(first.long() + 0x9E3779B9) + second.long()) & _MASK)
+    return _finalize((_finalize((first.long() + 0x9E3779B9) & _MASK) + second.long()) & _MASK)
 
 
 def _finalize(h: Tensor) -> Tensor:

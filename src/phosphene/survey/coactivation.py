@@ -17,8 +17,8 @@ class CoActivation(Accumulator, name="co-activation"):
     """The correlation, over the images, of the means over the places of every two units of a layer.
 
     Means are rounded to 2⁻¹⁴, and count as ±2⁸ beyond that, so that their products can be summed exactly: in float64
-    over a few dozen images, and then in int64. Images in which some unit of the layer was broken are left out. Memory:
-    8 C² bytes for a layer of C channels, and half as much again while a few dozen images are multiplied.
+    over a few dozen images, and then in int64. A unit that was ever broken has no correlation. Memory: 8 C² bytes for a
+    layer of C channels, and three times that while a few dozen images are multiplied.
     """
 
     def start(self, site: Site) -> State:
@@ -26,6 +26,7 @@ class CoActivation(Accumulator, name="co-activation"):
         return {
             "gram": torch.zeros(site.channels, site.channels, dtype=torch.long),
             "sum": torch.zeros(site.channels, dtype=torch.long),
+            "broken": torch.zeros(site.channels, dtype=torch.long),
             "images": torch.tensor(0),
             "waiting": torch.zeros(site.channels, _ROOM, dtype=torch.double),
             "filled": torch.tensor(0),
@@ -33,8 +34,9 @@ class CoActivation(Accumulator, name="co-activation"):
 
     def update(self, state: State, seen: Seen) -> None:
         """Put the batch into the room; multiply when it is full."""
-        means = seen.mean[seen.finite.all(1)].double().clamp_(-_LIMIT, _LIMIT).mul_(_STEPS).round_()
+        means = seen.mean.double().clamp_(-_LIMIT, _LIMIT).mul_(_STEPS).round_().masked_fill_(~seen.finite, 0)
         state["images"] += len(means)
+        state["broken"] += (~seen.finite).sum(0)
         state["sum"] += means.sum(0).long()
         for part in torch.split(means, _ROOM):
             if int(state["filled"]) + len(part) > _ROOM:
@@ -47,20 +49,20 @@ class CoActivation(Accumulator, name="co-activation"):
 
     def settle(self, state: State) -> State:
         """The Gram matrix of all images, and the sums."""
-        return {"gram": state["gram"] + _gram(state), "sum": state["sum"], "images": state["images"]}
+        return {"gram": state["gram"] + _gram(state), **{name: state[name] for name in ("sum", "broken", "images")}}
 
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""
-        for name in ("gram", "sum", "images"):
+        for name in ("gram", "sum", "broken", "images"):
             state[name] += other[name]
 
     def result(self, state: State, site: Site) -> Mapping[str, Columns]:  # noqa: ARG002
-        """The table "similar": correlation (C, C), float32; NaN for a unit that never varied."""
+        """The table "similar": correlation (C, C), float32; NaN for a unit that broke or never varied."""
         n = max(int(state["images"]), 1)
         mean = state["sum"].numpy() / n
         covariance = state["gram"].numpy() / n - np.outer(mean, mean)
         std = np.sqrt(covariance.diagonal().clip(0))
-        std[std < _ROUNDING] = np.nan
+        std[(std < _ROUNDING) | (state["broken"].numpy() > 0)] = np.nan
         return {"similar": {"correlation": (covariance / np.outer(std, std)).clip(-1, 1).astype(np.float32)}}
 
 

@@ -60,10 +60,6 @@ class ClassSelectivity(Accumulator, name="class-selectivity"):
         state["sums"].T.index_add_(0, labels, (values * _STEPS).round_().long())
         add(state["powers"], powers(values))
 
-    def settle(self, state: State) -> State:
-        """The same by channel."""
-        return {name: each.contiguous() for name, each in state.items()}
-
     def merge(self, state: State, other: State) -> None:
         """Add the sums."""
         state["images"] += other["images"]
