@@ -75,10 +75,8 @@ def dense(world: World, channel: int, each: int) -> list[tuple[float, int, float
     low = COARSE.edges[np.searchsorted(COARSE.edges, most.double().numpy(), "right") - 1]
     hashes = mix(images, torch.tensor(channel))
     ranked = sorted(zip(low.tolist(), hashes.tolist(), images.tolist(), most.tolist(), strict=True))
-    octaves = sorted(set(low.tolist()))
-    return [
-        (at, image, value) for here in octaves for at, _, image, value in [r for r in ranked if r[0] == here][:each]
-    ]
+    octaves = [list(some) for _, some in itertools.groupby(ranked, key=lambda entry: entry[0])]
+    return [(at, image, value) for octave in octaves for at, _, image, value in octave[:each]]
 
 
 @pytest.mark.parametrize("each", [1, 4, 200])
