@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,9 @@ from phosphene.core.errors import ImageError, LayerError, RunError, TargetError,
 from phosphene.core.image import Picture
 from phosphene.core.preprocess import Box
 from phosphene.survey import verify as seals
-from phosphene.survey.table import Columns, Rows, Value, query, read_table
+from phosphene.survey.gather import escape
+from phosphene.survey.roll import read
+from phosphene.survey.table import TABLES, Columns, Rows, Value, query, read_table
 from phosphene.survey.verify import Damage
 
 Side = Literal["top", "bottom"]
@@ -192,8 +193,6 @@ class Run:
         Raises:
             ImageError: it is gone, cannot be read, or is not what the survey saw.
         """
-        from phosphene.survey.roll import read  # noqa: PLC0415
-
         source = self.source(image)
         picture = read(source)
         if self.images["sha256"][image] not in {"", picture.sha256}:
@@ -213,27 +212,29 @@ class Run:
         if re.fullmatch(r"[0-9]{1,9}", name) and name not in sources:
             self.source(int(name))
             return int(name)
-        ends = ("/" + name, "::" + name, os.sep + name)
-        for same in (
-            lambda source: source == name,
-            lambda source: source.endswith(ends),
-            lambda source: os.path.abspath(source) == os.path.abspath(name),  # noqa: PTH100  no file is touched
-        ):
-            found = [number for number, source in enumerate(sources) if same(source)]
-            if len(found) > 1:
-                few = ", ".join(f"{number} is {sources[number]}" for number in found[:3])
-                raise ImageError(f"{len(found)} images are called {name!r}: {few}; give the number")
-            if found:
-                return found[0]
+        wanted = {name, escape(name), escape(Path(name).absolute())}
+        ends = tuple(mark + each for each in wanted for mark in ("/", "::"))
+        found = [number for number, source in enumerate(sources) if source in wanted] or [
+            number for number, source in enumerate(sources) if source.endswith(ends)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            few = ", ".join(f"{number} is {sources[number]}" for number in found[:3])
+            raise ImageError(f"{len(found)} images are called {name!r}: {few}; give the number")
         names = [re.split(r"/|::", source)[-1] for source in sources[:_SEARCHED]]
         raise ImageError(f"the survey in {self.folder} has no image {name!r}; {nearest(name, names)}")
 
     def query(self, sql: str, *, limit: int | None = None) -> Rows:
         """See `phosphene.survey.table.query`."""
-        for entry in self.manifest["files"]:
-            if entry["path"].endswith(".parquet"):
-                self._trusted(entry["path"])
-        return query(self.folder, sql, limit=limit)
+        kept = [name for name in TABLES if f"{name}.parquet" in self._files]
+        for name in kept:
+            self._trusted(f"{name}.parquet")
+        return query(self.folder, sql, limit=limit, tables=kept)
+
+    @functools.cached_property
+    def _files(self) -> dict[str, Mapping[str, Any]]:
+        return {entry["path"]: entry for entry in self.manifest["files"]}
 
     def _table(self, name: str, where: Mapping[str, Value], order: tuple[str, ...] = ()) -> Columns:
         return read_table(self._trusted(f"{name}.parquet"), where=where, order=order)
@@ -244,10 +245,9 @@ class Run:
 
     def _trusted(self, name: str) -> Path:
         """The path of a file whose content is what was written."""
-        entry = next((each for each in self.manifest["files"] if each["path"] == name), None)
-        if entry is None:
+        if name not in self._files:
             raise RunError(f"the survey in {self.folder} kept no {name}; run it again with the accumulator that does")
-        if what := seals.flaw(self.folder, entry, full=True):
+        if what := seals.flaw(self.folder, self._files[name], full=True):
             raise RunError(f"{self.folder / name} {what}. {_next(self.folder)}")
         return self.folder / name
 
