@@ -1,0 +1,155 @@
+"""What a survey survives: python benchmarks/reliability.py FOLDER [kill] [damage] [broken] [memory].
+
+kill: kill -9 at random moments, then finished; every table must be, byte for byte, that of a run left alone.
+damage: flips, cuts and deletions in a finished run; each must be found and named.
+broken: pictures of which some are cut off; the others must be there, the command's exit code 3.
+memory: the peak of a process that surveys few images, and ten times as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from phosphene.survey.roll import roll
+from phosphene.survey.store import Run
+
+CHILD = """
+import os, resource, sys
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+from phosphene.cli.memory import keep_memory
+keep_memory()
+from phosphene.survey.scan import survey
+from phosphene.zoo import load
+source = open(sys.argv[1]).read().splitlines()
+survey(load("efficientnet-lite0"), source, sys.argv[2], every=float(sys.argv[3]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def child(sources: Path, run: Path, every: float = 1.0) -> subprocess.Popen[str]:
+    """A process that surveys the pictures listed in a file."""
+    command = [sys.executable, "-c", CHILD, str(sources), str(run), str(every)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def listed(folder: Path, work: Path, name: str, count: int) -> Path:
+    """A file that lists so many pictures; where there are fewer, they come again as links."""
+    sources = list(roll(folder, labels="none").sources)
+    for number in range(len(sources), count):
+        link = work / "again" / f"{number}{Path(sources[number % len(sources)]).suffix}"
+        link.parent.mkdir(exist_ok=True)
+        link.exists() or link.symlink_to(sources[number % len(sources)])
+        sources.append(str(link))
+    path = work / name
+    path.write_text("\n".join(sources[:count]))
+    return path
+
+
+def digests(run: Path) -> dict[str, str]:
+    return {entry["path"]: entry["sha256"] for entry in json.loads((run / "result.json").read_text())["files"]}
+
+
+def kill(folder: Path, work: Path, times: int) -> None:
+    sources = listed(folder, work, "kill.txt", 300)
+    start = time.monotonic()
+    child(sources, work / "whole").wait()
+    whole = time.monotonic() - start
+    target, done, killed = work / "killed", 0, 0
+    while killed < times:
+        process = child(sources, target)
+        try:
+            process.wait(random.uniform(0.15, 0.8) * whole)
+            done += 1  # it was faster than the kill: begin another
+            assert digests(target) == digests(work / "whole"), "the bytes differ"
+            shutil.rmtree(target)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+    child(sources, target).wait()
+    same = digests(target) == digests(work / "whole")
+    print(f"kill: {killed} kills over {done + 1} runs of {whole:.0f} s; byte-identical: {same}")
+
+
+def damage(folder: Path, work: Path, times: int) -> None:
+    child(listed(folder, work, "damage.txt", 60), work / "sound").wait()
+    names = sorted(path for path in (work / "sound").rglob("*") if path.is_file())
+    ways: dict[str, Callable[[Path, int], None]] = {
+        "flip": lambda path, at: path.write_bytes(_flipped(path.read_bytes(), at)),
+        "cut": lambda path, at: path.write_bytes(path.read_bytes()[:at]),
+        "delete": lambda path, _: path.unlink(),
+    }
+    found = 0
+    for number in range(times):
+        shutil.rmtree(work / "hurt", ignore_errors=True)
+        shutil.copytree(work / "sound", work / "hurt")
+        victim = work / "hurt" / random.choice(names).relative_to(work / "sound")
+        way = list(ways)[number % 3]
+        ways[way](victim, random.randrange(victim.stat().st_size))
+        command = [Path(sys.executable).with_name("phosphene"), "verify", str(work / "hurt")]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        named = victim.name in told.stderr and told.returncode in {2, 3}
+        found += named
+        if not named:
+            print(f"  not found: {way} of {victim.name}: {told.returncode} {told.stderr}")
+    print(f"damage: {found} of {times} found and named")
+
+
+def _flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ (1 << random.randrange(8))]) + content[at + 1 :]
+
+
+def broken(folder: Path, work: Path, count: int, bad: int) -> None:
+    sources = listed(folder, work, "broken.txt", count).read_text().splitlines()
+    place = work / "pictures"
+    place.mkdir()
+    for number, source in enumerate(sources):
+        content = Path(source).read_bytes()
+        content = content[: len(content) // 3] if number % (count // bad) == 0 else content
+        (place / f"{number:05}{Path(source).suffix}").write_bytes(content)
+    command = [Path(sys.executable).with_name("phosphene"), "survey", str(place), "-o", str(work / "some"), "--quiet"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = Run.open(work / "some")
+    named = sum("ImageError" in line for line in told.stderr.splitlines())
+    print(f"broken: {int(run.images['ok'].sum())} results, {named} named failures, exit code {told.returncode}")
+
+
+def memory(folder: Path, work: Path, few: int, many: int) -> None:
+    peaks = []
+    for count in (few, many):
+        process = child(listed(folder, work, f"memory{count}.txt", count), work / f"memory{count}", 20.0)
+        peaks.append(int(process.communicate()[0].split()[-1]))
+    print(f"memory: {few} images {peaks[0]} MB, {many} images {peaks[1]} MB: × {peaks[1] / peaks[0]:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", nargs="*", default=["kill", "damage", "broken", "memory"])
+    parser.add_argument("--times", type=int, default=50)
+    options = parser.parse_args()
+    random.seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        if "kill" in options.what:
+            kill(options.folder, work, options.times)
+        if "damage" in options.what:
+            damage(options.folder, work, options.times)
+        if "broken" in options.what:
+            broken(options.folder, work, 1000, 20)
+        if "memory" in options.what:
+            memory(options.folder, work, 500, 5000)
+
+
+if __name__ == "__main__":
+    main()
