@@ -18,6 +18,9 @@ VERBS = {
     "verify": ("survey", "Read every byte of a run, and name what is damaged."),
     "query": ("survey", "Ask the tables of a run in SQL, read-only."),
     "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
+    "unit": ("units", "One unit of a survey on one page: patches, projections, answers, classes."),
+    "units": ("units", "The units of a layer of a survey: a table and a wall of patches."),
+    "classes": ("units", "The units of a survey that speak for a class."),
     "doctor": ("doctor", "What phosphene runs on here: versions, devices, decoders, disk."),
 }
 

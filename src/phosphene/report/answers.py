@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from phosphene.report.chart import Bin, histogram
 from phosphene.report.html import number
 from phosphene.report.page import Bar, Chart, Column, Section, Table
-from phosphene.studies.units import UnitEvidence
+from phosphene.studies.units import Shot, UnitEvidence
 from phosphene.survey.store import Patch, Run
 
 CLASSES = 8
@@ -99,6 +99,32 @@ def sources(found: UnitEvidence) -> Table:
     )
     heads = ("Patch", "Activation", "Image", *(_TOLD[name] for name in told), "Row, column", "Pixels of the photograph")
     return Table("The strongest patches", tuple(map(Column, heads)), rows)
+
+
+def listed(run: Run, shots: Sequence[Shot]) -> list[dict[str, Any]]:
+    """Patches as a manifest tells of them."""
+    return [
+        {
+            "image": patch.image,
+            "source": run.source(patch.image),
+            "activation": patch.activation,
+            "row": patch.row,
+            "column": patch.column,
+            "box": list(patch.box),
+        }
+        for patch, _ in shots
+    ]
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON can hold: None for what is not finite.
+
+    >>> plain({"max": 2.0, "d_prime": float("nan")})
+    {'max': 2.0, 'd_prime': None}
+    """
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def named(run: Run, number: int) -> str:

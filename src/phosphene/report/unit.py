@@ -150,7 +150,8 @@ class UnitReport:
     def _view(self, what: str, shot: Shot, label: str = "") -> View:
         patch, activation = shot.patch, number(shot.patch.activation)
         where = answers.region(shot.patch)
-        alt = f"{what} of {self.found.name}: activation {activation}, {answers.named(self.found.run, patch.image)}, {where}."
+        image = answers.named(self.found.run, patch.image)
+        alt = f"{what} of {self.found.name}: activation {activation}, {image}, {where}."
         return View(label or activation, small(shot.crop), alt)
 
     def _level(self, level: Level) -> View:
@@ -183,6 +184,20 @@ class UnitReport:
         white = np.full((sheet.shape[0] + 16 + row.shape[0], sheet.shape[1], 3), 255, np.uint8)
         white[: sheet.shape[0]], white[-row.shape[0] :, : row.shape[1]] = sheet, row
         return white
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a manifest tells of the unit."""
+        found = self.found
+        columns = {name: column.tolist() for name, column in found.classes.items() if name not in {"layer", "channel"}}
+        rows = zip(*(column[: answers.CLASSES] for column in columns.values()), strict=True)
+        return {
+            "facts": answers.plain(found.facts),
+            "field": found.field and {"size": list(found.field.size), "whole": found.field.whole},
+            "drift": found.drift,
+            **{each: answers.listed(found.run, getattr(found, each)) for each in ("top", "weakest", "random")},
+            "classes": [answers.plain(dict(zip(columns, row, strict=True))) for row in rows],
+            "notes": list(found.notes),
+        }
 
     def html(self) -> str:
         """The page as one file of HTML."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from phosphene.core import files, image, picture
 from phosphene.core.image import Pixels
-from phosphene.report.answers import named, region
+from phosphene.report.answers import named, plain, region
 from phosphene.report.figures import percent
 from phosphene.report.html import number, render
 from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, Section, Table, View
@@ -45,12 +45,10 @@ class Wall:
     @property
     def page(self) -> Page:
         """The page, before it is drawn."""
-        found, count = self.found, len(self.found.units["channel"])
-        dead = int(found.units["dead"].sum())
-        shown = f"{found.top} of " if found.top < count else ""
+        found = self.found
         return Page(
             found.layer,
-            f"{shown}{number(count)} units, {ORDERS[found.sort]}; {number(dead)} of all are dead.",
+            self.lead,
             (("Survey", f"{number(len(found.run.images['ok']))} images, {found.run.folder.name}"),),
             (
                 Section(
@@ -65,11 +63,21 @@ class Wall:
         )
 
     @property
+    def lead(self) -> str:
+        """Which units are shown, in what order."""
+        found, count, dead = self.found, len(self.found.units["channel"]), int(self.found.units["dead"].sum())
+        shown = f"{found.top} of {number(count)} units" if found.top < count else f"{number(count)} units"
+        order = ORDERS[found.sort]
+        if found.sort == "selectivity" and np.isnan(found.units["selectivity"]).all():
+            order = "by number: no class has two images, so none of them can be called selective"
+        return f"{shown} of {found.layer}, {order}. {number(dead)} of all {'is' if dead == 1 else 'are'} dead."
+
+    @property
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The units shown, as plain values; None for what is not known."""
         columns = {name: column[: self.found.top].tolist() for name, column in self.found.units.items()}
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-        return tuple({name: _plain(value) for name, value in row.items()} for row in rows)
+        return tuple(map(plain, rows))
 
     @property
     def table(self) -> Table:
@@ -137,7 +145,3 @@ class Wall:
 
 def _empty() -> Pixels:
     return np.full((TILE, TILE, 3), 238, np.uint8)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

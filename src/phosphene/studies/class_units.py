@@ -15,9 +15,9 @@ from phosphene.attribution import attribute
 from phosphene.attribution.cam import CAM
 from phosphene.attribution.cam import _head as classifier
 from phosphene.core.errors import LayerError, TargetError, nearest
-from phosphene.core.network import Network
-from phosphene.studies.units import Shot, cut, locate, shots
-from phosphene.survey.store import Run
+from phosphene.core.network import Box, Network
+from phosphene.studies.units import Shot, cut, shots
+from phosphene.survey.store import Patch, Run
 
 PATCHES = 6
 """Patches of each unit."""
@@ -108,13 +108,28 @@ def class_units(run: Run, network: Network, name: str, *, k: int = 10) -> ClassU
     label, index = _class(run, network, name)
     images, basis = _images(run, label, index)
     found = ClassUnits(run, network, label or network.label(index or 0), index, images, basis)
-    found = dataclasses.replace(found, selective=_selective(run, found.name, k))
+    selective = _selective(run, found.name, k)
+    found = dataclasses.replace(found, selective=selective, notes=_doubts(found, selective))
     if index is None:
-        return dataclasses.replace(found, notes=(f"{network.name} has no class {label!r}, so no weights speak of it.",))
+        return _noted(found, f"{network.name} has no class {label!r}, so no weights speak of it")
     try:
         return _contributions(found, index, k)
     except LayerError as error:
-        return dataclasses.replace(found, notes=(f"No contributions: {error}",))
+        return _noted(found, f"no contributions: {error}")
+
+
+def _doubts(found: ClassUnits, selective: Mapping[str, tuple[Selective, ...]]) -> tuple[str, ...]:
+    """What the number of images of the class does not allow to say."""
+    counts = {each.images for units in selective.values() for each in units}
+    if not counts:
+        return (f"no image of the survey counts as {found.name}, so no unit can be called selective for it",)
+    if counts == {1}:
+        return (f"the survey has one image of {found.name}: the units are selective for that image",)
+    return ()
+
+
+def _noted(found: ClassUnits, note: str) -> ClassUnits:
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
 def _contributions(found: ClassUnits, index: int, k: int) -> ClassUnits:
@@ -134,7 +149,8 @@ def _contributions(found: ClassUnits, index: int, k: int) -> ClassUnits:
     value = weight[index] * mean
     best = np.argsort(-value, kind="stable")[:k].tolist()
     contributions = tuple(
-        Contribution(u, weight[index, u], mean[u], value[u], _greatest(run, network, layer, u)) for u in best
+        Contribution(u, float(weight[index, u]), float(mean[u]), float(value[u]), _greatest(run, layer, u))
+        for u in best
     )
     logit = float(value.sum() + bias[index])
     return dataclasses.replace(found, layer=layer, contributions=contributions, logit=logit, bias=float(bias[index]))
@@ -156,12 +172,18 @@ CHECKED = 64
 """Images for which the logits are computed again."""
 
 
-def _greatest(run: Run, network: Network, layer: str, channel: int) -> tuple[Shot, ...]:
-    """The images in which the mean of a unit is greatest, with that mean, cut where it answers most."""
+def _greatest(run: Run, layer: str, channel: int) -> tuple[Shot, ...]:
+    """The images in which the mean of a unit is greatest, with that mean, as the network saw them."""
     means = np.nan_to_num(np.asarray(run.embeddings[:, channel], np.float32), nan=-np.inf)
-    images = np.argsort(-means, kind="stable")[: min(PATCHES, int(run.images["ok"].sum()))]
-    patches = locate(run, network, layer, channel, images.tolist())
-    return cut(run, [dataclasses.replace(each, activation=float(means[each.image])) for each in patches])
+    images = np.argsort(-means, kind="stable")[: min(PATCHES, int(run.images["ok"].sum()))].tolist()
+    seen = [Box(*(float(run.images[side][each]) for side in Box._fields)) for each in images]
+    return cut(
+        run,
+        [
+            Patch(layer, channel, "top", rank, image, float(means[image]), 0, 0, box, whole=True)
+            for rank, (image, box) in enumerate(zip(images, seen, strict=True))
+        ],
+    )
 
 
 def _class(run: Run, network: Network, name: str) -> tuple[str, int | None]:
@@ -201,8 +223,12 @@ def _images(run: Run, label: str, index: int | None) -> tuple[tuple[int, ...], s
     for chosen, words in ways:
         if chosen.any():
             count = int(chosen.sum())
-            return tuple(np.flatnonzero(chosen).tolist()), f"the {count} image{'s' * (count > 1)} {words}"
+            return tuple(np.flatnonzero(chosen).tolist()), f"{_count(count)} {words}"
     return tuple(np.flatnonzero(ok).tolist()), "all images, as none of the class was surveyed"
+
+
+def _count(images: int) -> str:
+    return "the one image" if images == 1 else f"the {images:,} images"
 
 
 def _selective(run: Run, name: str, k: int) -> dict[str, tuple[Selective, ...]]:
@@ -218,5 +244,5 @@ def _selective(run: Run, name: str, k: int) -> dict[str, tuple[Selective, ...]]:
     return {
         layer: tuple(Selective._make((*row, shots(run, layer, row[1], PATCHES // 2))) for row in by_layer[layer])
         for layer in run.layers
-        if layer in by_layer
+        if layer in by_layer and layer != "logits"
     }

@@ -17,8 +17,8 @@ from phosphene.core.image import Pixels
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
 from phosphene.studies.crops import Tell, contexts, crops, silent
-from phosphene.studies.plate import strongest
 from phosphene.studies.neurons import Method, has_switches
+from phosphene.studies.pick import strongest
 from phosphene.studies.projection import Projection, project, same_network
 from phosphene.survey.patches import place_box
 from phosphene.survey.store import Patch, Run
@@ -129,8 +129,8 @@ def unit(
 ) -> UnitEvidence:
     """Everything that a survey knows of one unit, with the pictures that belong to it.
 
-    Cost: a truncated forward pass for each image drawn by chance or by level, and one forward and one backward pass
-    for each projection.
+    Files that are gone, or have changed, are named in the notes. Cost: a truncated forward pass for each image drawn by
+    chance or by level, and that of the projections.
 
     Args:
         run: a finished survey.
@@ -143,7 +143,7 @@ def unit(
     Raises:
         TargetError: no such unit.
         LayerError: no such layer in the survey.
-        ImageError: a photograph is gone, or has changed.
+        RunError: the survey is of another network, or kept too little.
     """
     if k < 1:
         raise OptionError(f"k is {k}; a unit wants at least 1 patch")
