@@ -104,6 +104,45 @@ def test_a_path_that_cannot_be_a_file(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_is_written_aside_becomes_the_file_where_the_block_ends_well(tmp_path):
+    path = tmp_path / "folder" / "a.bin"
+    for content in ("old", "new"):
+        with files.aside(path) as temporary:
+            assert temporary.parent == path.parent
+            assert not temporary.exists()
+            temporary.write_text(content)
+            assert [each.name for each in path.parent.iterdir() if each != temporary] == ["a.bin"] * (content == "new")
+        assert path.read_text() == content
+        assert [each.name for each in path.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
+def test_what_is_written_aside_goes_where_the_block_fails(tmp_path, error):
+    path = files.write(tmp_path / "a.bin", "old")
+    with pytest.raises(type(error)), files.aside(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_an_error_of_the_system_while_writing_aside_is_said(tmp_path):
+    with pytest.raises(OutputError, match="the disk is full"), files.aside(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OutputError, match="no such file"), files.aside(tmp_path / "a.bin"):
+        pass  # nothing was written
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_content_is_synced_whoever_wrote_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    path = files.write(tmp_path / "a", "x")
+    assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
+    files.sync(path)
+    assert synced[2:] == [path.stat().st_ino]
+
+
 def test_json_keeps_its_order_and_refuses_what_json_cannot_say(tmp_path):
     path = files.write_json(tmp_path / "a.json", {"b": [1, 2.5, None], "a": "é\udcff"})
     assert json.loads(path.read_text()) == {"b": [1, 2.5, None], "a": "é\udcff"}

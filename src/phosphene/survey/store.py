@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from phosphene.core import files
-from phosphene.core.errors import ImageError, LayerError, RunError, TargetError, nearest
+from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError, nearest
 from phosphene.core.image import Picture
 from phosphene.core.preprocess import Box
 from phosphene.survey import verify as seals
@@ -23,6 +23,7 @@ from phosphene.survey.table import TABLES, Columns, Rows, Value, query, read_tab
 from phosphene.survey.verify import Damage
 
 Side = Literal["top", "bottom"]
+Of = Literal["image", "place"]
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ class Run:
 
     def unit(self, layer: str, channel: int) -> dict[str, Value]:
         """The statistics of one unit."""
-        return {
-            name: column[0].item() if column.dtype != object else column[0]
-            for name, column in self._table("units", self._of(layer, channel)).items()
-        }
+        table = self._table("units", self._of(layer, channel))
+        if not len(table["layer"]):
+            raise RunError(f"the survey in {self.folder} kept no statistics of {layer}. {_AGAIN}")
+        return {name: column.tolist()[0] for name, column in table.items()}
 
     def patches(self, layer: str, channel: int, side: Side = "top", k: int | None = None) -> tuple[Patch, ...]:
         """The strongest or weakest patches of a unit, the most extreme first.
@@ -134,7 +135,7 @@ class Run:
             side: "top" or "bottom".
             k: at most so many.
         """
-        assert side in {"top", "bottom"}, side
+        _choose("side", side, get_args(Side))
         table = self._table("patches", {**self._of(layer, channel), "side": side}, order=("rank",))
         rows = zip(*(column[:k].tolist() for column in table.values()), strict=True)
         return tuple(_patch(dict(zip(table, row, strict=True))) for row in rows)
@@ -144,7 +145,7 @@ class Run:
         return self._table("classes", self._of(layer, channel))
 
     def histogram(
-        self, layer: str, channel: int, of: Literal["image", "place"] = "image"
+        self, layer: str, channel: int, of: Of = "image"
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         """Low edge, high edge and count of the bins of a unit that have a count, rising.
 
@@ -153,7 +154,7 @@ class Run:
             channel: of the unit.
             of: "image" for the maximum of each image, "place" for sampled places.
         """
-        assert of in {"image", "place"}, of
+        _choose("histogram", of, get_args(Of))
         table = self._table("histograms", {**self._of(layer, channel), "of": of}, order=("low",))
         return table["low"], table["high"], table["count"]
 
@@ -212,7 +213,7 @@ class Run:
         if re.fullmatch(r"[0-9]{1,9}", name) and name not in sources:
             self.source(int(name))
             return int(name)
-        wanted = {name, escape(name), escape(Path(name).absolute())}
+        wanted = {name, escape(name), escape(Path(name).parent.resolve() / Path(name).name)}
         ends = tuple(mark + each for each in wanted for mark in ("/", "::"))
         found = [number for number, source in enumerate(sources) if source in wanted] or [
             number for number, source in enumerate(sources) if source.endswith(ends)
@@ -246,7 +247,7 @@ class Run:
     def _trusted(self, name: str) -> Path:
         """The path of a file whose content is what was written."""
         if name not in self._files:
-            raise RunError(f"the survey in {self.folder} kept no {name}; run it again with the accumulator that does")
+            raise RunError(f"the survey in {self.folder} kept no {name}. {_AGAIN}")
         if what := seals.flaw(self.folder, self._files[name], full=True):
             raise RunError(f"{self.folder / name} {what}. {_next(self.folder)}")
         return self.folder / name
@@ -267,7 +268,13 @@ class Run:
         return {"layer": layer, "channel": channel}
 
 
+def _choose(what: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise OptionError(f"no {what} is called {name!r}; {nearest(name, names)}")
+
+
 _SEARCHED = 20_000
+_AGAIN = "Run it again with the accumulator that keeps it"
 
 
 def _patch(row: dict[str, Any]) -> Patch:

@@ -83,15 +83,14 @@ def read_table(
         RunError: the file is not there, or damaged.
     """
     where = where or {}
-    select = f"SELECT {', '.join(map(_name, columns)) if columns else '*'} FROM {_scan(path)}"  # noqa: S608  quoted
-    filters = " AND ".join(f"{_name(each)} = ?" for each in where)
-    sql = (
-        select + (f" WHERE {filters}" if where else "") + (f" ORDER BY {', '.join(map(_name, order))}" if order else "")
-    )
     values = [_escape(value) if isinstance(value, str) else value for value in where.values()]
+    picked = ", ".join(map(_name, columns)) if columns else "*"
+    filters = " AND ".join(f"{_name(each)} = ?" for each in where) or "true"
+    ordered = ", ".join(map(_name, order))
     try:
+        sql = f"SELECT {picked} FROM {_scan(path)} WHERE {filters}"  # noqa: S608  names are quoted, values bound
         with _database().cursor() as cursor, _interrupts():
-            found: Columns = cursor.execute(sql, values).fetchnumpy()
+            found: Columns = cursor.execute(f"{sql} ORDER BY {ordered}" if order else sql, values).fetchnumpy()
     except (duckdb.BinderException, duckdb.ConversionException):
         raise  # a column or a value that no such table has: ours to mend
     except (duckdb.Error, OSError) as error:
@@ -212,7 +211,7 @@ def _plain(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A column as DuckDB takes it."""
     if column.dtype.kind not in "OU":
         assert column.dtype.name in _TYPES, column.dtype
-        return np.ascontiguousarray(column)
+        return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
     values = column.tolist()
     assert all(isinstance(value, str) for value in values), "a column of objects holds text alone"
     changed = {value: _escape(value) for value in set(values) if _HOSTILE.search(value)}
@@ -250,7 +249,7 @@ def _scan(path: str | Path) -> str:
 
 def _pattern(path: str | Path) -> str:
     """A path where DuckDB takes patterns: a folder may be called run[1]."""
-    return re.sub(r"([\[*?\\])", r"[\1]", _quoted(path))
+    return re.sub(r"([\[*?])", r"[\1]", _quoted(path))
 
 
 def _name(column: str) -> str:
