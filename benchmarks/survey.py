@@ -16,6 +16,7 @@ from torch import Tensor
 
 from interleave import compare
 from occlusion import build
+from phosphene.cli.memory import keep_memory
 from phosphene.core.network import Network
 from phosphene.survey.fold import Batch, Fold, Plan
 from phosphene.survey.roll import Roll, roll
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_memory()  # as the command line does
     for name in options.networks:
         print(f"\n{name}")
         bench = Bench(name, options.folder, options.images)

@@ -8,7 +8,7 @@ same images give the same bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -72,6 +72,16 @@ class Seen:
         self.sample = self._maps.gather(2, self._sampled()).cpu()
         """(N, C, up to SAMPLED) float32, values at places that the number of the image chooses."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Seen]) -> Seen:
+        """Several batches of one layer as one, for `update`: small operations cost the same for many images."""
+        whole = cls.__new__(cls)
+        whole.site, whole._maps = parts[0].site, None
+        for name in ("rows", "labels", "max", "min", "mean", "positive", "sample"):
+            setattr(whole, name, torch.cat([getattr(part, name) for part in parts]))
+        whole.noticed = {name: torch.cat([part.noticed[name] for part in parts]) for name in parts[0].noticed}
+        return whole
+
     @property
     def places(self) -> int:
         """How many places a map has."""
@@ -96,6 +106,16 @@ class Seen:
     def forget(self) -> None:
         """Drop the maps, when everybody has noticed what they will need."""
         self._maps = None
+
+    @classmethod
+    def join(cls, parts: Sequence[Seen]) -> Seen:
+        """Batches at one layer, their maps forgotten, as one: folding a large batch costs less than many small ones."""
+        joined = object.__new__(cls)
+        joined.site, joined._maps = parts[0].site, None
+        for name in ("rows", "labels", "max", "min", "mean", "positive", "sample"):
+            setattr(joined, name, torch.cat([getattr(each, name) for each in parts]))
+        joined.noticed = {name: torch.cat([each.noticed[name] for each in parts]) for name in parts[0].noticed}
+        return joined
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,6 +104,10 @@ def decode(network: Network, roll: Roll, index: int, numbers: npt.NDArray[np.int
     return Batch(index, np.array([number for number, _ in found], np.int64), images, facts, rows, failures)
 
 
+TOGETHER = 8
+"""Batches that are folded at once."""
+
+
 class Fold:
     """The states of all accumulators at all layers: what has been seen so far.
 
@@ -115,6 +119,7 @@ class Fold:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.pending: list[list[Seen]] = []
         self.states = {(site.layer, str(each.name)): each.start(site) for site, each in plan.pairs()}
 
     def listen(self, network: Network, batch: Batch, label_of: npt.NDArray[np.int64]) -> list[Seen]:
@@ -163,13 +168,21 @@ class Fold:
         return best.indices
 
     def add(self, heard: Iterable[Seen]) -> None:
-        """Fold a batch in."""
-        for seen in heard:
+        """Fold a batch in; a few wait and are folded together, which is faster and changes nothing."""
+        self.pending.append([seen for seen in heard if len(seen.rows)])
+        if len(self.pending) >= TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        for parts in zip(*filter(None, self.pending), strict=True):
+            seen = Seen.joined(parts)
             for each in self.plan.listeners[seen.site.layer]:
                 each.update(self.states[seen.site.layer, str(each.name)], seen)
+        self.pending = []
 
     def settled(self) -> dict[tuple[str, str], State]:
         """Every state as it is saved and merged."""
+        self._flush()
         return {
             (site.layer, str(a.name)): a.settle(self.states[site.layer, str(a.name)]) for site, a in self.plan.pairs()
         }

@@ -50,38 +50,32 @@ class TopPatches(Accumulator, name="top-patches"):
             state[f"{side}.key"] = torch.full((site.channels, self._room), _NONE)
             state[f"{side}.place"] = torch.zeros(site.channels, self._room, dtype=torch.int32)
             state[f"{side}.filled"] = torch.tensor(self.k)
+            state[f"{side}.floor"] = torch.full((site.channels,), -torch.inf)
         return state
 
     def notice(self, state: State, seen: Seen) -> None:
-        """Keys of the batch, and the place in the map for those that may enter: few, once k images were seen."""
-        for side, values in self._values(seen):
-            keys = (ordered(values) << 32) | (_IMAGES - seen.rows[:, None])
-            keys[~seen.finite] = _NONE
-            # The k-th entry may rise before this batch is folded in; then some places are looked up in vain.
-            entering = keys > state[f"{side}.key"][:, self.k - 1]
-            seen.noticed[f"{side}.key"] = keys
+        """The place in the map for those that may enter: few, once k images were seen."""
+        for side in self._sides:
+            # The floor may rise before this batch is folded in; then some places were looked up in vain.
+            entering = _values(seen, side) >= state[f"{side}.floor"]
             seen.noticed[f"{side}.place"] = self._places(seen.maps, entering, side)
 
     @staticmethod
-    def _values(seen: Seen) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
-        return ("top", seen.max), ("bottom", -seen.min)
-
-    @staticmethod
     def _places(maps: Tensor, entering: Tensor, side: str) -> Tensor:
-        find = torch.argmax if side == "top" else torch.argmin
+        find, places = torch.argmax if side == "top" else torch.argmin, torch.zeros_like(entering, dtype=torch.int32)
         if maps.shape[2] == 1:
-            return torch.zeros_like(entering, dtype=torch.int32)
-        if entering.float().mean() > _MOST:
-            return find(maps, 2).int().cpu()
-        places = torch.zeros_like(entering, dtype=torch.int32)
+            return places
         image, channel = entering.nonzero(as_tuple=True)
+        if len(image) > _MOST * entering.numel():
+            return find(maps, 2).int().cpu()
         places[image, channel] = find(maps[image, channel], 1).int().cpu()
         return places
 
     def update(self, state: State, seen: Seen) -> None:
         """Put the batch into the free room; sort when it is full."""
         for side in self._sides:
-            self._put(state, side, seen.noticed[f"{side}.key"].T, seen.noticed[f"{side}.place"].T)
+            keys = (ordered(_values(seen, side)) << 32) | (_IMAGES - seen.rows[:, None])
+            self._put(state, side, keys.masked_fill_(~seen.finite, _NONE).T, seen.noticed[f"{side}.place"].T)
 
     def _put(self, state: State, side: str, keys: Tensor, places: Tensor) -> None:
         for start in range(0, keys.shape[1], self._room - self.k):
@@ -100,6 +94,8 @@ class TopPatches(Accumulator, name="top-patches"):
         kept = places.gather(1, index)
         keys[:, self.k :] = _NONE
         keys[:, : self.k], places[:, : self.k] = best, kept
+        last = best[:, -1]
+        state[f"{side}.floor"] = unordered(last >> 32).masked_fill_(last == _NONE, -torch.inf)
         state[f"{side}.filled"].fill_(self.k)
 
     def settle(self, state: State) -> State:
@@ -137,6 +133,11 @@ class TopPatches(Accumulator, name="top-patches"):
             "row": (places // site.grid[1]).int().numpy(),
             "column": (places % site.grid[1]).int().numpy(),
         }
+
+
+def _values(seen: Seen, side: str) -> Tensor:
+    """(N, C), the greater the better."""
+    return seen.max if side == "top" else -seen.min
 
 
 _IMAGES = 0xFFFFFFFF
