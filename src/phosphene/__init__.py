@@ -46,6 +46,18 @@ if TYPE_CHECKING:
     from phosphene.report import report as report
     from phosphene.studies.explain import explain as explain
     from phosphene.studies.trust import trust as trust
+    from phosphene.survey import survey as survey
+    from phosphene.survey.base import Accumulator as Accumulator
+    from phosphene.survey.coactivation import CoActivation as CoActivation
+    from phosphene.survey.embedding import Embeddings as Embeddings
+    from phosphene.survey.histogram import Histogram as Histogram
+    from phosphene.survey.histogram import Samples as Samples
+    from phosphene.survey.selectivity import ClassSelectivity as ClassSelectivity
+    from phosphene.survey.statistics import DeadUnits as DeadUnits
+    from phosphene.survey.statistics import Moments as Moments
+    from phosphene.survey.statistics import Sparsity as Sparsity
+    from phosphene.survey.store import Run as Run
+    from phosphene.survey.top import TopPatches as TopPatches
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
@@ -70,6 +82,15 @@ _HOMES = {
     "report": ("report",),
     "studies.explain": ("explain",),
     "studies.trust": ("trust",),
+    "survey": ("survey",),
+    "survey.base": ("Accumulator",),
+    "survey.coactivation": ("CoActivation",),
+    "survey.embedding": ("Embeddings",),
+    "survey.histogram": ("Histogram", "Samples"),
+    "survey.selectivity": ("ClassSelectivity",),
+    "survey.statistics": ("DeadUnits", "Moments", "Sparsity"),
+    "survey.store": ("Run",),
+    "survey.top": ("TopPatches",),
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),
