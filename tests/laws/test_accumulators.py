@@ -130,6 +130,20 @@ def test_what_was_noticed_early_may_be_folded_in_late(accumulator: Accumulator) 
 
 
 @every
+def test_joined_batches_are_one_batch(accumulator: Accumulator) -> None:
+    every, accumulator = world(), few(accumulator)
+    apart, together, waiting = accumulator.start(every.site), accumulator.start(every.site), list[Seen]()
+    for which in shuffled(150, 7):
+        seen = every.see(which)
+        accumulator.notice(together, seen)
+        seen.forget()
+        accumulator.update(apart, seen)
+        waiting.append(seen)
+    accumulator.update(together, Seen.joined(waiting))
+    assert data(accumulator, apart) == data(accumulator, together)
+
+
+@every
 def test_what_others_will_read_is_left_alone(accumulator: Accumulator) -> None:
     every = world()
     seen, state = every.see(range(20)), accumulator.start(every.site)
@@ -197,7 +211,7 @@ def test_the_world_is_as_bad_as_it_claims() -> None:
     assert finite.all(0)[[1, 3, 4, 5]].all()
     most = every.maps.amax((2, 3))
     assert len(most[:, 3].unique()) == 2
-    assert len(most[:, 8].abs().clamp(max=2**22).unique()) == 1
+    assert len(most[:, 8].abs().clamp(max=2**20).unique()) == 1
     numbers: Sequence[int] = every.rows.tolist()
     assert len(set(numbers)) == 150
     assert numbers != sorted(numbers)

@@ -107,16 +107,6 @@ class Seen:
         """Drop the maps, when everybody has noticed what they will need."""
         self._maps = None
 
-    @classmethod
-    def join(cls, parts: Sequence[Seen]) -> Seen:
-        """Batches at one layer, their maps forgotten, as one: folding a large batch costs less than many small ones."""
-        joined = object.__new__(cls)
-        joined.site, joined._maps = parts[0].site, None
-        for name in ("rows", "labels", "max", "min", "mean", "positive", "sample"):
-            setattr(joined, name, torch.cat([getattr(each, name) for each in parts]))
-        joined.noticed = {name: torch.cat([each.noticed[name] for each in parts]) for name in parts[0].noticed}
-        return joined
-
 
 @dataclasses.dataclass(frozen=True)
 class Accumulator(Named):

@@ -135,9 +135,8 @@ class Samples(Accumulator, name="samples"):
         channels = torch.arange(seen.site.channels)
         keys = ((mix(seen.rows[:, None], channels) - 2**31) << 32) | seen.rows[:, None]
         slots = COARSE.place(seen.max) + channels * COARSE.levels
-        entering = seen.finite & (keys < state["key"][:, :, -1].flatten()[slots])
-        if entering.any():
-            self._enter(state, slots[entering], keys[entering], seen.max[entering] + 0)
+        entering = (seen.finite & (keys < state["key"][:, :, -1].flatten()[slots])).flatten().nonzero()[:, 0]
+        self._enter(state, *(each.flatten()[entering] for each in (slots, keys, seen.max + 0)))
 
     def merge(self, state: State, other: State) -> None:
         """Those of both, while there is room."""
@@ -152,8 +151,7 @@ class Samples(Accumulator, name="samples"):
         slots = torch.cat([slots, touched.repeat_interleave(self.each)])
         keys = torch.cat([keys, kept[touched].flatten()])
         values = torch.cat([values, activations[touched].flatten()])
-        order = keys.argsort()
-        order = order[slots[order].argsort(stable=True)]
+        order = ((slots << 32) + (keys >> 32)).argsort(stable=True)  # an empty place stands behind all hashes
         slots = slots[order]
         rank = torch.arange(len(slots)) - torch.searchsorted(slots, slots)
         stays = rank < self.each

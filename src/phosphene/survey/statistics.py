@@ -16,11 +16,11 @@ from phosphene.survey.sums import add, mean_variance, powers
 class Moments(Accumulator, name="moments"):
     """Mean and standard deviation, over the images, of each image's maximum and of its mean over the places.
 
-    The deviation is that of the population: sqrt(Σ(x - mean)²/n). Values beyond ±2²² count as ±2²².
+    The deviation is that of the population: sqrt(Σ(x - mean)²/n). Values beyond ±2²⁰ count as ±2²⁰.
     """
 
     def start(self, site: Site) -> State:
-        """How many images, and their sums of powers: [maximum or mean, power, part]."""
+        """How many images, and their sums of powers: [maximum or mean, power, whole or part]."""
         return {
             "images": torch.zeros(site.channels, dtype=torch.long),
             "sums": torch.zeros(site.channels, 2, 2, 2, dtype=torch.long),

@@ -9,37 +9,36 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-LIMIT = 2.0**22
+LIMIT = 2.0**20
 """Values beyond ±LIMIT count as ±LIMIT; sums then have room for 2²³ images."""
 
-_FINE = 48  # a sum counts steps of 2^-48: a float32 of 2^-24 or more is a whole number of them
-_LOW = 52  # bits of the low part of a sum
+_BITS = 48  # after the point: a float32 of 2^-24 or more needs no more
 
 
 def powers(values: Tensor) -> Tensor:
     """Values and their squares, summed over the images.
 
-    A sum is high * 2⁴ + low * 2⁻⁴⁸ with integers high and low, which `add` brings to 0 <= low < 2⁵².
+    A sum is whole + part * 2⁻⁴⁸ with integers whole and part, which `add` brings to 0 <= part < 2⁴⁸.
 
     Args:
-        values: (N, …) finite, as exact as float32; at most 2,047 images.
+        values: (N, …) finite, as exact as float32; fewer than 2¹⁵ images.
 
     Returns:
-        (…, 2, 2) int64: [first or second power, high or low].
+        (…, 2, 2) int64: [first or second power, whole or part].
     """
-    assert len(values) < 2**11, "more would not fit an integer"
+    assert len(values) < 2**15, "more would not fit an integer"
     values = values.double().clamp(-LIMIT, LIMIT)
     both = torch.stack([values, values * values])
-    high = (both * 2.0 ** (_FINE - _LOW)).floor_()
-    low = both.sub_(high, alpha=2 ** (_LOW - _FINE)).mul_(2.0**_FINE).round_().long()
-    return torch.stack([high.sum(1).long(), low.sum(1)]).movedim((1, 0), (-2, -1))
+    whole = both.floor()
+    part = both.sub_(whole).mul_(2.0**_BITS).round_()
+    return torch.stack([whole.long().sum(1), part.long().sum(1)]).movedim((1, 0), (-2, -1))
 
 
 def add(sums: Tensor, more: Tensor) -> None:
     """Add sums to sums, in place; equal sums are equal bytes."""
     sums += more
-    sums[..., 0] += sums[..., 1] >> _LOW
-    sums[..., 1] &= 2**_LOW - 1
+    sums[..., 0] += sums[..., 1] >> _BITS
+    sums[..., 1] &= 2**_BITS - 1
 
 
 def mean_variance(
@@ -60,10 +59,10 @@ def mean_variance(
     True
     """
     parts: npt.NDArray[Any] = sums.numpy().astype(object)
-    first, second = np.moveaxis(parts[..., 0] * 2**_LOW + parts[..., 1], -1, 0)
+    first, second = np.moveaxis(parts[..., 0] * 2**_BITS + parts[..., 1], -1, 0)
     n = np.maximum(images, 1).astype(object)
-    spread = n * second * 2**_FINE - first * first
-    spread[spread <= n * n * 2 ** (_FINE - 1)] = 0
-    mean, variance = first / (n * 2**_FINE), spread / (n * n * 4**_FINE)
+    spread = n * second * 2**_BITS - first * first
+    spread[spread <= n * n * 2 ** (_BITS - 1)] = 0
+    mean, variance = first / (n * 2**_BITS), spread / (n * n * 4**_BITS)
     none = images == 0
     return np.where(none, np.nan, mean.astype(float)), np.where(none, np.nan, variance.astype(float))
