@@ -202,7 +202,7 @@ def test_a_run_listens_where_it_is_told(network: Network, folder: Path, tmp_path
     run = survey(network, folder, tmp_path / "run", [TopPatches(2, weakest=False)], layers="cap,conv")
     assert run.layers == ("cap", "conv")
     assert run.images["predicted"].tolist() == [-1] * 30
-    with pytest.raises(LayerError, match="no layer of .* matches"):
+    with pytest.raises(LayerError, match=r"no layer of .* matches"):
         survey(network, folder, tmp_path / "other", layers="nope")
     with pytest.raises(OptionError, match="give each once"):
         survey(network, folder, tmp_path / "other", [Moments(), Moments()])

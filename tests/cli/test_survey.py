@@ -1,0 +1,78 @@
+"""A survey as a user types it: what it prints, how it ends, and what the run answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.test_cli import NET, run
+from survey.photographs import photographs
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a network of three classes and twelve pictures, of which one is cut off."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    photographs(tmp_path / "photos", 12, broken=(4,))
+    return tmp_path
+
+
+@pytest.fixture
+def surveyed(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--k", "3", "--quiet") == 3
+    capsys.readouterr()
+    return place / "run"
+
+
+def test_a_broken_picture_is_named_and_the_rest_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--k", "3") == 3
+    told = capsys.readouterr()
+    assert "11 images, 19 units of 3 layers, 0 dead" in told.out
+    assert [line for line in told.err.splitlines() if "ImageError" in line and "0004.png" in line]
+    assert "phosphene units run --layer" in told.out
+
+
+def test_the_same_command_again_opens_the_run(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (surveyed / "result.json").stat().st_mtime_ns
+    assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--k", "3", "--json") == 3
+    assert json.loads(capsys.readouterr().out)["verb"] == "survey"
+    assert (surveyed / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_survey_does_not_fit_into_the_folder(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--seed", "1", "--k", "3") == 2
+    assert "RunError: run holds a survey of other seed (0; asked for 1)" in capsys.readouterr().err
+
+
+def test_co_activation_is_kept_when_asked(place: Path) -> None:
+    run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--coactivation", "--layers", "logits", "--quiet")
+    assert [path.name for path in (place / "run" / "similar").iterdir()] == ["logits.npy"]
+
+
+def test_a_sound_run_verifies_and_a_damaged_one_is_named(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verify", "run/") == 0
+    assert "8 of 8 files of run/ are as they were written" in capsys.readouterr().out
+    path = surveyed / "units.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run("verify", "run/") == 3
+    assert "units.parquet has" in capsys.readouterr().err
+    assert run("query", "run/", "select * from units") == 2
+    assert "RunError" in capsys.readouterr().err
+
+
+def test_sql_is_answered_and_cannot_write(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("query", "run/", "select count(*) as units from units") == 0
+    assert capsys.readouterr().out.split() == ["units", "19"]
+    assert run("query", "run/", "select layer, channel from units order by channel limit 2", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert run("query", "run/", f"copy units to '{surveyed / 'x.csv'}'") == 2
+    assert not (surveyed / "x.csv").exists()
+
+
+@pytest.mark.parametrize("verb", ["verify", "query"])
+def test_a_folder_that_is_no_run(place: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert run(verb, "photos/", *(["select 1"] if verb == "query" else [])) == 2
+    assert "RunError: " in capsys.readouterr().err
