@@ -32,8 +32,7 @@ from phosphene.survey.store import Run
 def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
     """One unit on one page: its strongest patches, what made them, all its answers, its classes.
 
-    RUN is the folder of a survey. The network is that of the survey; give --model and --weights where it is not the
-    embedded one.
+    RUN is the folder of a survey. The network is that of the survey; give --weights where they came from a file.
     """
     run = session("unit", options)
     found, manifests = opened(run, survey), []
@@ -137,10 +136,8 @@ def classes(survey: str, name: str, k: int, **options: Any) -> int:
 def opened(run: Session, folder: str) -> Run:
     """A survey, and for the session the network that it tells of, unless another was asked for."""
     found = Run.open(folder)
-    told, context = found.manifest["options"], click.get_current_context()
-    if "model" in told and context.get_parameter_source("model") is ParameterSource.DEFAULT:
-        run.model = told["model"]
-        run.weights = run.weights or told.get("weights")
+    if click.get_current_context().get_parameter_source("model") is ParameterSource.DEFAULT:
+        run.model = found.manifest["model"]["name"]
     return found
 
 

@@ -124,12 +124,14 @@ class UnitReport:
 
     @property
     def _cut(self) -> str:
-        if self.found.top[0].patch.whole:
-            return (
-                "the effective field: the receptive field is the whole picture, and this box holds at least 95 % of "
-                "the gradient"
-            )
-        return "the exact receptive field of the place that answers"
+        whole = [shot.patch.whole for shot in self.found.top]
+        exact = "the exact receptive field of the place that answers"
+        if not any(whole):
+            return exact
+        effective = "the effective field, a box with at least 95 % of the gradient"
+        if all(whole):
+            return f"{effective}: the receptive field is the whole picture"
+        return f"{exact}, or, where that is the whole picture, at {effective}"
 
     def _grids(self) -> Iterator[Mosaic]:
         found, columns = self.found, min(6, math.isqrt(len(self.found.top) - 1) + 1)
@@ -239,6 +241,8 @@ def _field(found: UnitEvidence) -> str:
     if found.field is None or found.field.whole:
         return f"the whole picture, {height} × {width} pixels"
     rows, columns = found.field.size
+    if rows >= height and columns >= width:
+        return f"{rows} × {columns} pixels, cut off where the picture of {height} × {width} ends"
     seen = min(rows, height) * min(columns, width) / (height * width)
     return f"{rows} × {columns} pixels, {percent(seen)} of the picture"
 

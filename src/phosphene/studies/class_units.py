@@ -193,11 +193,12 @@ def _class(run: Run, network: Network, name: str) -> tuple[str, int | None]:
     try:
         index = int(name) if name.isdecimal() and name not in network.labels else network.index(label or name)
     except TargetError as error:
-        if not label:
-            raise TargetError(
-                f"no label and no class is called {name!r}; {nearest(name, (*labels, *network.labels))}"
-            ) from error
-        return label, None
+        if label:
+            return label, None
+        if _fold(name) in map(_fold, network.labels):  # the name of several
+            raise
+        near = nearest(name, (*labels, *network.labels))
+        raise TargetError(f"no label and no class is called {name!r}; {near}") from error
     if index >= network.classes:
         raise TargetError(
             f"{network.name} has no class {index}; its {network.classes} classes are 0 … {network.classes - 1}"

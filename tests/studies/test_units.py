@@ -1,0 +1,142 @@
+"""The evidence of a unit: what is shown is what was recorded, and what the network gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nets
+from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
+from phosphene.core.network import Box, Network
+from phosphene.studies.units import drawn, find, locate, unit
+from phosphene.survey.store import Run
+from surveys import surveyed
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
+    return surveyed(tmp_path_factory.mktemp("survey"))
+
+
+def test_a_unit_is_a_layer_and_a_channel(made: tuple[Run, Network]) -> None:
+    assert find(made[0], "features.3:7") == ("features.3", 7)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "text"),
+    [
+        ("features.3:7@3,3", TargetError, "names a place; a unit is LAYER:CHANNEL, such as features.3:7"),
+        ("features.3", TargetError, "is a layer; a unit is LAYER:CHANNEL, such as features.3:0"),
+        ("goldfish", TargetError, "names no unit; a unit is LAYER:CHANNEL, such as logits:0"),
+        ("features.3:8", TargetError, "8 channels are 0 … 7"),
+        ("features.33:1", LayerError, "did you mean 'features.3'"),
+    ],
+)
+def test_what_is_no_unit_is_refused(made: tuple[Run, Network], target: str, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        find(made[0], target)
+
+
+def test_images_are_drawn_once_and_by_the_seed(made: tuple[Run, Network]) -> None:
+    run, _ = made
+    assert drawn(run) == drawn(run) != drawn(run, seed=1)
+    assert sorted(drawn(run, count=99)) == list(range(12))
+    assert len(set(drawn(run))) == 9
+
+
+@pytest.mark.parametrize("layer", ["features.3", "logits"])
+def test_a_unit_is_located_where_its_map_is_greatest(made: tuple[Run, Network], layer: str) -> None:
+    run, network = made
+    for patch in locate(run, network, layer, 2, (5, 3)):
+        images, seen = network.prepare(run.picture(patch.image))
+        maps = network.tap(images, [layer])[layer][0, 2].reshape(-1)
+        assert patch.activation == pytest.approx(maps.max().item(), rel=1e-5)
+        width = run.grid(layer)[1]
+        assert patch.row * width + patch.column == maps.argmax().item()
+        assert patch.whole == (layer == "logits")
+        assert not patch.whole or patch.box == Box(*seen)
+
+
+def test_the_located_place_is_the_recorded_one(made: tuple[Run, Network]) -> None:
+    run, network = made
+    recorded = run.patches("features.3", 1)
+    found = locate(run, network, "features.3", 1, [each.image for each in recorded])
+    assert [(each.row, each.column, each.box) for each in found] == [(p.row, p.column, p.box) for p in recorded]
+    assert [each.activation for each in found] == pytest.approx([each.activation for each in recorded], rel=1e-5)
+
+
+def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None:
+    run, network = made
+    found = unit(run, network, "features.3:1", k=4)
+    assert [shot.patch for shot in found.top] == list(run.patches("features.3", 1, k=4))
+    assert [shot.patch for shot in found.weakest] == list(run.patches("features.3", 1, "bottom", 4))
+    for shot in (*found.top, *found.random):
+        top, left, bottom, right = shot.patch.box
+        rows, columns = slice(int(top), int(np.ceil(bottom))), slice(int(left), int(np.ceil(right)))
+        assert (shot.crop == run.picture(shot.patch.image).pixels[rows, columns]).all()
+    assert set(found.projections) == {"deconvnet", "guided-backprop"}
+    assert all(len(those) == 4 for those in found.projections.values())
+    assert tuple(shot.patch.image for shot in found.random) == drawn(run)
+    assert found.drift < 1e-5
+    assert found.cost.forwards >= len(found.levels) + len(found.random)
+
+
+def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
+    found = unit(*made, "features.3:1")
+    values = [each.shot.patch.activation for each in found.levels]
+    assert values == sorted(values)
+    assert all(each.low <= each.shot.patch.activation < each.high for each in found.levels)
+    octaves = {(each.low, each.high): each.images for each in found.levels}
+    assert sum(octaves.values()) == 12
+
+
+def test_a_whole_field_is_cut_to_the_effective_one(made: tuple[Run, Network]) -> None:
+    found = unit(*made, "logits:2")
+    assert all(shot.patch.whole for shot in found.top)
+    assert [shot.patch.box for shot in found.top] == [each.box for each in found.projections["guided-backprop"]]
+
+
+def test_a_dead_unit_has_no_pictures(tmp_path: Path) -> None:
+    run, network = surveyed(tmp_path, "dead")
+    found = unit(run, network, "features:3")
+    assert found.dead
+    assert not found.top
+    assert not found.random
+    assert not found.levels
+
+
+def test_without_relu_the_gradient_stands_in(tmp_path: Path) -> None:
+    run, network = surveyed(tmp_path, "tokens")
+    found = unit(run, network, "norm:3", k=2)
+    assert set(found.projections) == {"gradient"}
+    assert sum("is left out" in note for note in found.notes) == 2
+
+
+def test_a_lost_photograph_is_named(tmp_path: Path) -> None:
+    run, network = surveyed(tmp_path)
+    gone = run.patches("features.3", 0)[0].image
+    Path(run.source(gone)).unlink()
+    found = unit(run, network, "features.3:0", k=2)
+    assert any(run.source(gone) in note for note in found.notes)
+    assert len(found.top) == 2
+    assert gone not in {shot.patch.image for shot in found.random}
+
+
+def test_another_network_is_refused(made: tuple[Run, Network]) -> None:
+    run, network = made
+    other = Network(network.module, network.preprocess, network.labels, "other", "f" * 64)
+    with pytest.raises(RunError, match="other"):
+        unit(run, other, "features.3:1")
+    with pytest.raises(OptionError, match="k is 0"):
+        unit(run, network, "features.3:1", k=0)
+
+
+def test_the_network_is_left_as_it_was(made: tuple[Run, Network]) -> None:
+    run, network = made
+    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    unit(run, network, "features.3:1", k=1)
+    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
+    assert nets.build("gap").sha256 == network.sha256
