@@ -10,8 +10,9 @@ import torch
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
-from phosphene.core.network import Box, Network
-from phosphene.studies.units import drawn, find, locate, unit
+from phosphene.core.network import Network
+from phosphene.studies.locate import drawn
+from phosphene.studies.units import find, unit
 from phosphene.survey.store import Run
 from surveys import surveyed
 
@@ -38,34 +39,6 @@ def test_a_unit_is_a_layer_and_a_channel(made: tuple[Run, Network]) -> None:
 def test_what_is_no_unit_is_refused(made: tuple[Run, Network], target: str, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         find(made[0], target)
-
-
-def test_images_are_drawn_once_and_by_the_seed(made: tuple[Run, Network]) -> None:
-    run, _ = made
-    assert drawn(run) == drawn(run) != drawn(run, seed=1)
-    assert sorted(drawn(run, count=99)) == list(range(12))
-    assert len(set(drawn(run))) == 9
-
-
-@pytest.mark.parametrize("layer", ["features.3", "logits"])
-def test_a_unit_is_located_where_its_map_is_greatest(made: tuple[Run, Network], layer: str) -> None:
-    run, network = made
-    for patch in locate(run, network, layer, 2, (5, 3)):
-        images, seen = network.prepare(run.picture(patch.image))
-        maps = network.tap(images, [layer])[layer][0, 2].reshape(-1)
-        assert patch.activation == pytest.approx(maps.max().item(), rel=1e-5)
-        width = run.grid(layer)[1]
-        assert patch.row * width + patch.column == maps.argmax().item()
-        assert patch.whole == (layer == "logits")
-        assert not patch.whole or patch.box == Box(*seen)
-
-
-def test_the_located_place_is_the_recorded_one(made: tuple[Run, Network]) -> None:
-    run, network = made
-    recorded = run.patches("features.3", 1)
-    found = locate(run, network, "features.3", 1, [each.image for each in recorded])
-    assert [(each.row, each.column, each.box) for each in found] == [(p.row, p.column, p.box) for p in recorded]
-    assert [each.activation for each in found] == pytest.approx([each.activation for each in recorded], rel=1e-5)
 
 
 def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None:

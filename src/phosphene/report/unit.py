@@ -18,7 +18,8 @@ from phosphene.report.figures import percent
 from phosphene.report.html import number, render
 from phosphene.report.page import Facts, Mosaic, Page, Section, View
 from phosphene.report.tiles import small, square
-from phosphene.studies.units import RANDOM, Level, Shot, UnitEvidence
+from phosphene.studies.locate import RANDOM
+from phosphene.studies.units import Level, Shot, UnitEvidence
 
 TITLES = {"deconvnet": "Deconvnet", "guided-backprop": "Guided backprop", "gradient": "Gradient"}
 

@@ -81,12 +81,11 @@ class Wall:
 
     @property
     def table(self) -> Table:
-        """The units shown."""
-        head = (
-            Column("Unit"), Column("Class"), Column("Selectivity", decimals=2), Column("d′", decimals=2),
-            Column("Greatest"), Column("Mean", "over all places"), Column("Places above zero"), Column("Dead"),
-        )  # fmt: skip
-        return Table(f"Units of {self.found.layer}", head, tuple(map(self._cells, self.rows)))
+        """The units shown; what is known of none has no column."""
+        rows = tuple(map(self._cells, self.rows))
+        known = [place for place in range(len(_HEAD)) if any(row[place] is not None for row in rows)]
+        cells = tuple(tuple(row[place] for place in known) for row in rows)
+        return Table(f"Units of {self.found.layer}", tuple(_HEAD[place] for place in known), cells)
 
     def _cells(self, row: Mapping[str, Any]) -> tuple[Cell, ...]:
         share = row["places_positive"] / row["places"] if row["places"] else 0.0
@@ -141,6 +140,12 @@ class Wall:
             {"path": wall.name, "kind": "picture", "layer": self.found.layer},
             {"path": page.name, "kind": "report", "layer": self.found.layer},
         )
+
+
+_HEAD = (
+    Column("Unit"), Column("Class"), Column("Selectivity", decimals=2), Column("d′", decimals=2),
+    Column("Greatest"), Column("Mean", "over all places"), Column("Places above zero"), Column("Dead"),
+)  # fmt: skip
 
 
 def _empty() -> Pixels:

@@ -9,29 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from phosphene.core.errors import ImageError, OptionError, RuleError, RunError, TargetError
+from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
 from phosphene.core.fields import Field
 from phosphene.core.image import Pixels
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
 from phosphene.studies.crops import Tell, contexts, crops, silent
+from phosphene.studies.locate import drawn, locate
 from phosphene.studies.neurons import Method, has_switches
 from phosphene.studies.pick import strongest
 from phosphene.studies.projection import Projection, project, same_network
-from phosphene.survey.patches import place_box
 from phosphene.survey.store import Patch, Run
 from phosphene.survey.table import Columns
 
 PROJECTIONS: tuple[Method, ...] = ("deconvnet", "guided-backprop")
-"""Methods whose projections stand beside the strongest patches; the gradient where the network has no ReLU."""
+"""Whose projections stand beside the strongest patches, the second one first where the deconvnet has no switches."""
 
-RANDOM, LEVELS = 9, 12
-"""How many images are shown at random, and how many from all levels."""
-
-BATCH = 8
-"""Images in a pass."""
+LEVELS = 12
+"""How many images are shown from all levels."""
 
 NEEDED = frozenset(
     "images mean_max std_max mean std max min images_positive places_positive places broken dead".split()
@@ -189,12 +185,13 @@ def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str,
 def _projections(found: UnitEvidence, top: Sequence[Patch], tell: Tell) -> dict[str, tuple[Projection, ...]]:
     """By the methods that work on the network, or else by the gradient."""
     done: dict[str, tuple[Projection, ...]] = {}
-    for method in PROJECTIONS:
+    switches = has_switches(found.network)
+    for method in PROJECTIONS if switches else PROJECTIONS[::-1]:
         try:
             done[method] = project(found.network, found.run, top, method=method, tell=tell)
         except RuleError as error:
             tell(f"{method} is left out: {error}")
-    if "deconvnet" in done and not has_switches(found.network):
+    if "deconvnet" in done and not switches:
         tell(f"{found.network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
     done = done or {"gradient": project(found.network, found.run, top, method="gradient", tell=tell)}
     for each in (one for those in done.values() for one in those if one.note):
@@ -221,54 +218,6 @@ def find(run: Run, target: str) -> tuple[str, int]:
         raise TargetError(f"{target!r} {what}; a unit is LAYER:CHANNEL, such as {near}")
     run.unit(layer, int(channel))
     return layer, int(channel)
-
-
-def drawn(run: Run, seed: int = 0, count: int = RANDOM) -> tuple[int, ...]:
-    """Numbers of images that could be read, drawn uniformly without repeats.
-
-    Args:
-        run: whose images.
-        seed: of the draw.
-        count: how many, at most.
-    """
-    there = np.flatnonzero(run.images["ok"])
-    return tuple(np.random.default_rng(seed).choice(there, min(count, len(there)), replace=False).tolist())
-
-
-def locate(  # noqa: PLR0917  a unit, and where it is
-    run: Run, network: Network, layer: str, channel: int, images: Sequence[int], *, tell: Tell = silent
-) -> tuple[Patch, ...]:
-    """Where, and how much, a unit answers most in each of some images. Cost: a truncated forward pass for each.
-
-    Images that cannot be read any more are left out.
-
-    Args:
-        run: whose images.
-        network: that was surveyed.
-        layer: of the unit.
-        channel: of the unit.
-        images: their numbers.
-        tell: hears of every file that cannot be read.
-    """
-    found: list[Patch] = []
-    for start in range(0, len(images), BATCH):
-        there = {}
-        for image in images[start : start + BATCH]:
-            try:
-                there[image] = network.prepare(run.picture(image))
-            except ImageError as error:
-                tell(str(error))
-        if not there:
-            continue
-        with torch.no_grad():
-            maps = network.tap(torch.cat([each.images for each in there.values()]), [layer])[layer][:, channel]
-        rows = maps.reshape(len(maps), -1, maps.shape[-1] if maps.ndim > 1 else 1)
-        for (image, prepared), each in zip(there.items(), rows, strict=True):
-            row, column = divmod(int(each.argmax()), each.shape[1])
-            box, whole = place_box(network, layer, row, column, prepared.box)
-            value = each[row, column].item()
-            found.append(Patch(layer, channel, "top", len(found), image, value, row, column, box, whole))
-    return tuple(found)
 
 
 def shots(run: Run, layer: str, channel: int, k: int) -> tuple[Shot, ...]:
