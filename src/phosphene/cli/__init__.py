@@ -21,6 +21,9 @@ VERBS = {
     "unit": ("units", "One unit of a survey on one page: patches, projections, answers, classes."),
     "units": ("units", "The units of a layer of a survey: a table and a wall of patches."),
     "classes": ("units", "The units of a survey that speak for a class."),
+    "plate": ("plate", "The strongest activations of some units, projected to pixels, beside their patches."),
+    "neighbors": ("map", "The images of a survey nearest to a picture, by features and by pixels."),
+    "map": ("map", "A map of the images of a survey: PCA, t-SNE or UMAP, with thumbnails."),
     "doctor": ("doctor", "What phosphene runs on here: versions, devices, decoders, disk."),
 }
 

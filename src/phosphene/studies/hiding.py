@@ -39,7 +39,9 @@ class Hiding:
     cost: Cost = Cost()
 
     def __str__(self) -> str:
-        return f"hidden: {_mean(self.fall):.0%}, elsewhere: {_mean(self.control):.0%}"
+        if not self.fall:
+            return "nothing to hide"
+        return f"falls by {_mean(self.fall):.0%}, elsewhere {_mean(self.control):.0%}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -119,4 +121,4 @@ def _neuron(network: Network, patch: Patch) -> Objective:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    return sum(values) / len(values)

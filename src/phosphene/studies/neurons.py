@@ -67,15 +67,15 @@ class Way(NamedTuple):
         values: float16 (3, h, w) in [-1, 1], within `seen`.
         peak: what 1 stands for.
         activation: it came back from.
-        seen: top, left, bottom, right of the receptive field in the input.
-        field: the same where it is not the whole picture; else the effective field.
+        seen: top, left, bottom and right of the receptive field in the input.
+        effective: the same of the effective field, see `effective_field`.
     """
 
     values: npt.NDArray[Any]
     peak: npt.NDArray[Any]
     activation: npt.NDArray[Any]
     seen: npt.NDArray[Any]
-    field: npt.NDArray[Any]
+    effective: npt.NDArray[Any]
 
 
 def back(network: Network, images: Images, patches: Sequence[Patch], method: Method) -> list[Way]:
@@ -89,41 +89,52 @@ def back(network: Network, images: Images, patches: Sequence[Patch], method: Met
     """
     target = Neurons(patches[0].layer, tuple((each.channel, each.row, each.column) for each in patches))
     asked, sensitive = METHODS[method], Gradient() if method == "gradient" else GuidedBackprop()
-    methods = dict.fromkeys([asked, sensitive] if any(each.whole for each in patches) else [asked])
+    methods = list(dict.fromkeys([asked, sensitive]))
     with torch.inference_mode(mode=False):
-        run = record(network, images, [target], list(methods))
+        run = record(network, images, [target], methods)
         maps = {each: each.map(run, target).detach().float().cpu() for each in methods}
     ways = []
     for i, (patch, activation) in enumerate(zip(patches, run.score(target).float().cpu(), strict=True)):
-        whole = Box(0, 0, *network.preprocess.size)
-        seen = whole if patch.whole else input_box(network, patch.layer, patch.row, patch.column)
-        field = effective_field(maps[sensitive][i]) if patch.whole else seen
-        values = window(maps[asked][i], seen)
+        seen = Box(0, 0, *network.preprocess.size)
+        if not patch.whole:
+            seen = input_box(network, patch.layer, patch.row, patch.column)
+        values, effective = window(maps[asked][i], seen), effective_field(maps[sensitive][i], seen)
         peak = values.abs().max()
         half = (values / peak.clamp(min=torch.finfo().tiny)).half()
-        ways.append(Way(half.numpy(), peak.numpy(), activation.numpy(), np.array(seen), np.array(field)))
+        ways.append(Way(half.numpy(), peak.numpy(), activation.numpy(), np.array(seen), np.array(effective)))
     return ways
 
 
-def effective_field(gradient: Tensor) -> Box:
-    """The box that holds at least 95 % of the magnitude of a gradient (3, H, W); as little is left out on each side.
+def effective_field(gradient: Tensor, seen: Box) -> Box:
+    """The square, within the receptive field, around the box that holds 95 % of the magnitude of a gradient.
+
+    The box leaves out as little on each side; it becomes a square about its own middle, moved inside the receptive
+    field, and is cut off where this is too small for it.
+
+    Args:
+        gradient: of an activation by the pixels, (3, H, W).
+        seen: the receptive field, in whole pixels.
 
     Reference: Luo et al., NeurIPS 2016.
 
+    >>> from phosphene.core.network import Box
     >>> spot = torch.zeros(3, 9, 9)
     >>> spot[:, 2:4, 5] = 1
-    >>> effective_field(spot)
-    Box(top=2, left=5, bottom=4, right=6)
+    >>> effective_field(spot, Box(1, 1, 8, 8))
+    Box(top=2, left=4, bottom=4, right=6)
     """
     strength = gradient.abs().sum(0).double()
     if not strength.any():
-        return Box(0, 0, *strength.shape)
+        return seen
     out = (1 - HELD) / 4 * strength.sum()
     (top, bottom), (left, right) = (
         (int((line.cumsum(0) <= out).sum()), len(line) - int((line.flip(0).cumsum(0) <= out).sum()))
         for line in (strength.sum(1), strength.sum(0))
     )
-    return Box(top, left, bottom, right)
+    side = max(bottom - top, right - left)
+    top = int(max(seen.top, min((top + bottom - side) // 2, seen.bottom - side)))
+    left = int(max(seen.left, min((left + right - side) // 2, seen.right - side)))
+    return Box(top, left, int(min(top + side, seen.bottom)), int(min(left + side, seen.right)))
 
 
 def window(values: Tensor, box: Sequence[float]) -> Tensor:
@@ -132,20 +143,25 @@ def window(values: Tensor, box: Sequence[float]) -> Tensor:
     return values[..., top:bottom, left:right]
 
 
-def default_method(network: Network) -> Method:
-    """How a network is best projected back.
+def default_method(network: Network, layer: str) -> Method:
+    """How the activations of a layer are best projected back.
 
-    The deconvnet where there is max pooling, whose switches put the values back where they came from; without, its
-    pattern hardly depends on the picture, and guided backprop is better; the gradient where there is no ReLU to guide.
-    Cost: one forward pass.
+    The deconvnet where the network has max pooling, whose switches put values back where they came from; without, its
+    pattern hardly depends on the picture, and guided backprop is better; the gradient where no ReLU lies below the
+    layer. Cost: one forward pass, up to the layer.
+
+    Args:
+        network: which.
+        layer: its name.
 
     Reference: Springenberg et al., ICLR 2015 workshop, section 4.2.
 
-    >>> default_method(tiny)
-    'deconvnet'
+    >>> default_method(tiny, "features.5"), default_method(tiny, "features.0")
+    ('deconvnet', 'gradient')
     """
+    network.shape(layer)  # looked up now, or the pass that finds the layers would be counted too
     with torch.no_grad(), rules.backward_rule() as mode:
-        network(torch.zeros(1, 3, *network.preprocess.size).to(network.device))
+        network.tap(torch.zeros(1, 3, *network.preprocess.size).to(network.device), [layer])
     if not mode.met["relu"]:
         return "gradient"
     return "deconvnet" if has_switches(network) else "guided-backprop"

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,15 +15,14 @@ from phosphene.core.errors import OptionError
 from phosphene.core.image import Pixels
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.crops import Tell, contexts, crops
+from phosphene.studies.crops import Tell, crops
 from phosphene.studies.hiding import Hiding, hide
 from phosphene.studies.neurons import HELD, Method, default_method, has_switches
 from phosphene.studies.pick import choose, strongest
 from phosphene.studies.projection import Projection, project, same_network
 from phosphene.survey.store import Run
 
-__all__ = ["Panel", "Plate", "choose", "contexts", "crops", "plate", "project", "strongest"]
-
+Extent = Literal["effective", "exact"]
 Watch = Callable[[int, int], None]
 """(units done, units in all)"""
 
@@ -58,9 +57,9 @@ class Panel:
         """Its name, and its strongest activation."""
         name = f"{self.layer}:{self.channel}"
         if not self.projections:
-            return f"{name}  {'dead' if self.dead else 'never above its least value'}"
-        checked = f"  {self.hiding}" if self.hiding else ""
-        return f"{name}  {self.projections[0].patch.activation:.3g}{checked}"
+            return f"{name} · {'dead' if self.dead else 'never above its least value'}"
+        checked = f" · {self.hiding}" if self.hiding else ""
+        return f"{name} · {self.projections[0].patch.activation:.3g}{checked}"
 
     def picture(self, columns: int, rows: int, side: int) -> Pixels:
         """Projections, and beside them the patches in the same places, uint8 (h, w, 3)."""
@@ -114,6 +113,11 @@ class Plate:
     cost: Cost
     notes: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"plate-{files.slug(self.layer)}"
+
     def picture(self, columns: int = 4) -> Pixels:
         """All panels in columns, uint8 (h, w, 3).
 
@@ -133,7 +137,7 @@ class Plate:
         Returns:
             one mapping for each file, as a manifest wants it.
         """
-        folder, name = Path(folder), f"plate-{files.slug(self.layer)}"
+        folder, name = Path(folder), self.name
         about = {"layer": self.layer, "method": self.method}
         image.save(folder / f"{name}.png", self.picture())
         table = {**about, "units": [each.as_dict() for each in self.panels], "notes": list(self.notes)}
@@ -152,6 +156,7 @@ def plate(
     *,
     k: int = 9,
     method: Method | None = None,
+    field: Extent = "effective",
     check: bool = False,
     seed: int = 0,
     side: int = 96,
@@ -159,8 +164,7 @@ def plate(
 ) -> Plate:
     """For each unit its k strongest activations over a survey, each projected to pixels, beside the image patches.
 
-    A layer that sees the whole picture is cut to the effective field of each activation. A dead unit says so. Cost: see
-    `project`; with check, see `hide`.
+    Both are cut to the same box. A dead unit says so. Cost: see `project`; with check, see `hide`.
 
     Args:
         network: that was surveyed.
@@ -169,6 +173,8 @@ def plate(
         units: see `choose`.
         k: patches of each unit, at most.
         method: deconvnet, guided-backprop or gradient; see `default_method`.
+        field: what is cut out: the effective field, see `effective_field`, in which a projection fills its tile; or the
+            exact receptive field, which in deep layers is mostly empty, and gives way where it is the whole picture.
         check: whether to hide the pixels that are shown, and tell how far the activations fall.
         seed: of units drawn at random, and of the check.
         side: of a patch on the plate, in pixels.
@@ -184,10 +190,12 @@ def plate(
     same_network(network, run)
     if k < 1 or side < 8:
         raise OptionError(f"k={k}, side={side}: want at least 1 patch of at least 8 pixels")
+    if field not in get_args(Extent):
+        raise OptionError(f"field is {field!r}; it can be {' or '.join(get_args(Extent))}")
     start, notes = time.perf_counter(), dict[str, None]()
-    method = method or default_method(network)
+    method = method or default_method(network, layer)
     drawing = _Drawing(
-        network, run, layer, k=k, method=method, check=check, seed=seed, side=side, tell=notes.setdefault
+        network, run, layer, k, method=method, field=field, check=check, seed=seed, side=side, tell=notes.setdefault
     )
     channels, panels = choose(run, layer, units, seed=seed), list[Panel]()
     for done, channel in enumerate(channels):
@@ -195,7 +203,7 @@ def plate(
             watch(done, len(channels))
         panels.append(drawing.panel(channel))
     cost = sum((each.cost for each in panels), Cost(seconds=time.perf_counter() - start))
-    return Plate(layer, tuple(panels), method, k, side, cost, (*_remarks(network, method, panels), *notes))
+    return Plate(layer, tuple(panels), method, k, side, cost, (*_remarks(network, layer, method, panels), *notes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +215,7 @@ class _Drawing:
     layer: str
     k: int
     method: Method
+    field: Extent
     check: bool
     seed: int
     side: int
@@ -216,7 +225,8 @@ class _Drawing:
         """The panel of one unit."""
         dead = bool(self.run.unit(self.layer, channel).get("dead", False))
         patches = strongest(self.run, self.layer, channel, self.k)
-        found = project(self.network, self.run, patches, method=self.method, tell=self.tell)
+        effective = self.field == "effective"
+        found = project(self.network, self.run, patches, method=self.method, effective=effective, tell=self.tell)
         for each in found:
             if each.note:
                 self.tell(each.note)
@@ -226,14 +236,15 @@ class _Drawing:
         return Panel(self.layer, channel, found, tiles, dead, hiding)
 
 
-def _remarks(network: Network, method: Method, panels: Sequence[Panel]) -> tuple[str, ...]:
+def _remarks(network: Network, layer: str, method: Method, panels: Sequence[Panel]) -> tuple[str, ...]:
     """How the projections were made, and what of a picture is shown."""
     remarks = [f"projected by {method}"]
-    if not has_switches(network):
-        remarks[0] += f": {network.name} has no max pooling, without whose switches the deconvnet hardly sees the picture"
+    if method != "gradient" and not has_switches(network):
+        remarks[0] += f": {network.name} has no max pooling, so a deconvnet has no switches and hardly sees the picture"
+    if method == "gradient" and default_method(network, layer) == "gradient":
+        remarks[0] += f": no ReLU lies below {layer}"
     if any(each.effective for panel in panels for each in panel.projections):
-        field = f"the effective field, the box with {HELD:.0%} of the gradient"
-        remarks.append(f"{panels[0].layer} sees the whole picture: shown is {field}")
+        remarks.append(f"cut to the effective field, the square around {HELD:.0%} of the gradient of the activation")
     return tuple(remarks)
 
 

@@ -31,7 +31,7 @@ BATCH = 4
 CLOSE, FLOOR = 1e-4, 1e-5
 """Relative and absolute difference up to which a reproduced activation is the recorded one."""
 
-VERSION = 1
+VERSION = 2
 """Of how projections are made; to be raised when the same patch would give other values."""
 
 
@@ -42,8 +42,8 @@ class Projection:
     Args:
         patch: whose activation.
         values: (3, H, W), signed, at the size of the input of the network; 0 outside the receptive field.
-        field: the box of the input that is shown: the receptive field; where that is the whole picture, the effective
-            field, the box that holds 95 % of the magnitude of the gradient of the activation.
+        field: the box of the input that is shown: the receptive field or, where that is the whole picture or it was
+            asked for, the effective field, a square around 95 % of the magnitude of the gradient of the activation.
         box: the same in pixels of the original file.
         method: that projected.
         activation: as the network gives it now; NaN where the photograph is lost.
@@ -83,19 +83,26 @@ class Projection:
 
 
 def project(
-    network: Network, run: Run, patches: Sequence[Patch], *, method: Method | None = None, tell: Tell = silent
+    network: Network,
+    run: Run,
+    patches: Sequence[Patch],
+    *,
+    method: Method | None = None,
+    effective: bool = False,
+    tell: Tell = silent,
 ) -> tuple[Projection, ...]:
     """Every patch projected back by itself: from its own place, with its own activation and its own switches.
 
     Projections are kept in the folder of the survey, under cache/, by all that they depend on; those of a network whose
     weights have no hash are not. Cost: for each that is not there one forward pass, up to the layer, and one backward;
-    one more backward where an effective field is wanted and the method is the deconvnet.
+    one more backward, for the effective field, where the method is the deconvnet.
 
     Args:
         network: that was surveyed.
         run: the survey.
-        patches: of it.
+        patches: of it, all of one layer.
         method: deconvnet, guided-backprop or gradient; see `default_method`.
+        effective: cut all to the effective field, not those alone whose receptive field is the whole picture.
         tell: hears, in one line, that nothing can be kept.
 
     Raises:
@@ -105,10 +112,12 @@ def project(
     Reference: Zeiler & Fergus, ECCV 2014, section 3.1.
     """
     same_network(network, run)
-    method = method or default_method(network)
+    if not patches:
+        return ()
+    method = method or default_method(network, patches[0].layer)
     if method not in METHODS:
         raise OptionError(f"no projection is called {method!r}; {nearest(method, METHODS)}")
-    projector = _Projector(network, run, method)
+    projector = _Projector(network, run, method, effective)
     found = {at: kept for at, patch in enumerate(patches) if (kept := projector.kept(patch))}
     todo = {at: patch for at, patch in enumerate(patches) if at not in found}
     for places, images in _batches(network, run, todo):
@@ -118,8 +127,7 @@ def project(
         ways = back(network, images, [patches[at] for at in places], method)
         for at, way in zip(places, ways, strict=True):
             tell = projector.keep(patches[at], way, tell)
-            backwards = 1 + (patches[at].whole and method == "deconvnet")
-            found[at] = projector.projection(patches[at], way, Cost(1, backwards))
+            found[at] = projector.projection(patches[at], way, Cost(1, 1 + (method == "deconvnet")))
     return tuple(found[at] for at in range(len(patches)))
 
 
@@ -127,10 +135,10 @@ def same_network(network: Network, run: Run) -> None:
     """Refuse a network that is not the one that was surveyed.
 
     Raises:
-        RunError: the hashes of the weights differ.
+        RunError: the hashes of the weights differ, or the names where the weights come from no file.
     """
     name, sha256 = run.manifest["model"]["name"], run.manifest["model"]["sha256"]
-    if sha256 != network.sha256:
+    if sha256 != network.sha256 or not (sha256 or name == network.name):
         surveyed, given = (each[:8] or "from no file" for each in (sha256, network.sha256))
         raise RunError(
             f"{run.folder} is a survey of {name} (weights {surveyed}), and this is {network.name} (weights {given}); "
@@ -141,25 +149,23 @@ def same_network(network: Network, run: Run) -> None:
 def _batches(
     network: Network, run: Run, patches: Mapping[int, Patch]
 ) -> Iterator[tuple[tuple[int, ...], Images | ImageError]]:
-    """Keys of the patches, a few of one layer at a time, with their images, or with why these are lost."""
-    keys, waiting = list(patches), dict[str, list[tuple[int, Images]]]()
+    """Keys of the patches, a few at a time, with their images, or with why these are lost."""
+    keys, waiting = list(patches), list[tuple[int, Images]]()
     for found, places in photographs(run, list(patches.values())):
-        here = tuple(keys[place] for place in places)
         if isinstance(found, ImageError):
-            yield here, found
+            yield tuple(keys[place] for place in places), found
             continue
         images = network.prepare(found).images
-        for key in here:
-            queue = waiting.setdefault(patches[key].layer, [])
-            queue.append((key, images))
-            if len(queue) == BATCH:
-                yield _together(queue)
-                queue.clear()
-    yield from (_together(queue) for queue in waiting.values() if queue)
+        waiting += [(keys[place], images) for place in places]
+        while len(waiting) >= BATCH:
+            yield _together(waiting[:BATCH])
+            del waiting[:BATCH]
+    if waiting:
+        yield _together(waiting)
 
 
-def _together(queue: Sequence[tuple[int, Images]]) -> tuple[tuple[int, ...], Images]:
-    keys, images = zip(*queue, strict=True)
+def _together(waiting: Sequence[tuple[int, Images]]) -> tuple[tuple[int, ...], Images]:
+    keys, images = zip(*waiting, strict=True)
     return keys, torch.cat(images)
 
 
@@ -170,6 +176,7 @@ class _Projector:
     network: Network
     run: Run
     method: Method
+    effective: bool
 
     def kept(self, patch: Patch) -> Projection | None:
         """The projection of a patch, if it was made before."""
@@ -188,14 +195,16 @@ class _Projector:
 
     def projection(self, patch: Patch, way: Way, cost: Cost) -> Projection:
         """What came back as a projection, with what is to be said of it."""
-        values, field = torch.zeros(3, *self.network.preprocess.size), Box(*way.field.tolist())
+        values = torch.zeros(3, *self.network.preprocess.size)
         window(values, way.seen.tolist()).copy_(torch.from_numpy(way.values.astype(np.float32) * way.peak))
-        box, activation = patch.box, way.activation.item()
-        if patch.whole:
-            seen = Box(*(float(self.run.images[side][patch.image]) for side in Box._fields))
-            box = to_photograph(field, self.network.preprocess.size, seen)
+        field, box, effective = Box(*way.seen.tolist()), patch.box, patch.whole or self.effective
+        if effective:
+            shown = Box(*(float(self.run.images[side][patch.image]) for side in Box._fields))
+            field = Box(*way.effective.tolist())
+            box = to_photograph(field, self.network.preprocess.size, shown)
+        activation = way.activation.item()
         note = self._note(patch, activation, blank=not way.peak)
-        return Projection(patch, values, field, box, self.method, activation, patch.whole, cost, note)
+        return Projection(patch, values, field, box, self.method, activation, effective, cost, note)
 
     def lost(self, patch: Patch, why: ImageError) -> Projection:
         """What stands for the projection of a photograph that is lost."""
