@@ -106,7 +106,7 @@ class CAM(LayerMap, name="cam"):
         """The layer whose mean enters the classifier."""
         if self.layer is not None:
             return super().layer_for(network, target)
-        head, weight, _ = _head(network)
+        head, weight, _ = classifier(network)
         maps = [name for name, each in network.layers.items() if each.spatial and each.shape[0] == weight.shape[1]]
         if not maps:
             raise LayerError(_no_cam(network))
@@ -127,7 +127,7 @@ class CAM(LayerMap, name="cam"):
     def at_layer(self, run: Pass, target: Objective) -> Tensor:
         """Class weights times maps, (N, 1, h, w)."""
         layer, _ = self.layer_for(run.network, target)
-        _, weight, bias = _head(run.network)
+        _, weight, bias = classifier(run.network)
         a, logits = run.activations[layer].detach(), run.activations["logits"].detach()
         pooled = F.linear(a.mean((2, 3)), weight, bias) if a.shape[1] == weight.shape[1] else a.new_zeros(())
         slack = 1e-3 * logits.abs().max().item()
@@ -241,7 +241,7 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
         return super().map(run, target) * run.ruled_gradient(target, rules.guided, self.name)
 
 
-def _head(network: Network) -> tuple[str, Tensor, Tensor | None]:
+def classifier(network: Network) -> tuple[str, Tensor, Tensor | None]:
     """Name, weights (K, C) and bias of the classifier: the last linear layer or 1 × 1 convolution with K outputs."""
     for name in reversed(list(network.layers)):
         module = network.module.get_submodule(name.partition("#")[0])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from phosphene.attribution import attribute
 from phosphene.attribution.cam import CAM
-from phosphene.attribution.cam import _head as classifier
+from phosphene.attribution.cam import classifier
 from phosphene.core.errors import LayerError, TargetError, nearest
 from phosphene.core.network import Box, Network
 from phosphene.studies.units import Shot, cut, shots
