@@ -76,3 +76,31 @@ def test_sql_is_answered_and_cannot_write(surveyed: Path, capsys: pytest.Capture
 def test_a_folder_that_is_no_run(place: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
     assert run(verb, "photos/", *(["select 1"] if verb == "query" else [])) == 2
     assert "RunError: " in capsys.readouterr().err
+
+
+def test_neighbors_of_an_image_of_the_run_and_of_another(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = photographs(surveyed.parent / "new", 20) / "class-0" / "0018.png"
+    assert run("neighbors", "run/", "0003.png", str(new), "--k", "4", "--model", "net.py:make", "-o", "near/") == 0
+    told = capsys.readouterr().out
+    assert "0003.png → " in told
+    record = json.loads((surveyed.parent / "near" / "0003" / "result.json").read_text())
+    assert len(record["features"]) == len(record["pixels"]) == 4
+    assert (surveyed.parent / "near" / "0018" / "neighbors.png").exists()
+    assert run("neighbors", "run/", "0033.png", "-o", "near/") == 2
+    assert "has no image '0033.png'; did you mean" in capsys.readouterr().err
+
+
+def test_a_map_keeps_its_places_when_others_are_put_on_it(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("map", "run/", "--method", "pca", "-o", "map/") == 0
+    before = (surveyed.parent / "map" / "map.parquet").read_bytes()
+    new = photographs(surveyed.parent / "new", 20) / "class-0" / "0018.png"
+    known = surveyed.parent / "photos" / "class-0" / "0003.png"
+    more = ("--place", str(new), "--place", str(known), "--model", "net.py:make")
+    assert run("map", "run/", "--method", "pca", "-o", "map/", *more) == 0
+    assert (surveyed.parent / "map" / "map.parquet").read_bytes() == before
+    placed = json.loads((surveyed.parent / "map" / "result.json").read_text())["placed"]
+    assert [Path(each["source"]).name for each in placed] == ["0018.png", "0003.png"]
+    assert placed[1]["nearest"].endswith("0003.png")
+    assert {path.name for path in (surveyed.parent / "map").iterdir()} >= {"map.png", "thumbnails.png", "mosaic.png"}
+    assert run("map", "run/", "--method", "pca", "--dims", "3", "-o", "map/") == 0  # another map takes its place
+    assert (surveyed.parent / "map" / "map.parquet").read_bytes() != before
