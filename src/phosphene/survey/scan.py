@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from phosphene.core.errors import LayerError, NetworkError, OptionError
+from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.network import Network
 from phosphene.core.result import Cost
 from phosphene.survey.base import Accumulator, Site
 from phosphene.survey.choose import choose
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.finish import finish
-from phosphene.survey.fold import Batch, Fold, Plan, decode
+from phosphene.survey.fold import Fold, Plan
+from phosphene.survey.here import cores, work_here
 from phosphene.survey.histogram import Histogram, Samples
-from phosphene.survey.progress import Progress, Taker, wait
+from phosphene.survey.progress import Progress
 from phosphene.survey.progress import Watch as Watch
 from phosphene.survey.roll import Roll, roll
 from phosphene.survey.selectivity import ClassSelectivity
@@ -102,7 +99,7 @@ def survey(
         if remote is not None:
             remote.run(network, images, plan, todo, progress=progress)
         else:
-            work_here(network, images, plan, todo, taker=progress, workers=workers or _cores(network))
+            work_here(network, images, plan, todo, taker=progress, workers=workers or cores(network))
         work.save(fold)
         cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
         finish(work, fold, network, images, cost=cost)
@@ -182,62 +179,3 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
         "batch": plan.batch,
         "torch": torch.__version__,
     }
-
-
-def work_here(network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, taker: Taker, workers: int) -> None:
-    """Do some batches of a plan with threads of this process.
-
-    Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
-    batch is decoded.
-    """
-    numbers, label_of = plan.batches(), labels_of(images)
-    queue, taking = iter(todo), threading.Lock()
-
-    def work(mine: Network, pool: ThreadPoolExecutor) -> None:
-        torch.set_num_threads(1)
-
-        def fetch() -> Future[Batch] | None:
-            with taking:
-                index = next(queue, None)
-            return None if index is None else pool.submit(decode, mine, images, index, numbers[index])
-
-        coming = fetch()
-        while coming is not None and not taker.stop.is_set():
-            batch, coming = coming.result(), fetch()
-            heard = taker.fold.listen(mine, batch, label_of)
-            taker.add(batch, heard)
-
-    twins = _twins(network, min(workers, max(1, len(todo))))
-    with _threads_restored(), ThreadPoolExecutor(len(twins)) as computing, ThreadPoolExecutor(len(twins)) as decoding:
-        wait([computing.submit(work, each, decoding) for each in twins], taker)
-
-
-def labels_of(images: Roll) -> npt.NDArray[np.int64]:
-    """The place of each image's label among the labels; -1 for none."""
-    place = {label: number for number, label in enumerate(images.labels)}
-    return np.array([place.get(label, -1) for label in images.classes], np.int64)
-
-
-def _twins(network: Network, workers: int) -> list[Network]:
-    if workers == 1:
-        return [network]
-    try:
-        return [network, *(network.twin() for _ in range(workers - 1))]
-    except NetworkError:
-        return [network]
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _cores(network: Network) -> int:
-    """One worker for each core that this process may use; a GPU wants one."""
-    if network.device.type != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
