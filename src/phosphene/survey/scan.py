@@ -78,7 +78,7 @@ def survey(
         remote: where else to work, see `phosphene.survey.fleet`; None for here.
 
     Returns:
-        The run, whose `failures` name the images that could not be read.
+        The run; `manifest["errors"]` names the images that could not be read.
 
     Raises:
         ImageError: the source holds no image.

@@ -136,6 +136,7 @@ def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: b
             array[:] = np.nan
         return array
     try:
+        open_memmap(path, mode="r")  # which does not lengthen a file that was cut
         array = open_memmap(path, mode="r+")
         if array.shape != (rows, *shape) or array.dtype != np.dtype(kind):
             raise ValueError(f"it holds {array.dtype} {array.shape}")  # noqa: TRY301  one line says either
