@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class Hiding:
     def __str__(self) -> str:
         if not self.fall:
             return "nothing to hide"
-        return f"falls by {_mean(self.fall):.0%}, elsewhere {_mean(self.control):.0%}"
+        # Medians: the share that an activation near zero loses can be anything.
+        return f"falls by {median(self.fall):.0%}, elsewhere {median(self.control):.0%}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -118,7 +120,3 @@ def _neuron(network: Network, patch: Patch) -> Objective:
     if len(network.shape(patch.layer)) == 1:
         return Channel(patch.layer, patch.channel)
     return Neuron(patch.layer, patch.channel, patch.row, patch.column)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

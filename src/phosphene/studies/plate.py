@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -227,9 +228,10 @@ class _Drawing:
         patches = strongest(self.run, self.layer, channel, self.k)
         effective = self.field == "effective"
         found = project(self.network, self.run, patches, method=self.method, effective=effective, tell=self.tell)
-        for each in found:
-            if each.note:
-                self.tell(each.note)
+        # A photograph that is lost is told of when it is cut.
+        notes = list(dict.fromkeys(each.note for each in found if each.note and not math.isnan(each.activation)))
+        for note in notes[:1]:
+            self.tell(f"{note} (and {len(notes) - 1} more of this unit)" if len(notes) > 1 else note)
         shown = [dataclasses.replace(each.patch, box=each.box) for each in found]
         tiles = crops(self.run, shown, side=self.side, tell=self.tell)
         hiding = hide(self.network, self.run, found, seed=self.seed) if self.check else None

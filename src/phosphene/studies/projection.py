@@ -215,14 +215,14 @@ class _Projector:
         return Projection(patch, torch.zeros(3, *size), field, patch.box, self.method, math.nan, note=str(why))
 
     def _note(self, patch: Patch, activation: float, *, blank: bool) -> str:
-        where = f"{patch.layer}:{patch.channel} in {self.run.source(patch.image)}"
+        name = f"{patch.layer}:{patch.channel}"
         if not math.isclose(activation, patch.activation, rel_tol=CLOSE, abs_tol=FLOOR):
             return (
-                f"{where} is {activation:.5g} and was {patch.activation:.5g}: the network, the file or the decoder "
-                "changed since the survey"
+                f"{name} in {self.run.source(patch.image)} is {activation:.5g} and was {patch.activation:.5g}: the "
+                "network, the file or the decoder changed since the survey"
             )
         if blank:
-            return f"{where} is blank: " + ("it did not fire" if activation <= 0 else "no ReLU below lets it through")
+            return f"{name} is blank where {'it did not fire' if activation <= 0 else 'no ReLU below lets it through'}"
         return ""
 
     def _key(self, patch: Patch) -> str:
