@@ -56,8 +56,9 @@ class Kept:
         Raises:
             OutputError: the disk is full, or the folder cannot be written.
         """
+        assert not any(each.dtype.hasobject for each in arrays.values()), "objects would need pickle"
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its allow_pickle came with numpy 2.1
         body = buffer.getvalue()
         files.write(self._path(key), files.sha256(body).encode() + body)
 
