@@ -11,7 +11,7 @@ from phosphene.survey.embedding_map import embedding_map
 
 def main(path: str = "digits.png") -> None:
     pixels, digits = load_digits(return_X_y=True)
-    network = MLPClassifier((256, 256, 16), batch_size=50, random_state=0).fit(pixels[::2], digits[::2])
+    network = MLPClassifier((100, 100, 16), batch_size=50, random_state=0).fit(pixels[::2], digits[::2])
     tables, labels = {"pixels": pixels[1::2], "features": pixels[1::2]}, digits[1::2].astype(str)
     for weights, bias in zip(network.coefs_[:3], network.intercepts_[:3], strict=True):
         tables["features"] = (tables["features"] @ weights + bias).clip(0)
