@@ -119,9 +119,14 @@ def test_what_is_written_aside_becomes_the_file_where_the_block_ends_well(tmp_pa
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
 def test_what_is_written_aside_goes_where_the_block_fails(tmp_path, error):
     path = files.write(tmp_path / "a.bin", "old")
-    with pytest.raises(type(error)), files.aside(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write():
+        with files.aside(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a.bin"]
 

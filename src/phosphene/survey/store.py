@@ -17,9 +17,11 @@ from phosphene.core.errors import ImageError, LayerError, OptionError, RunError,
 from phosphene.core.image import Picture
 from phosphene.core.preprocess import Box
 from phosphene.survey import verify as seals
+from phosphene.survey.duck import remedy
 from phosphene.survey.gather import escape
 from phosphene.survey.roll import read
-from phosphene.survey.table import TABLES, Columns, Rows, Value, query, read_table
+from phosphene.survey.sql import TABLES, Rows, query
+from phosphene.survey.table import Columns, Value, read_table
 from phosphene.survey.verify import Damage
 
 Side = Literal["top", "bottom"]
@@ -82,7 +84,7 @@ class Run:
         run = cls(folder, seals.unseal(folder))
         if check and (found := run.verify(full=False)):
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            raise RunError(f"the survey in {folder} is damaged: {found[0]}{more}. {_next(folder)}")
+            raise RunError(f"the survey in {folder} is damaged: {found[0]}{more}. {remedy(folder)}")
         return run
 
     def verify(self, *, full: bool = True) -> tuple[Damage, ...]:
@@ -227,7 +229,7 @@ class Run:
         raise ImageError(f"the survey in {self.folder} has no image {name!r}; {nearest(name, names)}")
 
     def query(self, sql: str, *, limit: int | None = None) -> Rows:
-        """See `phosphene.survey.table.query`."""
+        """See `phosphene.survey.sql.query`."""
         kept = [name for name in TABLES if f"{name}.parquet" in self._files]
         for name in kept:
             self._trusted(f"{name}.parquet")
@@ -249,7 +251,7 @@ class Run:
         if name not in self._files:
             raise RunError(f"the survey in {self.folder} kept no {name}. {_AGAIN}")
         if what := seals.flaw(self.folder, self._files[name], full=True):
-            raise RunError(f"{self.folder / name} {what}. {_next(self.folder)}")
+            raise RunError(f"{self.folder / name} {what}. {remedy(self.folder)}")
         return self.folder / name
 
     def _layer(self, layer: str) -> Mapping[str, Any]:
@@ -279,7 +281,3 @@ _AGAIN = "Run it again with the accumulator that keeps it"
 
 def _patch(row: dict[str, Any]) -> Patch:
     return Patch(box=Box(*(row.pop(side) for side in Box._fields)), **row)
-
-
-def _next(folder: Path) -> str:
-    return f"phosphene verify {folder} names all damage; phosphene survey into a new folder makes the run again"

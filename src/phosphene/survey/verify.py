@@ -28,6 +28,9 @@ class Damage:
     Args:
         path: of the file, within the folder.
         what: as the end of a line that begins with the path.
+
+    >>> print(Damage("units.parquet", "is missing"))
+    units.parquet is missing
     """
 
     path: str
