@@ -10,7 +10,15 @@ import pytest
 from phosphene.core import image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-QUICK = ("compare", "difference", "first_layer", "channel", "pointing")  # occlusion and readme cover place after place
+# The others cover place after place.
+QUICK = ("compare", "difference", "first_layer", "channel", "pointing", "digits")
+    "compare",
+    "difference",
+    "first_layer",
+    "channel",
+    "pointing",
+    "digits",
+)  # occlusion and readme cover place after place
 
 
 @pytest.mark.parametrize("name", QUICK)

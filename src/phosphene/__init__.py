@@ -44,14 +44,19 @@ if TYPE_CHECKING:
     from phosphene.core.objective import Probability as Probability
     from phosphene.core.targets import parse as parse
     from phosphene.report import report as report
+    from phosphene.studies.class_units import class_units as class_units
     from phosphene.studies.explain import explain as explain
+    from phosphene.studies.plate import plate as plate
     from phosphene.studies.trust import trust as trust
+    from phosphene.studies.units import unit as unit
     from phosphene.survey import survey as survey
     from phosphene.survey.base import Accumulator as Accumulator
     from phosphene.survey.coactivation import CoActivation as CoActivation
     from phosphene.survey.embedding import Embeddings as Embeddings
+    from phosphene.survey.embedding_map import embedding_map as embedding_map
     from phosphene.survey.histogram import Histogram as Histogram
     from phosphene.survey.histogram import Samples as Samples
+    from phosphene.survey.neighbors import neighbors as neighbors
     from phosphene.survey.selectivity import ClassSelectivity as ClassSelectivity
     from phosphene.survey.statistics import DeadUnits as DeadUnits
     from phosphene.survey.statistics import Moments as Moments
@@ -80,13 +85,18 @@ _HOMES = {
     "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability"),
     "core.targets": ("parse",),
     "report": ("report",),
+    "studies.class_units": ("class_units",),
     "studies.explain": ("explain",),
+    "studies.plate": ("plate",),
     "studies.trust": ("trust",),
+    "studies.units": ("unit",),
     "survey": ("survey",),
     "survey.base": ("Accumulator",),
     "survey.coactivation": ("CoActivation",),
     "survey.embedding": ("Embeddings",),
+    "survey.embedding_map": ("embedding_map",),
     "survey.histogram": ("Histogram", "Samples"),
+    "survey.neighbors": ("neighbors",),
     "survey.selectivity": ("ClassSelectivity",),
     "survey.statistics": ("DeadUnits", "Moments", "Sparsity"),
     "survey.store": ("Run",),

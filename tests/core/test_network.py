@@ -226,5 +226,5 @@ def test_a_twin_shares_weights_and_nothing_else() -> None:
 def test_a_module_that_cannot_be_copied_has_no_twin() -> None:
     network = nets.build("gap")
     network.module.lock = (each for each in ())
-    with pytest.raises(NetworkError, match="cannot be copied for another thread: .*generator"):
+    with pytest.raises(NetworkError, match=r"cannot be copied for another thread: .*generator"):
         network.twin()

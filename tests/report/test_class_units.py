@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 
 def test_contributions_stand_first_then_layers_from_the_last(made: tuple[Run, Network], tmp_path: Path) -> None:
-    page = ClassReport(class_units(*made, "goldfish", k=3))
+    page = ClassReport(class_units(*made[::-1], "goldfish", k=3))
     tree = audit(page.html())
     assert tree.all("h1")[0].words == "Units for goldfish"
     assert [each.words for each in tree.all("h2")] == [
@@ -41,7 +41,7 @@ def test_contributions_stand_first_then_layers_from_the_last(made: tuple[Run, Ne
 
 
 def test_what_cannot_be_told_is_said(made: tuple[Run, Network]) -> None:
-    page = ClassReport(class_units(*made, "otter", k=2))
+    page = ClassReport(class_units(*made[::-1], "otter", k=2))
     tree = audit(page.html())
     assert tree.all("h2")[-1].words == "What to bear in mind"
     assert "no class 'otter'" in page.html().replace("&#39;", "'")

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 @pytest.fixture(scope="module")
 def found(made: tuple[Run, Network]) -> UnitEvidence:
-    return unit(*made, "features.3:1", k=4)
+    return unit(*made[::-1], "features.3:1", k=4)
 
 
 def facts(tree: Tree) -> dict[str, str]:
@@ -60,7 +60,7 @@ def test_the_facts_are_those_of_the_table_of_units(found: UnitEvidence) -> None:
 
 
 def test_a_vector_has_no_places(made: tuple[Run, Network]) -> None:
-    page = UnitReport(unit(*made, "logits:2", k=2))
+    page = UnitReport(unit(*made[::-1], "logits:2", k=2))
     told = facts(audit(page.html()))
     assert told["Unit"] == "the logit of goldfish"
     assert told["Receptive field"].startswith("the whole picture")
@@ -78,14 +78,14 @@ def test_the_histogram_counts_every_image_and_marks_the_patches(found: UnitEvide
 
 def test_labels_that_are_predictions_are_called_so(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, labels="none")
-    page = UnitReport(unit(run, network, "features.3:1", k=1)).html()
+    page = UnitReport(unit(network, run, "features.3:1", k=1)).html()
     assert "The images have no labels: a class here is what the network itself predicted." in page
     audit(page)
 
 
 def test_a_dead_unit_shows_no_picture(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "dead")
-    page = UnitReport(unit(run, network, "features:3"))
+    page = UnitReport(unit(network, run, "features:3"))
     tree = audit(page.html())
     assert not tree.all("img", "svg")
     assert "This unit is dead: it answers 0 at every place of all 12 images." in tree.all("p")[1].words

@@ -27,7 +27,7 @@ def logits(run: Run, network: Network, images: tuple[int, ...]) -> torch.Tensor:
 
 def test_contributions_are_weight_times_mean_and_add_up(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = class_units(run, network, "Goldfish", k=12)
+    found = class_units(network, run, "Goldfish", k=12)
     assert found.index == 2
     assert found.basis == "the 4 images labeled goldfish"
     assert found.images == tuple(np.flatnonzero(run.images["label"] == "goldfish"))
@@ -46,7 +46,7 @@ def test_contributions_are_weight_times_mean_and_add_up(made: tuple[Run, Network
 
 def test_the_images_of_a_unit_are_those_of_its_greatest_mean(made: tuple[Run, Network]) -> None:
     run, network = made
-    best = class_units(run, network, "goldfish", k=1).contributions[0]
+    best = class_units(network, run, "goldfish", k=1).contributions[0]
     means = np.asarray(run.embeddings[:, best.channel], np.float32)
     assert [shot.patch.activation for shot in best.shots] == sorted(means.tolist(), reverse=True)[:6]
     assert [means[shot.patch.image] for shot in best.shots] == [shot.patch.activation for shot in best.shots]
@@ -54,7 +54,7 @@ def test_the_images_of_a_unit_are_those_of_its_greatest_mean(made: tuple[Run, Ne
 
 def test_selective_units_are_those_of_the_table(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = class_units(run, network, "tabby", k=3)
+    found = class_units(network, run, "tabby", k=3)
     assert list(found.selective) == [each for each in run.layers if each != "logits"]
     for layer, units in found.selective.items():
         everything = {c: run.classes(layer, c) for c in range(run.channels(layer))}
@@ -67,15 +67,15 @@ def test_a_class_without_images_is_measured_on_what_is_taken_for_one_or_on_all(m
     run, network = made
     counts = np.bincount(run.images["predicted"], minlength=5)
     taken, never = (next(i for i in (0, 1, 3, 4) if bool(counts[i]) == want and i) for want in (True, False))
-    assert "the network predicts to be of the class" in class_units(run, network, str(taken), k=1).basis
-    found = class_units(run, network, str(never), k=1)
+    assert "the network predicts to be of the class" in class_units(network, run, str(taken), k=1).basis
+    found = class_units(network, run, str(never), k=1)
     assert found.basis == "all images, as none of the class was surveyed"
     assert len(found.images) == 12
     assert any("no unit can be called selective" in note for note in found.notes)
 
 
 def test_a_label_that_the_network_has_not(made: tuple[Run, Network]) -> None:
-    found = class_units(*made, "otter", k=2)
+    found = class_units(*made[::-1], "otter", k=2)
     assert found.index is None
     assert not found.contributions
     assert found.selective
@@ -85,12 +85,12 @@ def test_a_label_that_the_network_has_not(made: tuple[Run, Network]) -> None:
 @pytest.mark.parametrize(("name", "text"), [("otterr", "did you mean 'otter'"), ("9", "0 … 4"), ("crane", "index")])
 def test_a_class_that_is_not_there(made: tuple[Run, Network], name: str, text: str) -> None:
     with pytest.raises(TargetError, match=text):
-        class_units(*made, name)
+        class_units(*made[::-1], name)
 
 
 def test_other_networks_have_selective_units_alone(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "tokens")
-    found = class_units(run, network, "goldfish", k=2)
+    found = class_units(network, run, "goldfish", k=2)
     assert not found.contributions
     assert "no contributions" in found.notes[-1]
     assert found.selective

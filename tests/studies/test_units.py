@@ -43,7 +43,7 @@ def test_what_is_no_unit_is_refused(made: tuple[Run, Network], target: str, erro
 
 def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = unit(run, network, "features.3:1", k=4)
+    found = unit(network, run, "features.3:1", k=4)
     assert [shot.patch for shot in found.top] == list(run.patches("features.3", 1, k=4))
     assert [shot.patch for shot in found.weakest] == list(run.patches("features.3", 1, "bottom", 4))
     for shot in (*found.top, *found.random):
@@ -58,7 +58,7 @@ def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None
 
 
 def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
-    found = unit(*made, "features.3:1")
+    found = unit(*made[::-1], "features.3:1")
     values = [each.shot.patch.activation for each in found.levels]
     assert values == sorted(values)
     assert all(each.low <= each.shot.patch.activation < each.high for each in found.levels)
@@ -67,14 +67,14 @@ def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
 
 
 def test_a_whole_field_is_cut_to_the_effective_one(made: tuple[Run, Network]) -> None:
-    found = unit(*made, "logits:2")
+    found = unit(*made[::-1], "logits:2")
     assert all(shot.patch.whole for shot in found.top)
     assert [shot.patch.box for shot in found.top] == [each.box for each in found.projections["guided-backprop"]]
 
 
 def test_a_dead_unit_has_no_pictures(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "dead")
-    found = unit(run, network, "features:3")
+    found = unit(network, run, "features:3")
     assert found.dead
     assert not found.top
     assert not found.random
@@ -83,7 +83,7 @@ def test_a_dead_unit_has_no_pictures(tmp_path: Path) -> None:
 
 def test_without_relu_the_gradient_stands_in(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "tokens")
-    found = unit(run, network, "norm:3", k=2)
+    found = unit(network, run, "norm:3", k=2)
     assert set(found.projections) == {"gradient"}
     assert sum("is left out" in note for note in found.notes) == 2
 
@@ -92,7 +92,7 @@ def test_a_lost_photograph_is_named(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path)
     gone = run.patches("features.3", 0)[0].image
     Path(run.source(gone)).unlink()
-    found = unit(run, network, "features.3:0", k=2)
+    found = unit(network, run, "features.3:0", k=2)
     assert any(run.source(gone) in note for note in found.notes)
     assert len(found.top) == 2
     assert gone not in {shot.patch.image for shot in found.random}
@@ -102,14 +102,14 @@ def test_another_network_is_refused(made: tuple[Run, Network]) -> None:
     run, network = made
     other = Network(network.module, network.preprocess, network.labels, "other", "f" * 64)
     with pytest.raises(RunError, match="other"):
-        unit(run, other, "features.3:1")
+        unit(other, run, "features.3:1")
     with pytest.raises(OptionError, match="k is 0"):
-        unit(run, network, "features.3:1", k=0)
+        unit(network, run, "features.3:1", k=0)
 
 
 def test_the_network_is_left_as_it_was(made: tuple[Run, Network]) -> None:
     run, network = made
     before = {name: each.clone() for name, each in network.module.state_dict().items()}
-    unit(run, network, "features.3:1", k=1)
+    unit(network, run, "features.3:1", k=1)
     assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
     assert nets.build("gap").sha256 == network.sha256

@@ -48,7 +48,7 @@ def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
 def _unit(run: Session, found: Run, target: str, k: int) -> Manifest:
     layer, channel = find(found, target)
     with run.progress(target) as watch:
-        page = UnitReport(study(found, run.network, target, k=k, seed=run.seed, watch=watch))
+        page = UnitReport(study(run.network, found, target, k=k, seed=run.seed, watch=watch))
     name, facts = f"{layer}:{channel}", page.found.facts
     folder = run.folder(name)
     manifest = Manifest(
@@ -113,7 +113,7 @@ def classes(survey: str, name: str, k: int, **options: Any) -> int:
     """
     run = session("classes", options)
     found = opened(run, survey)
-    page = ClassReport(class_units(found, run.network, name, k=k))
+    page = ClassReport(class_units(run.network, found, name, k=k))
     folder = run.folder(page.found.name)
     manifest = Manifest(
         "classes", run.network, options={"survey": survey, "k": k}, target=page.found.name, files=page.save(folder),

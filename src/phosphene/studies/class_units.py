@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.attribution import attribute
-from phosphene.attribution.cam import CAM
-from phosphene.attribution.cam import classifier
+from phosphene.attribution.cam import CAM, classifier
 from phosphene.core.errors import LayerError, TargetError, nearest
 from phosphene.core.network import Box, Network
 from phosphene.studies.units import Shot, cut, shots
@@ -86,7 +85,7 @@ class ClassUnits:
     notes: tuple[str, ...] = ()
 
 
-def class_units(run: Run, network: Network, name: str, *, k: int = 10) -> ClassUnits:
+def class_units(network: Network, run: Run, name: str, *, k: int = 10) -> ClassUnits:
     """The units that contribute most to a class, and in each layer those that are most selective for it.
 
     On a network that ends in global average pooling and one linear layer, the logit is a sum over units, and the part
@@ -94,8 +93,8 @@ def class_units(run: Run, network: Network, name: str, *, k: int = 10) -> ClassU
     the survey's embeddings hold. On others the survey's class statistics alone can tell.
 
     Args:
-        run: a finished survey.
         network: that was surveyed.
+        run: a finished survey.
         name: a label of the images, a class of the network, or its index.
         k: how many units.
 
@@ -105,7 +104,7 @@ def class_units(run: Run, network: Network, name: str, *, k: int = 10) -> ClassU
 
     Reference: Zhou et al., CVPR 2016, section 3.4 ("class-specific units").
     """
-    label, index = _class(run, network, name)
+    label, index = _class(network, run, name)
     images, basis = _images(run, label, index)
     found = ClassUnits(run, network, label or network.label(index or 0), index, images, basis)
     selective = _selective(run, found.name, k)
@@ -186,7 +185,7 @@ def _greatest(run: Run, layer: str, channel: int) -> tuple[Shot, ...]:
     )
 
 
-def _class(run: Run, network: Network, name: str) -> tuple[str, int | None]:
+def _class(network: Network, run: Run, name: str) -> tuple[str, int | None]:
     """The label and the index of a class; "" where no image has it as a label, None where the network has it not."""
     labels = sorted({*run.images["label"].tolist()} - {""})
     label = next((each for each in labels if _fold(each) == _fold(name)), "")

@@ -121,7 +121,7 @@ class UnitEvidence:
 
 
 def unit(
-    run: Run, network: Network, target: str, *, k: int = 9, seed: int = 0, watch: Watch | None = None
+    network: Network, run: Run, target: str, *, k: int = 9, seed: int = 0, watch: Watch | None = None
 ) -> UnitEvidence:
     """Everything that a survey knows of one unit, with the pictures that belong to it.
 
@@ -129,8 +129,8 @@ def unit(
     chance or by level, and that of the projections.
 
     Args:
-        run: a finished survey.
         network: that was surveyed.
+        run: a finished survey.
         target: LAYER:CHANNEL.
         k: how many of the strongest and of the weakest patches.
         seed: of the images drawn by chance.

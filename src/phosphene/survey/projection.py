@@ -11,7 +11,7 @@ import numpy.typing as npt
 import openTSNE
 import torch
 from openTSNE.affinity import PerplexityBasedNN, PrecomputedAffinities, joint_probabilities_nn
-from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+from scipy.sparse import csr_matrix
 from sklearn import decomposition
 
 from phosphene.core.errors import OptionError
