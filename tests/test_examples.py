@@ -12,13 +12,6 @@ from phosphene.core import image
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # The others cover place after place.
 QUICK = ("compare", "difference", "first_layer", "channel", "pointing", "digits")
-    "compare",
-    "difference",
-    "first_layer",
-    "channel",
-    "pointing",
-    "digits",
-)  # occlusion and readme cover place after place
 
 
 @pytest.mark.parametrize("name", QUICK)
