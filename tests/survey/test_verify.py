@@ -232,3 +232,10 @@ def test_the_manifest_is_the_last_thing_written(whole: Run, tmp_path: Path, monk
     with pytest.raises(OutputError, match="the disk is full"):
         seal(folder, {"verb": "survey"})
     assert not (folder / RESULT).exists()
+
+
+def test_what_was_drawn_from_a_run_is_no_stranger(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    files.write(run.folder / "cache" / "drawn", b"")
+    files.write(run.folder / "notes.txt", b"mine")
+    assert strangers(run.folder) == ("notes.txt",)

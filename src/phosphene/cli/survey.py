@@ -125,6 +125,7 @@ def query(run: str, sql: str, *, limit: int, as_json: bool, debug: bool) -> int:
 
     \b
     phosphene query run/ "select layer, count(*) from units where dead group by layer"
+    phosphene query run/ 'select image, row, "column" from patches where layer = $$blocks.4$$ and channel = 50'
     """  # noqa: D301  the escape is meant: click keeps such a paragraph as it stands
     rows = Run.open(run).query(sql, limit=limit)
     if as_json:

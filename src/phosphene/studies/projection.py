@@ -22,6 +22,7 @@ from phosphene.studies.kept import Kept
 from phosphene.studies.neurons import METHODS, Method, Way, back, default_method, window
 from phosphene.survey.patches import input_box
 from phosphene.survey.store import Patch, Run
+from phosphene.survey.verify import CACHE
 
 __all__ = ["Method", "Projection", "default_method", "project", "same_network"]
 
@@ -232,4 +233,4 @@ class _Projector:
 
     @property
     def _shelf(self) -> Kept:
-        return Kept(self.run.folder / "cache")
+        return Kept(self.run.folder / CACHE)

@@ -19,6 +19,8 @@ from phosphene.survey.table import count_rows
 RESULT = "result.json"
 WORK = ("work", "survey.json")
 """What a survey keeps in its folder until it is finished."""
+CACHE = "cache"
+"""What was drawn from a survey and may be drawn again."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def flaw(folder: Path, entry: Mapping[str, Any], *, full: bool) -> str:
 
 
 def strangers(folder: Path) -> tuple[str, ...]:
-    """Files in the folder of a finished survey that it did not write; they do no harm.
+    """Files in the folder of a finished survey that it did not write; they do no harm, and what is in cache/ is known.
 
     Raises:
         RunError: see `unseal`.
@@ -133,8 +135,8 @@ def _hash(path: Path, _stamp: tuple[int, ...]) -> str:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    work = folder / WORK[0]
-    return (each for each in folder.rglob("*") if each.is_file() and work not in each.parents)
+    others = {folder / WORK[0], folder / CACHE}
+    return (each for each in folder.rglob("*") if each.is_file() and others.isdisjoint(each.parents))
 
 
 def _entry(folder: Path, path: Path) -> dict[str, Any]:
