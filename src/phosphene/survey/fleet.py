@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import packages_distributions
@@ -90,16 +90,26 @@ class Fleet:
         if ray.is_initialized():
             yield ray
             return
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        with tempfile.TemporaryDirectory(prefix="phosphene-ray-", ignore_cleanup_errors=True) as folder:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        with tempfile.TemporaryDirectory(prefix="phosphene-ray-", dir=_SHORT, ignore_cleanup_errors=True) as folder:
             if self.address == _LOCAL:
                 options |= {"num_cpus": self.workers, "include_dashboard": False, "_temp_dir": folder}
             try:
-                with _same_signals():
-                    ray.init(address=self.address, **options)
+                self._start(ray, options)
                 yield ray
             finally:
                 ray.shutdown()
+
+    def _start(self, ray: Any, options: Mapping[str, Any]) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(address=self.address, **options)
+        except (ConnectionError, RuntimeError) as error:
+            raise RunError(f"Ray does not start at {self.address}: {' '.join(str(error).split())}") from error
+        finally:
+            # Ray handles SIGTERM in its own way, but a process has one owner.
+            if threading.current_thread() is threading.main_thread() and before is not None:
+                signal.signal(signal.SIGTERM, before)
 
     def _reach(self) -> None:
         """Ray itself tries for five minutes and more."""
@@ -133,9 +143,9 @@ class Fleet:
 
 
 def _ray() -> Any:
-    """Ray, told before its import to report nothing, and to leave unsaid on standard output what is mended here."""
+    """Ray, told before its import not to report home, nor to print deaths that are mended here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _MENDED)
     try:
         import ray  # noqa: PLC0415  an extra, and slow to import
     except ImportError as error:
@@ -144,20 +154,14 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _same_signals() -> Iterator[None]:
-    """Ray handles SIGTERM in its own way; a process has one owner."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread() and before is not None:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def _own_modules_by_value(ray: Any) -> Iterator[None]:
     """Modules of the user's own files travel with the network; what is installed is expected on every machine."""
     installed = {*sys.stdlib_module_names, *packages_distributions(), "phosphene", "__main__", "__mp_main__"}
-    own = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] not in installed]
-    own = [module for module in own if sys.modules.get(getattr(module, "__name__", "")) is module]
+    own = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] not in installed and str(getattr(module, "__file__", "")).endswith(".py")
+    ]
     for module in own:
         ray.cloudpickle.register_pickle_by_value(module)
     try:
@@ -168,4 +172,6 @@ def _own_modules_by_value(ray: Any) -> Iterator[None]:
 
 
 _LOCAL = "local"
+_MENDED = "A worker died or was killed|Raylet is terminated|has been marked dead"
 _PATIENCE = 10.0  # seconds for a cluster to answer
+_SHORT = "/tmp" if os.name == "posix" else None  # noqa: S108  a path of a socket may have 100 characters
