@@ -51,25 +51,27 @@ class TopPatches(Accumulator, name="top-patches"):
             state[f"{side}.place"] = torch.zeros(site.channels, self._room, dtype=torch.int32)
             state[f"{side}.filled"] = torch.tensor(self.k)
             state[f"{side}.floor"] = torch.full((site.channels,), -torch.inf)
+            state[f"{side}.image"] = torch.zeros(site.channels, dtype=torch.long)
         return state
 
     def notice(self, state: State, seen: Seen) -> None:
         """The place in the map for those that may enter: few, once k images were seen."""
         for side in self._sides:
-            # The floor may rise before this batch is folded in; then some places were looked up in vain.
-            entering = _values(seen, side) >= state[f"{side}.floor"]
-            seen.noticed[f"{side}.place"] = self._places(seen.maps, entering, side)
+            seen.noticed[f"{side}.place"] = torch.zeros(seen.max.shape, dtype=torch.int32)
+            if seen.places > 1:
+                # The last entry may rise before this batch is folded in; then some places are looked up in vain.
+                values, floor, image = _values(seen, side), state[f"{side}.floor"], state[f"{side}.image"]
+                entering = (values > floor) | ((values == floor) & (seen.rows[:, None] < image))
+                self._find(seen, entering, side)
 
     @staticmethod
-    def _places(maps: Tensor, entering: Tensor, side: str) -> Tensor:
-        find, places = torch.argmax if side == "top" else torch.argmin, torch.zeros_like(entering, dtype=torch.int32)
-        if maps.shape[2] == 1:
-            return places
+    def _find(seen: Seen, entering: Tensor, side: str) -> None:
+        find = torch.argmax if side == "top" else torch.argmin
         image, channel = entering.nonzero(as_tuple=True)
         if len(image) > _MOST * entering.numel():
-            return find(maps, 2).int().cpu()
-        places[image, channel] = find(maps[image, channel], 1).int().cpu()
-        return places
+            seen.noticed[f"{side}.place"] = find(seen.maps, 2).int().cpu()
+        elif len(image):
+            seen.noticed[f"{side}.place"][image, channel] = find(seen.maps[image, channel], 1).int().cpu()
 
     def update(self, state: State, seen: Seen) -> None:
         """Put the batch into the free room; sort when it is full."""
@@ -96,6 +98,7 @@ class TopPatches(Accumulator, name="top-patches"):
         keys[:, : self.k], places[:, : self.k] = best, kept
         last = best[:, -1]
         state[f"{side}.floor"] = unordered(last >> 32).masked_fill_(last == _NONE, -torch.inf)
+        state[f"{side}.image"] = _IMAGES - (last & _IMAGES)
         state[f"{side}.filled"].fill_(self.k)
 
     def settle(self, state: State) -> State:
@@ -142,4 +145,4 @@ def _values(seen: Seen, side: str) -> Tensor:
 
 _IMAGES = 0xFFFFFFFF
 _NONE = -(2**63)
-_MOST = 0.05  # share of maps beyond which looking through all of them is faster than copying those that enter
+_MOST = 0.5  # share of maps beyond which looking through all of them is faster than copying those that enter
