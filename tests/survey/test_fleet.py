@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -123,12 +124,13 @@ def test_what_workers_did_before_an_interrupt_lasts(folder: Path, here: Run, two
     assert digests(run) == digests(here)
 
 
-def test_images_that_kill_every_worker_are_named(two: Fleet, tmp_path: Path) -> None:
-    photographs(tmp_path / "photos", 10)
+def test_images_that_kill_every_worker_are_named_and_few_others(two: Fleet, tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", 15)
     image.save(tmp_path / "photos" / "class-1" / "white.png", np.full((40, 40, 3), 255, np.uint8))
     network, _ = watched(tmp_path, mortal=True)
-    with pytest.raises(RunError, match=r"3 workers died.*white.png"):
-        survey(network, tmp_path / "photos", tmp_path / "run", k=5, remote=two)
+    with pytest.raises(RunError, match=r"3 workers died.*white.png") as error:
+        survey(network, tmp_path / "photos", tmp_path / "run", k=5, remote=dataclasses.replace(two, share=2))
+    assert str(error.value).count(".png") == 4  # its batch, of a share of two
 
 
 def test_a_failure_of_the_network_is_that_of_the_network(folder: Path, two: Fleet, tmp_path: Path) -> None:

@@ -199,17 +199,20 @@ class Crew:
             self.parts.append(Part(task.states, (*batches, *merged), shares))
 
     def _mourn(self, task: Task) -> None:
-        """Replace a worker; batch by batch, what killed it once more is told apart from what was only near."""
+        """Replace a worker. Its share is done again; after a second death batch by batch, which tells the one that kills."""
         self.ray.kill(task.worker)
         self._hire()
         self._take(list(task.parts))
-        for index in task.share:
-            if self._fatal(index):
-                raise RunError(
-                    f"{DEATHS} workers died, one after the other, of these images: {self.sources(index)}. "
-                    "Survey them alone and without Ray to see why"
-                )
-            self.shares.appendleft((index,))
+        fatal = [index for index in task.share if self._fatal(index)]
+        if fatal:
+            raise RunError(
+                f"{DEATHS} workers died, one after the other, of these images: {', '.join(map(self.sources, fatal))}. "
+                "Survey them alone and without Ray to see why"
+            )
+        if any(self.deaths[index] > 1 for index in task.share):
+            self.shares.extendleft((index,) for index in task.share)
+        elif task.share:
+            self.shares.appendleft(task.share)
 
     def _fatal(self, index: int) -> bool:
         self.deaths[index] += 1
