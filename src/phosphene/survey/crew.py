@@ -199,7 +199,7 @@ class Crew:
             self.parts.append(Part(task.states, (*batches, *merged), shares))
 
     def _mourn(self, task: Task) -> None:
-        """Replace a worker. Its share is done again; after a second death batch by batch, which tells the one that kills."""
+        """Replace a worker. Its share is done again; after two deaths batch by batch, to tell which one kills."""
         self.ray.kill(task.worker)
         self._hire()
         self._take(list(task.parts))
