@@ -136,12 +136,13 @@ class Crew:
         try:
             for _ in range(self.size):
                 self._hire()
-            while (self.shares or self.tasks) and not self.progress.stop.is_set():
-                for each in self.ray.wait([*self.coming, *self.tasks], timeout=_PATIENCE)[0]:
-                    (self._welcome if each in self.coming else self._close)(each)
+            while (self.shares or self.tasks or self.parts) and not self.progress.stop.is_set():
                 while self.idle and (order := self._order()):
                     self._give(*order)
                 self._take([part for part in self.parts if part.shares >= self.size or not self.shares])
+                calls = [*self.coming, *self.tasks]
+                for each in self.ray.wait(calls, timeout=_PATIENCE)[0] if calls else ():
+                    (self._welcome if each in self.coming else self._close)(each)
             self._take(list(self.parts))
         finally:
             for worker in (*self.coming.values(), *self.idle, *(task.worker for task in self.tasks.values())):
@@ -166,6 +167,7 @@ class Crew:
         if found != versions():
             self.ray.kill(worker)
             raise RunError(f"a worker has {found}, and here is {versions()}; install the same on every machine")
+        self.deaths.pop(_START, None)
         self.idle.append(worker)
 
     def _order(self) -> tuple[tuple[int, ...], tuple[Part, ...]] | None:
@@ -205,6 +207,7 @@ class Crew:
         self._take(list(task.parts))
         fatal = [index for index in task.share if self._fatal(index)]
         if fatal:
+            self._take(list(self.parts))
             raise RunError(
                 f"{DEATHS} workers died, one after the other, of these images: {', '.join(map(self.sources, fatal))}. "
                 "Survey them alone and without Ray to see why"

@@ -74,6 +74,7 @@ class Fleet:
                 raise RunError(
                     f"the Ray cluster failed: {last_line(error)}. The same command goes on from here"
                 ) from error
+        assert progress.work.done.all(), "a share was forgotten"
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
