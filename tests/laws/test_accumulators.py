@@ -103,30 +103,10 @@ def test_a_survey_goes_on_from_what_was_saved(accumulator: Accumulator) -> None:
     accumulator.merge(state, pickle.loads(pickle.dumps(load(saved))))
     for which in second:
         seen = every.see(which)
-        accumulator.notice(state, seen)
         accumulator.update(state, seen)
         accumulator.settle(state)  # looking changes nothing
     whole = data(accumulator, fold(accumulator, every, [*first, *second]))
     assert data(accumulator, state) == whole
-
-
-@every
-def test_what_was_noticed_early_may_be_folded_in_late(accumulator: Accumulator) -> None:
-    every, accumulator = world(), few(accumulator)
-    plain = fold(accumulator, every, torch.arange(150).split(4))
-    state, waiting = accumulator.start(every.site), list[Seen]()
-    for number, which in enumerate(shuffled(150, 4)):
-        seen = every.see(which)
-        accumulator.notice(state, seen)
-        seen.forget()
-        waiting.append(seen)
-        if number % 5 == 4:
-            for late in reversed(waiting):
-                accumulator.update(state, late)
-            waiting.clear()
-    for late in waiting:
-        accumulator.update(state, late)
-    assert data(accumulator, plain) == data(accumulator, state)
 
 
 @every
@@ -135,8 +115,6 @@ def test_joined_batches_are_one_batch(accumulator: Accumulator) -> None:
     apart, together, waiting = accumulator.start(every.site), accumulator.start(every.site), list[Seen]()
     for which in shuffled(150, 7):
         seen = every.see(which)
-        accumulator.notice(together, seen)
-        seen.forget()
         accumulator.update(apart, seen)
         waiting.append(seen)
     accumulator.update(together, Seen.joined(waiting))
@@ -148,7 +126,6 @@ def test_what_others_will_read_is_left_alone(accumulator: Accumulator) -> None:
     every = world()
     seen, state = every.see(range(20)), accumulator.start(every.site)
     before = copy.deepcopy(vars(seen))
-    accumulator.notice(state, seen)
     accumulator.update(state, seen)
     for name, value in before.items():
         if isinstance(value, torch.Tensor):

@@ -60,7 +60,7 @@ def test_the_layout_in_memory_does_not_matter() -> None:
 def test_a_vector_is_a_map_of_one_place() -> None:
     vector = maps()[:, :, 0, 0]
     seen = Seen(Site("logits", 37, (1, 1)), ROWS, vector)
-    for values in (seen.max, seen.min, seen.mean, seen.sample[:, :, 0], seen.maps[:, :, 0]):
+    for values in (seen.max, seen.min, seen.mean, seen.sample[:, :, 0]):
         assert torch.equal(values, vector)
 
 
@@ -84,12 +84,13 @@ def test_sampled_values_stand_in_the_map_where_the_number_says() -> None:
     assert ((counts - 400).abs() < 5 * 400**0.5).all()
 
 
-def test_maps_are_gone_when_they_are_forgotten() -> None:
-    seen = Seen(SITE, ROWS, maps())
-    assert seen.maps.shape == (5, 37, 42)
-    seen.forget()
-    with pytest.raises(AssertionError, match="notice"):
-        _ = seen.maps
+def test_the_place_is_the_first_of_the_extreme() -> None:
+    ties = maps().round()
+    seen = Seen(SITE, ROWS, ties)
+    flat = ties.flatten(2)
+    for place, value in ((seen.max_at, flat.amax(2)), (seen.min_at, flat.amin(2))):
+        first = torch.where(flat == value[:, :, None], torch.arange(42.0), torch.inf).amin(2)
+        assert place.tolist() == first.long().tolist()
 
 
 def test_order_of_floats_as_integers() -> None:

@@ -87,7 +87,7 @@ def test_the_weakest_may_be_left_out() -> None:
 
 def test_memory_does_not_grow_with_the_number_of_images() -> None:
     state = TopPatches().start(Site("layer", 1000, (7, 7)))
-    assert sum(each.nbytes for each in state.values()) <= 2 * 1000 * (128 * 12 + 12) + 16
+    assert sum(each.nbytes for each in state.values()) <= 2 * 1000 * 128 * 12 + 16
 
 
 def test_none_is_too_few() -> None:

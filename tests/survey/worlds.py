@@ -71,8 +71,6 @@ def fold(accumulator: Accumulator, world: World, batches: Iterable[Sequence[int]
     state = accumulator.start(world.site)
     for which in batches:
         seen = world.see(which)
-        accumulator.notice(state, seen)
-        seen.forget()
         accumulator.update(state, seen)
     return state
 

@@ -8,7 +8,7 @@ same images give the same bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -52,34 +52,32 @@ class Seen:
     Args:
         site: which layer.
         rows: (N,) int64, the number of each image.
-        maps: (N, C, H, W) or (N, C); dropped by `forget`.
+        maps: (N, C, H, W) or (N, C); not kept.
     """
 
     def __init__(self, site: Site, rows: Tensor, maps: Tensor) -> None:
         self.site, self.rows = site, rows
         self.labels = torch.full_like(rows, -1)
         """(N,) int64, place of the label in `site.labels`; -1 for none. Known once the pass has ended."""
-        self.noticed: dict[str, Tensor] = {}
-        """What accumulators take down in `notice` for their `update`."""
-        self._maps: Tensor | None = (maps.flatten(2) if maps.ndim > 2 else maps[:, :, None]).float().contiguous()
-        self.max, self.min = self._maps.amax(2).cpu(), self._maps.amin(2).cpu()
+        flat = (maps.flatten(2) if maps.ndim > 2 else maps[:, :, None]).detach().float().contiguous()
+        self.max, self.max_at = _extreme(flat, np.argmax, torch.argmax)
+        self.min, self.min_at = _extreme(flat, np.argmin, torch.argmin)
+        """(N, C) float32, and (N, C) int64: the place, counted along the rows."""
         # Not a matrix product, as fast as it is: its last bits depend on how many rows there are.
-        self.mean = self._maps.sum(2).cpu() / self.places
-        """(N, C) float32, like `max` and `min`."""
-        above = torch.gt(self._maps, 0, out=torch.empty_like(self._maps))
-        self.positive = above.sum(2).cpu().long()
+        self.mean = flat.sum(2).cpu() / self.places
+        """(N, C) float32."""
+        self.positive = torch.gt(flat, 0, out=torch.empty_like(flat)).sum(2).cpu().long()
         """(N, C) int64, places above zero."""
-        self.sample = self._maps.gather(2, self._sampled()).cpu()
+        self.sample = flat.gather(2, self._sampled(flat.device)).cpu()
         """(N, C, up to SAMPLED) float32, values at places that the number of the image chooses."""
 
     @classmethod
     def joined(cls, parts: Sequence[Seen]) -> Seen:
         """Several batches of one layer as one, for `update`: small operations cost the same for many images."""
         whole = cls.__new__(cls)
-        whole.site, whole._maps = parts[0].site, None
-        for name in ("rows", "labels", "max", "min", "mean", "positive", "sample"):
+        whole.site = parts[0].site
+        for name in vars(parts[0]).keys() - {"site", "finite"}:
             setattr(whole, name, torch.cat([getattr(part, name) for part in parts]))
-        whole.noticed = {name: torch.cat([part.noticed[name] for part in parts]) for name in parts[0].noticed}
         return whole
 
     @property
@@ -87,25 +85,21 @@ class Seen:
         """How many places a map has."""
         return self.site.grid[0] * self.site.grid[1]
 
-    @property
-    def maps(self) -> Tensor:
-        """(N, C, places) float32, in `Accumulator.notice` only."""
-        assert self._maps is not None, "the maps are gone: read them in notice()"
-        return self._maps
-
     @cached_property
     def finite(self) -> Tensor:
         """(N, C) bool: no NaN and no infinity in the map. The others count as broken, and nowhere else."""
         return self.mean.isfinite() & self.max.isfinite() & self.min.isfinite()
 
-    def _sampled(self) -> Tensor:
-        number = torch.arange(min(SAMPLED, self.places), device=self.maps.device)
-        at = mix(self.rows.to(self.maps.device)[:, None], number) % self.places
+    def _sampled(self, device: torch.device) -> Tensor:
+        at = mix(self.rows.to(device)[:, None], torch.arange(min(SAMPLED, self.places), device=device)) % self.places
         return at[:, None].expand(-1, self.site.channels, -1)
 
-    def forget(self) -> None:
-        """Drop the maps, when everybody has noticed what they will need."""
-        self._maps = None
+
+def _extreme(flat: Tensor, on_cpu: Callable[..., Any], elsewhere: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
+    """The greatest or the least value of each map, and its first place; NaN where there is one."""
+    # numpy finds a place in the time in which torch finds the value; torch takes ten times as long for places.
+    at = torch.from_numpy(on_cpu(flat.numpy(), 2)) if flat.device.type == "cpu" else elsewhere(flat, 2)
+    return flat.gather(2, at[:, :, None])[:, :, 0].cpu(), at.cpu()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,9 +116,6 @@ class Accumulator(Named):
     def start(self, site: Site) -> State:
         """The state that has seen nothing: the identity of `merge`."""
         raise NotImplementedError
-
-    def notice(self, state: State, seen: Seen) -> None:
-        """Read the maps while they are there, and leave what `update` will want in `seen.noticed`; change no state."""
 
     def update(self, state: State, seen: Seen) -> None:
         """Fold a batch into a state, in place."""

@@ -137,11 +137,9 @@ class Fold:
         def see(layer: str, maps: Tensor) -> None:
             seen = Seen(self.plan.sites[layer], numbers, maps)
             for each in self.plan.listeners[layer]:
-                each.notice(self.states[layer, str(each.name)], seen)
                 rows = each.rows(seen)
                 if rows is not None:
                     batch.rows[str(each.name)] = rows.numpy()
-            seen.forget()
             heard.append(seen)
 
         with torch.inference_mode():

@@ -50,34 +50,14 @@ class TopPatches(Accumulator, name="top-patches"):
             state[f"{side}.key"] = torch.full((site.channels, self._room), _NONE)
             state[f"{side}.place"] = torch.zeros(site.channels, self._room, dtype=torch.int32)
             state[f"{side}.filled"] = torch.tensor(self.k)
-            state[f"{side}.floor"] = torch.full((site.channels,), -torch.inf)
-            state[f"{side}.image"] = torch.zeros(site.channels, dtype=torch.long)
         return state
-
-    def notice(self, state: State, seen: Seen) -> None:
-        """The place in the map for those that may enter: few, once k images were seen."""
-        for side in self._sides:
-            seen.noticed[f"{side}.place"] = torch.zeros(seen.max.shape, dtype=torch.int32)
-            if seen.places > 1:
-                # The last entry may rise before this batch is folded in; then some places are looked up in vain.
-                values, floor, image = _values(seen, side), state[f"{side}.floor"], state[f"{side}.image"]
-                entering = (values > floor) | ((values == floor) & (seen.rows[:, None] < image))
-                self._find(seen, entering, side)
-
-    @staticmethod
-    def _find(seen: Seen, entering: Tensor, side: str) -> None:
-        find = torch.argmax if side == "top" else torch.argmin
-        image, channel = entering.nonzero(as_tuple=True)
-        if len(image) > _MOST * entering.numel():
-            seen.noticed[f"{side}.place"] = find(seen.maps, 2).int().cpu()
-        elif len(image):
-            seen.noticed[f"{side}.place"][image, channel] = find(seen.maps[image, channel], 1).int().cpu()
 
     def update(self, state: State, seen: Seen) -> None:
         """Put the batch into the free room; sort when it is full."""
-        for side in self._sides:
-            keys = (ordered(_values(seen, side)) << 32) | (_IMAGES - seen.rows[:, None])
-            self._put(state, side, keys.masked_fill_(~seen.finite, _NONE).T, seen.noticed[f"{side}.place"].T)
+        for side, values, places in (("top", seen.max, seen.max_at), ("bottom", -seen.min, seen.min_at)):
+            if side in self._sides:
+                keys = (ordered(values) << 32) | (_IMAGES - seen.rows[:, None])
+                self._put(state, side, keys.masked_fill_(~seen.finite, _NONE).T, places.T)
 
     def _put(self, state: State, side: str, keys: Tensor, places: Tensor) -> None:
         for start in range(0, keys.shape[1], self._room - self.k):
@@ -96,9 +76,6 @@ class TopPatches(Accumulator, name="top-patches"):
         kept = places.gather(1, index)
         keys[:, self.k :] = _NONE
         keys[:, : self.k], places[:, : self.k] = best, kept
-        last = best[:, -1]
-        state[f"{side}.floor"] = unordered(last >> 32).masked_fill_(last == _NONE, -torch.inf)
-        state[f"{side}.image"] = _IMAGES - (last & _IMAGES)
         state[f"{side}.filled"].fill_(self.k)
 
     def settle(self, state: State) -> State:
@@ -138,11 +115,5 @@ class TopPatches(Accumulator, name="top-patches"):
         }
 
 
-def _values(seen: Seen, side: str) -> Tensor:
-    """(N, C), the greater the better."""
-    return seen.max if side == "top" else -seen.min
-
-
 _IMAGES = 0xFFFFFFFF
 _NONE = -(2**63)
-_MOST = 0.5  # share of maps beyond which looking through all of them is faster than copying those that enter
