@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,12 +91,20 @@ class Seen:
         return self.mean.isfinite() & self.max.isfinite() & self.min.isfinite()
 
     def _sampled(self, device: torch.device) -> Tensor:
-        at = mix(self.rows.to(device)[:, None], torch.arange(min(SAMPLED, self.places), device=device)) % self.places
+        at = _draws(tuple(self.rows.tolist()))[:, : self.places].to(device) % self.places
         return at[:, None].expand(-1, self.site.channels, -1)
+
+
+@lru_cache(maxsize=64)
+def _draws(rows: tuple[int, ...]) -> Tensor:
+    """(N, SAMPLED) numbers in [0, 2³²), the same at every layer."""
+    return mix(torch.tensor(rows)[:, None], torch.arange(SAMPLED))
 
 
 def _extreme(flat: Tensor, on_cpu: Callable[..., Any], elsewhere: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """The greatest or the least value of each map, and its first place; NaN where there is one."""
+    if flat.shape[2] == 1:
+        return flat[:, :, 0].cpu(), torch.zeros(flat.shape[:2], dtype=torch.long)
     # numpy finds a place in the time in which torch finds the value; torch takes ten times as long for places.
     at = torch.from_numpy(on_cpu(flat.numpy(), 2)) if flat.device.type == "cpu" else elsewhere(flat, 2)
     return flat.gather(2, at[:, :, None])[:, :, 0].cpu(), at.cpu()
