@@ -1,9 +1,10 @@
-"""What a survey survives: python benchmarks/reliability.py FOLDER [kill] [damage] [broken] [memory].
+"""What a survey survives: python benchmarks/reliability.py FOLDER [kill] [damage] [broken] [memory] [truth].
 
 kill: kill -9 at random moments, then finished; every table must be, byte for byte, that of a run left alone.
 damage: flips, cuts and deletions in a finished run; each must be found and named.
 broken: pictures of which some are cut off; the others must be there, the command's exit code 3.
 memory: the peak of a process that surveys few images, and ten times as many.
+truth: every recorded patch against the activation of its image, alone in the network, at the recorded place.
 """
 
 from __future__ import annotations
@@ -20,8 +21,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from phosphene.survey.roll import roll
+from phosphene.survey.scan import survey
 from phosphene.survey.store import Run
+from phosphene.survey.table import read_table
+from phosphene.zoo import load
 
 CHILD = """
 import os, resource, sys
@@ -132,10 +138,29 @@ def memory(folder: Path, work: Path, few: int, many: int) -> None:
     print(f"memory: {few} images {peaks[0]} MB, {many} images {peaks[1]} MB: × {peaks[1] / peaks[0]:.3f}")
 
 
+def truth(folder: Path, work: Path) -> None:
+    network = load("efficientnet-lite0")
+    run = survey(network, folder, work / "true")
+    table = read_table(run.folder / "patches.parquet")
+    worst = 0.0
+    for number in range(len(run.images["image"])):
+        mine = {name: values[table["image"] == number] for name, values in table.items()}
+        with torch.no_grad():
+            maps = network.tap(network.prepare(run.picture(number)).images, run.layers)
+        for layer in run.layers:
+            at = mine["layer"] == layer
+            channel, row, column = (torch.from_numpy(mine[name][at]).long() for name in ("channel", "row", "column"))
+            found = maps[layer][0].reshape(*maps[layer].shape[1:], *(1,) * (4 - maps[layer].ndim))[channel, row, column]
+            told = torch.from_numpy(mine["activation"][at])
+            apart = (found - told).abs() / told.abs().clamp(min=1)
+            worst = max([worst, *apart.tolist()])
+    print(f"truth: {len(table['image']):,} patches, largest difference {worst:.1e} of the activation (or of 1)")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", nargs="*", default=["kill", "damage", "broken", "memory"])
+    parser.add_argument("what", nargs="*", default=["kill", "damage", "broken", "memory", "truth"])
     parser.add_argument("--times", type=int, default=50)
     options = parser.parse_args()
     random.seed(0)
@@ -147,6 +172,8 @@ def main() -> None:
             damage(options.folder, work, options.times)
         if "broken" in options.what:
             broken(options.folder, work, 1000, 20)
+        if "truth" in options.what:
+            truth(options.folder, work)
         if "memory" in options.what:
             memory(options.folder, work, 500, 5000)
 
