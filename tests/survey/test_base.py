@@ -64,6 +64,15 @@ def test_a_vector_is_a_map_of_one_place() -> None:
         assert torch.equal(values, vector)
 
 
+def test_what_is_left_of_a_vector_is_not_the_tensor_of_the_network() -> None:
+    vector = maps()[:, :, 0, 0].contiguous()
+    before = vector.clone()
+    seen = Seen(Site("classifier.0", 37, (1, 1)), ROWS, vector)
+    vector.zero_()  # as a ReLU in place does behind a linear layer
+    for values in (seen.max, seen.min, seen.mean, seen.sample[:, :, 0]):
+        assert torch.equal(values, before)
+
+
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
 def test_one_poisoned_place_breaks_its_map_alone(poison: float) -> None:
     bad = maps()

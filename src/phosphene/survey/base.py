@@ -104,7 +104,8 @@ def _draws(rows: tuple[int, ...]) -> Tensor:
 def _extreme(flat: Tensor, on_cpu: Callable[..., Any], elsewhere: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """The greatest or the least value of each map, and its first place; NaN where there is one."""
     if flat.shape[2] == 1:
-        return flat[:, :, 0].cpu(), torch.zeros(flat.shape[:2], dtype=torch.long)
+        # A copy: this may be the network's own tensor, which a ReLU in place is about to write over.
+        return flat[:, :, 0].to("cpu", copy=True), torch.zeros(flat.shape[:2], dtype=torch.long)
     # numpy finds a place in the time in which torch finds the value; torch takes ten times as long for places.
     at = torch.from_numpy(on_cpu(flat.numpy(), 2)) if flat.device.type == "cpu" else elsewhere(flat, 2)
     return flat.gather(2, at[:, :, None])[:, :, 0].cpu(), at.cpu()
