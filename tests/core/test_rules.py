@@ -205,3 +205,9 @@ def test_rules_differ_where_they_should() -> None:
     )
     assert not torch.allclose(plain, guided)
     assert not torch.allclose(guided, deconvnet)
+
+
+def test_the_redirected_rule_differs_only_where_an_image_would_get_nothing() -> None:
+    x = torch.tensor([[-1.0, 2.0], [-1.0, -2.0], [-3.0, -1.0]])
+    g = torch.tensor([[5.0, 3.0], [5.0, -3.0], [-1.0, 0.0]])
+    assert rules.redirected(x, g).tolist() == [[0, 3], [5, 0], [0, 0]]

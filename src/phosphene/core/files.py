@@ -50,7 +50,7 @@ def aside(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -60,8 +60,47 @@ def aside(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Within, whatever the system has against writing is said of this path.
+
+    Args:
+        path: of a file or a folder.
+
+    Raises:
+        OutputError: an OSError of the block.
+    """
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """Neighbors that `aside` left in a folder when its process was killed.
+
+    Args:
+        folder: in which nobody writes now.
+    """
+    return (each for each in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", each.name))
+
+
+def reserve(path: Path) -> None:
+    """Take the room of a file on the disk now: a page of a mapped file that finds none later kills the process.
+
+    Systems that cannot (macOS, Windows) go without.
+
+    Args:
+        path: of a file that has its size, and holes.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def sync(path: Path) -> None:

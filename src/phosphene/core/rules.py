@@ -49,6 +49,22 @@ def guided(x: Tensor, g: Tensor) -> Tensor:
     return gradient(x, g.clamp(min=0))
 
 
+def redirected(x: Tensor, g: Tensor) -> Tensor:
+    """The derivative; for an image whose whole gradient it would stop, let pass what would wake a silent unit, too.
+
+    g is the gradient of what is to grow: where the input was not positive and g is, a step uphill leads towards firing.
+
+    Reference: the redirected ReLU gradient of Olah, Mordvintsev & Schubert, Distill 2017.
+
+    >>> x, g = torch.tensor([[-1.0, -2.0], [-1.0, 3.0]]), torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+    >>> redirected(x, g).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    plain = gradient(x, g)
+    stopped = (plain == 0).flatten(1).all(1).view(-1, *(1,) * (g.ndim - 1))
+    return torch.where(stopped & (x <= 0), g.clamp(min=0), plain)
+
+
 class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with backward_rule(guided)
     """Within it, every ReLU and ReLU6, however it is written, goes back by a rule.
 

@@ -1,0 +1,1 @@
+"""Which image? Pictures that a network, or a part of it, responds to most."""

@@ -1,0 +1,133 @@
+"""The only optimization loop: what it maximizes, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from phosphene.core.errors import LayerError, OptionError, TargetError
+from phosphene.core.network import Images
+from phosphene.core.objective import Channel, Logit, Neuron
+from phosphene.synthesis.base import synthesize
+from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
+from phosphene.synthesis.edits import Blur, Decay
+from phosphene.synthesis.optimizers import LBFGS, Adam, Ascent, Optimizer
+from phosphene.synthesis.priors import L2
+from phosphene.synthesis.transforms import Affine, Crops, Pad
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.1), Ascent(0.02), Ascent(0.02, sign=True), LBFGS()])
+@pytest.mark.parametrize("canvas", [Pixels(), Fourier()])
+def test_every_optimizer_climbs_on_every_canvas(optimizer: Optimizer, canvas: Canvas) -> None:
+    found = synthesize(nets.build("gap"), -L2((1.0, 0.0, 0.0)), canvas, optimizer=optimizer, steps=60)
+    assert found.scores[-1] > found.scores[0]
+    red, *others = found.images[0].mean((1, 2)).tolist()
+    assert red > max(others) + 0.02  # the waves of "fourier" move a flat color slowly
+
+
+@pytest.mark.parametrize("name", ["functional", "shared", "residual", "gap", "tokens", "tuple"])
+def test_a_class_grows_on_every_network(name: str) -> None:
+    network = nets.build(name)
+    found = synthesize(network, Logit(1), steps=30, transforms=[Affine(2)])
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    assert network(found.images)[0, 1] > network(grey)[0, 1]
+    assert 0 <= found.images.min() <= found.images.max() <= 1
+
+
+def test_several_objectives_get_an_image_each_and_do_not_disturb_one_another() -> None:
+    network, targets = nets.build("gap"), [Logit(0), Channel("features.5", 3), Neuron("features.2", 1, 4, 4)]
+    together = synthesize(network, targets, Pixels(), optimizer=Ascent(), steps=8)
+    for place, target in enumerate(targets):
+        alone = synthesize(network, target, Pixels(), optimizer=Ascent(), steps=8)
+        assert torch.allclose(together.images[place], alone.images[0], atol=1e-5)
+        assert torch.allclose(together.scores[:, place], alone.scores[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    def make(seed: int) -> Images:
+        how = {"transforms": [Pad(2), Affine(3), Crops(2, noise=0.05)], "steps": 6, "seed": seed}
+        return synthesize(nets.build("residual"), Logit(2), **how).images  # type: ignore[arg-type]
+
+    assert torch.equal(make(1), make(1))
+    assert not torch.equal(make(1), make(2))
+
+
+def test_the_network_and_the_random_numbers_are_left_as_they_were() -> None:
+    network = nets.build("residual")
+    network.module.train()
+    network.module.requires_grad_(True)
+    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    synthesize(network, Logit(0), steps=3, transforms=[Affine()], redirect=2)
+    assert network.module.training
+    assert all(each.requires_grad and each.grad is None for each in network.module.parameters())
+    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_pass_stops_at_the_target_and_the_cost_is_told() -> None:
+    network, ran = nets.build("gap"), []
+    assert "features.2" in network.layers
+    for name, each in network.module.named_modules():
+        each.register_forward_hook(lambda *_, name=name: ran.append(name))
+    found = synthesize(network, Channel("features.2", 0), steps=2, transforms=[Crops(3)])
+    assert set(ran) == {"features.0", "features.1", "features.2"}
+    assert (found.cost.forwards, found.cost.backwards) == (6, 6)
+
+
+def test_watching_and_stopping() -> None:
+    told: list[tuple[int, tuple[int, ...]]] = []
+
+    def watch(step: int, images: Images, scores: Tensor) -> bool:
+        told.append((step, tuple(images.shape)))
+        assert scores.shape == (1,)
+        return step == 3
+
+    found = synthesize(nets.build("gap"), Logit(0), steps=9, watch=watch, size=(40, 48))
+    assert told == [(1, (1, 3, 40, 48)), (2, (1, 3, 40, 48)), (3, (1, 3, 40, 48))]
+    assert found.scores.shape == (3, 1)
+
+
+def test_a_silent_unit_is_woken_by_the_redirected_gradient() -> None:
+    network = nets.build("gap")
+    with torch.no_grad():
+        network.module.features[4].bias[3] = -0.6
+    unit = Channel("features.5", 3)
+    grey = torch.zeros(1, 3, 32, 32) + 0.5
+    assert network.tap(grey, ["features.5"])["features.5"][0, 3].max() == 0
+    stuck = synthesize(network, unit, Pixels(), optimizer=Ascent(0.05), steps=20)
+    woken = synthesize(network, unit, Pixels(), optimizer=Ascent(0.05), steps=20, redirect=16)
+    assert stuck.scores.max() == 0
+    assert woken.scores[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "text"),
+    [
+        ({"steps": 0}, OptionError, "give at least one of each"),
+        ({"objective": []}, OptionError, "0 objectives"),
+        ({"objective": Logit(99)}, TargetError, "no class 99"),
+        ({"objective": Channel("nope", 0)}, LayerError, "no layer 'nope'"),
+        ({"canvas": Fourier(), "edits": [Decay()]}, OptionError, 'give them the canvas "pixels"'),
+    ],
+)
+def test_what_makes_no_image_is_refused(how: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        synthesize(nets.build("gap"), **{"objective": Logit(0), **how})
+
+
+def test_edits_come_after_each_step() -> None:
+    plain = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(0.05), steps=12)
+    edited = synthesize(
+        nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(0.05), steps=12, edits=[Decay(0.2), Blur(1, 2)]
+    )
+
+    def rough(images: Images) -> float:
+        return images.diff(dim=3).abs().mean().item()
+
+    assert rough(edited.images) < 0.5 * rough(plain.images)

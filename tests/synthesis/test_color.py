@@ -1,0 +1,42 @@
+"""Colors and spectra of photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from phosphene.core.image import Picture
+from phosphene.synthesis.color import colors_of, natural_colors, spectrum_of
+
+
+def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
+    """A picture of independent pixels whose colors vary together as told."""
+    random = np.random.default_rng(seed).normal(size=(64, 64, 3)) @ mixing.T
+    return Picture.from_array((128 + random).clip(0, 255).astype(np.uint8))
+
+
+def test_the_mixing_gives_back_the_covariance() -> None:
+    mixing = np.array([[30, 10, 0], [10, 20, 5], [0, 5, 8.0]])
+    found = colors_of([noise(mixing)]).mixing.numpy()
+    shape = found @ found.T
+    expected = mixing @ mixing.T
+    assert np.abs(shape / np.trace(shape) - expected / np.trace(expected)).max() < 0.02
+
+
+def test_colors_of_photographs_are_mostly_grey() -> None:
+    found = natural_colors()
+    values, vectors = torch.linalg.eigh(found.mixing)
+    assert values[2] > 2 * values[1]
+    assert vectors[:, 2].abs().min() > 0.3  # the strongest direction has all three colors
+    assert found.mixing.norm(dim=0).max().item() == 1
+    assert (0.2 < found.mean).all()
+    assert (found.mean < 0.7).all()
+
+
+def test_the_spectrum_is_that_of_the_pictures() -> None:
+    flat = Picture.from_array(np.full((32, 32, 3), 200, np.uint8))
+    spectrum = spectrum_of([flat, flat], (16, 16), natural_colors())
+    assert spectrum.shape == (3, 16, 9)
+    assert spectrum[:, 1:].max() < 1e-4
+    natural = spectrum_of([noise(np.eye(3) * 20)], (16, 16), natural_colors())
+    assert natural[:, 1:].min() > 1e-3

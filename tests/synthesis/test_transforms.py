@@ -1,0 +1,99 @@
+"""Transforms: what they move, where to, and that gradients pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from phosphene.core.errors import OptionError
+from phosphene.synthesis.transforms import Affine, Crops, Pad, Transform
+
+
+def smooth(count: int = 2, height: int = 40, width: int = 60) -> Tensor:
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    image = torch.stack([rows, columns, (rows * columns).sqrt()])
+    return image.expand(count, -1, -1, -1).clone()
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("transform", [Affine(), Pad(3), Crops(2), Crops(3, noise=0.1)])
+def test_laws(transform: Transform) -> None:
+    images = smooth().requires_grad_()
+    found = transform(images, draw())
+    assert torch.equal(found, transform(images, draw()))
+    assert found.isfinite().all()
+    assert len(found) % len(images) == 0
+    found.sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_an_affine_that_moves_nothing_is_the_identity() -> None:
+    images = torch.rand(2, 3, 20, 30)
+    assert torch.allclose(Affine(0, (1, 1), 0)(images, draw()), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (60, 40)])
+def test_a_quarter_turn_keeps_shapes_round(size: tuple[int, int]) -> None:
+    rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    far = torch.hypot(rows - (size[0] - 1) / 2, columns - (size[1] - 1) / 2)
+    disc = (far < 12).float().expand(1, 3, -1, -1)
+    turned = Affine(0, (1, 1), 180)(disc, draw(3))
+    assert (turned - disc).abs().mean() < 0.01
+
+
+def test_shifts_reach_as_far_as_told_either_way_and_every_image_goes_its_own() -> None:
+    spot = torch.zeros(200, 3, 41, 61)
+    spot[:, :, 20, 30] = 1
+    moved = Affine(8, (1, 1), 0)(spot, draw()).mean(1)
+    mass = moved.sum((1, 2))
+    down = (moved.sum(2) * torch.arange(41)).sum(1) / mass - 20
+    across = (moved.sum(1) * torch.arange(61)).sum(1) / mass - 30
+    for shift in (down, across):
+        assert -8.1 < shift.min() < -6
+        assert 6 < shift.max() < 8.1
+        assert abs(shift.mean()) < 1.5
+
+
+def test_zoom_is_as_likely_out_as_in() -> None:
+    rows, columns = torch.meshgrid(torch.arange(61.0) - 30, torch.arange(61.0) - 30, indexing="ij")
+    disc = (torch.hypot(rows, columns) < 10).float().expand(300, 3, -1, -1)
+    area = Affine(0, (0.5, 2), 0)(disc, draw()).mean(1).sum((1, 2))
+    zoom = (area / disc[0, 0].sum()).sqrt()
+    assert 0.45 < zoom.min() < 0.6
+    assert 1.7 < zoom.max() < 2.1
+    assert abs(zoom.log().mean()) < 0.1
+
+
+def test_a_margin_is_grey_and_of_its_width() -> None:
+    found = Pad(3, 0.25)(torch.ones(1, 3, 4, 5), draw())
+    assert found.shape == (1, 3, 10, 11)
+    assert (found[..., :3, :] == 0.25).all()
+    assert found.sum() == 60 + 0.25 * (330 - 60)
+
+
+def test_crops_of_one_image_stand_together_and_have_sides_in_range() -> None:
+    images = torch.stack([smooth(1)[0], torch.zeros(3, 40, 60)])
+    found = Crops(4, 0.5, 0.5)(images, draw())
+    assert found.shape == (8, 3, 40, 40)
+    assert (found[4:] == 0).all()
+    extent = found[:4, 0].amax((1, 2)) - found[:4, 0].amin((1, 2))
+    assert torch.allclose(extent, torch.full((4,), 19 / 39), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((Affine, {"jitter": -1}), (Affine, {"scale": (2, 1)}), (Affine, {"scale": (0, 1)}), (Crops, {"low": 0})),
+        *((Crops, {"count": 0}), (Crops, {"low": 0.8, "high": 0.5}), (Crops, {"noise": -1})),
+    ],
+)
+def test_options_out_of_range(kind: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="wants"):
+        kind(**options)
