@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,18 @@ import pytest
 import torch
 
 import nets
+from phosphene.core.errors import RunError
 from phosphene.core.network import Network
 from phosphene.survey import fold as module
 from phosphene.survey.base import State
+from phosphene.survey.crew import Done
 from phosphene.survey.fold import Batch, Fold, Plan, decode
 from phosphene.survey.here import labels_of
+from phosphene.survey.histogram import Histogram
+from phosphene.survey.progress import Progress, wait
 from phosphene.survey.roll import Roll, roll
-from phosphene.survey.scan import default, plan_of
+from phosphene.survey.scan import default, described, plan_of
+from phosphene.survey.work import Work
 from survey.photographs import photographs
 
 States = dict[tuple[str, str], State]
@@ -106,3 +114,49 @@ def test_rows_and_facts_of_a_batch(network: Network, images: Roll, plan: Plan) -
     for row, number in enumerate(batch.numbers.tolist()):
         assert int(batch.facts[number]["predicted"]) == logits[row].argmax().item()
     assert {name: kind for name, (_, kind) in Fold(plan).arrays().items()} == {"pixels": "u1", "embeddings": "<f2"}
+
+
+def test_running_out_of_files_is_no_fault_of_an_image(
+    network: Network, images: Roll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "open", exhausted)
+    with pytest.raises(RunError, match=r"too many open files.* Allow more open files"):
+        decode(network, images, 0, np.array([0]))
+
+
+def test_nothing_is_saved_of_a_fold_that_failed_halfway(
+    network: Network, images: Roll, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOGETHER", 1)
+    fold = Fold(plan)
+    work = Work.begin(tmp_path / "run", described(network, images, plan), fold.arrays(), 9)
+    progress = Progress(work, fold, len(images), every=0, watch=None)
+    first, second = (decode(network, images, index, plan.batches()[index]) for index in (0, 1))
+    progress.add(first, fold.listen(network, first, labels_of(images)))
+    saved = (tmp_path / "run" / "work" / "state").read_bytes()
+    seen = fold.listen(network, second, labels_of(images))
+    with monkeypatch.context() as patch:
+        patch.setattr(Histogram, "update", _fail)
+        with pytest.raises(MemoryError):
+            progress.add(second, seen)
+    progress.add(second, seen)  # by another thread
+    progress.save()
+    assert (tmp_path / "run" / "work" / "state").read_bytes() == saved
+    work.close()
+
+
+def _fail(*_: object) -> None:
+    raise MemoryError
+
+
+def test_a_thread_that_fails_stops_the_others_at_once(network: Network, images: Roll, plan: Plan) -> None:
+    done = Done(plan)
+
+    def go_on() -> None:
+        assert done.stop.wait(10)
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(MemoryError):
+        wait([pool.submit(go_on), pool.submit(_fail)], done)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phosphene.core.errors import ImageError
+from phosphene.core.errors import ImageError, RunError
 from phosphene.core.network import Network
 from phosphene.survey.base import Accumulator, Seen, Site, State
 from phosphene.survey.embedding import THUMB, thumbnail
@@ -83,7 +85,11 @@ class Batch:
 
 
 def decode(network: Network, roll: Roll, index: int, numbers: npt.NDArray[np.int64]) -> Batch:
-    """Read the images of a batch; those that cannot be read are named, and the rest goes on."""
+    """Read the images of a batch; those that cannot be read are named, and the rest goes on.
+
+    Raises:
+        RunError: the process may open no more files, which is no fault of an image.
+    """
     found, facts, failures = [], {}, {}
     for number in numbers.tolist():
         fact = np.zeros((), FACTS)
@@ -91,6 +97,8 @@ def decode(network: Network, roll: Roll, index: int, numbers: npt.NDArray[np.int
             picture = roll.load(number)
             images, box = network.prepare(picture)
         except ImageError as error:
+            if getattr(error.__cause__, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+                raise RunError(f"{error}. Allow more open files (ulimit -n), and run the same command again") from error
             fact["seen"], fact["predicted"] = 2, -1
             failures[number] = str(error)
         else:
@@ -120,6 +128,8 @@ class Fold:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.pending: list[list[Seen]] = []
+        self.torn = False
+        """Whether folding failed halfway: some states then hold images that others do not, and none may be saved."""
         self.states = {(site.layer, str(each.name)): each.start(site) for site, each in plan.pairs()}
 
     def listen(self, network: Network, batch: Batch, label_of: npt.NDArray[np.int64]) -> list[Seen]:
@@ -172,11 +182,19 @@ class Fold:
             self._flush()
 
     def _flush(self) -> None:
-        for parts in zip(*filter(None, self.pending), strict=True):
-            seen = Seen.joined(parts)
-            for each in self.plan.listeners[seen.site.layer]:
-                each.update(self.states[seen.site.layer, str(each.name)], seen)
-        self.pending = []
+        with self._whole_or_torn():
+            for parts in zip(*filter(None, self.pending), strict=True):
+                seen = Seen.joined(parts)
+                for each in self.plan.listeners[seen.site.layer]:
+                    each.update(self.states[seen.site.layer, str(each.name)], seen)
+            self.pending = []
+
+    @contextmanager
+    def _whole_or_torn(self) -> Iterator[None]:
+        assert not self.torn
+        self.torn = True
+        yield
+        self.torn = False
 
     def settled(self) -> dict[tuple[str, str], State]:
         """Every state as it is saved and merged."""
@@ -187,9 +205,10 @@ class Fold:
 
     def merge(self, settled: Mapping[tuple[str, str], State]) -> None:
         """Fold in what another one has seen of other images."""
-        for site, each in self.plan.pairs():
-            key = site.layer, str(each.name)
-            each.merge(self.states[key], settled.get(key, {}))
+        with self._whole_or_torn():
+            for site, each in self.plan.pairs():
+                key = site.layer, str(each.name)
+                each.merge(self.states[key], settled.get(key, {}))
 
     def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """File → shape and type of the rows that are kept for each image."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from typing import Protocol
 
 from phosphene.survey.base import Seen, State
@@ -40,8 +40,10 @@ class Progress:
     def add(self, batch: Batch, heard: Iterable[Seen]) -> None:
         """Take in a batch, and what was heard of it."""
         with self.lock:
-            self.fold.add(heard)
+            if self.fold.torn:  # by another thread, which says why
+                return
             self.work.keep(batch)
+            self.fold.add(heard)
             self._tell()
 
     def merge(self, states: Mapping[tuple[str, str], State], batches: Iterable[Batch]) -> None:
@@ -53,9 +55,10 @@ class Progress:
             self._tell()
 
     def save(self) -> None:
-        """Save, whether it is time or not."""
+        """Save, whether it is time or not; where folding failed, what was saved before stays."""
         with self.lock:
-            self.work.save(self.fold)
+            if not self.fold.torn:
+                self.work.save(self.fold)
 
     def _tell(self) -> None:
         """Save if it is time, and say how far it is."""
@@ -70,7 +73,7 @@ class Progress:
 def wait(running: Sequence[Future[None]], taker: Taker) -> None:
     """Wait for threads. Where one fails, or the user interrupts, the others end what they are at, and it is saved."""
     try:
-        for each in running:
+        for each in as_completed(running):
             each.result()
     except BaseException:
         taker.stop.set()
