@@ -139,6 +139,24 @@ def test_an_error_of_the_system_while_writing_aside_is_said(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_left_is_found(tmp_path):
+    left = tmp_path / f".{'0123456789abcdef'}.tmp"
+    for path in (left, tmp_path / ".mine.tmp", tmp_path / "a.tmp"):
+        path.touch()
+    assert list(files.abandoned(tmp_path)) == [left]
+    assert list(files.abandoned(tmp_path / "no-such-folder")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve")
+def test_a_file_with_holes_gets_its_room(tmp_path):
+    path = tmp_path / "a"
+    path.touch()
+    os.truncate(path, 2**20)
+    files.reserve(path)
+    assert path.stat().st_size == 2**20
+    assert path.stat().st_blocks * 512 >= 2**20
+
+
 def test_content_is_synced_whoever_wrote_it(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))

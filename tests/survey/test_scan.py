@@ -247,6 +247,55 @@ def test_the_state_does_not_grow_with_the_images(network: Network, folder: Path)
     assert all(30 not in shape for state in sizes.values() for shape in state.values())
 
 
+@pytest.mark.parametrize("shape", [(), (4, 225)])
+def test_what_is_neither_vector_nor_map_is_refused(shape: tuple[int, ...], folder: Path, tmp_path: Path) -> None:
+    class Odd(torch.nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maps = super().forward(x)
+            return maps.flatten(2) if shape else maps.mean((1, 2, 3))
+
+    network = Network(torch.nn.Sequential(torch.nn.ReLU(), Odd(3, 4, 3, 2)), nets.build("gap").preprocess)
+    with pytest.raises(LayerError, match=r"logits of network gives .*Choose other layers"):
+        survey(network, folder, tmp_path / "run", [Moments()])
+
+
+def test_logits_that_are_maps_are_surveyed_like_any(folder: Path, tmp_path: Path) -> None:
+    class Segmentation(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            y = self.body(x).relu()
+            return {"out": self.head(y), "aux": y}
+
+    run = survey(Network(Segmentation(), nets.build("gap").preprocess), folder, tmp_path / "run", labels="none")
+    assert run.grid("logits") == (15, 15)
+    assert run.images["predicted"].tolist() == [-1] * 30
+    assert set(run.units("logits")["class"]) == {""}
+
+
+def test_weights_that_changed_are_another_survey(folder: Path, tmp_path: Path) -> None:
+    network = nets.build("residual")
+    assert not network.sha256  # they come from no file
+    survey(network, folder, tmp_path / "run", [Moments()])
+    with torch.no_grad():
+        next(network.module.parameters()).add_(1)
+    with pytest.raises(RunError, match="holds a survey of other model"):
+        survey(network, folder, tmp_path / "run", [Moments()])
+
+
+def test_what_a_kill_after_the_end_left_is_removed(network: Network, folder: Path, tmp_path: Path) -> None:
+    run = survey(network, folder, tmp_path / "run", [Moments()])
+    (run.folder / "work").mkdir()
+    (run.folder / "work" / "state").write_text("old")
+    (run.folder / "survey.json").write_text("{}")
+    assert survey(network, folder, tmp_path / "run", [Moments()]).manifest == run.manifest
+    assert sorted(each.name for each in run.folder.iterdir()) == sorted(
+        ["result.json", *(entry["path"] for entry in run.manifest["files"])]
+    )
+
+
 CHILD = """
 import sys, torch
 torch.set_num_threads(1)

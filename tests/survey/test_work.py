@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import nets
-from phosphene.core.errors import RunError
+from phosphene.core import files
+from phosphene.core.errors import OutputError, RunError
 from phosphene.survey.fold import Batch, Fold, decode
 from phosphene.survey.here import labels_of
 from phosphene.survey.roll import roll
 from phosphene.survey.scan import default, described, plan_of
-from phosphene.survey.work import Work
+from phosphene.survey.work import Work, clear
 from survey.photographs import photographs
 
 ROWS = {"pixels": ((2, 2), "u1"), "embeddings": ((3,), "<f2")}
@@ -60,7 +64,7 @@ def test_states_come_back_with_what_was_done_and_what_failed(tmp_path: Path) -> 
     for key, state in fold.settled().items():
         for name, each in state.items():
             assert each.equal(restored.settled()[key][name]), (key, name)
-    again.finish()
+    clear(tmp_path / "run")
     assert not (tmp_path / "run" / "work").exists()
     assert not (tmp_path / "run" / "survey.json").exists()
     again.close()
@@ -97,4 +101,72 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     Work.begin(tmp_path, PLAN, ROWS, 3).close()
     (tmp_path / "survey.json").write_text(json.dumps(PLAN)[:-5])
     with pytest.raises(RunError, match=r"survey.json is damaged"):
+        Work.begin(tmp_path, PLAN, ROWS, 3)
+
+
+def test_rows_of_an_image_that_is_lost_meanwhile_are_blank(tmp_path: Path) -> None:
+    work = Work.begin(tmp_path, PLAN, ROWS, 3)
+    work.keep(batch(1, [4, 0], 2.0))  # and then a kill, before a state was saved
+    assert work.arrays["embeddings"][0].tolist() == [2.0] * 3
+    lost = Batch(1, np.array([], np.int64), torch.zeros(0), {}, {}, {0: "gone"})
+    work.keep(lost)
+    assert np.isnan(work.arrays["embeddings"][0]).all()
+    work.close()
+
+
+def test_states_without_their_plan_are_not_believed(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    images = roll(photographs(tmp_path / "photos", 10))
+    plan = plan_of(network, images, default(network, 3))
+    for kept in (True, False):
+        fold = Fold(plan)
+        work = Work.begin(tmp_path / "run", described(network, images, plan), fold.arrays(), 3)
+        work.restore(fold)
+        assert not work.done.any()
+        if kept:
+            work.done[:] = True
+            work.save(fold)
+            (tmp_path / "run" / "survey.json").unlink()
+        work.close()
+
+
+def test_what_kills_left_of_half_written_states_is_removed(tmp_path: Path) -> None:
+    Work.begin(tmp_path, PLAN, ROWS, 3).close()
+    for each in (tmp_path, tmp_path / "work"):
+        (each / ".0123456789abcdef.tmp").write_text("half")
+    Work.begin(tmp_path, PLAN, ROWS, 3).close()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_tables_of_others_are_neither_written_over_nor_taken(tmp_path: Path) -> None:
+    (tmp_path / "images.parquet").write_text("mine")
+    with pytest.raises(RunError, match=r"holds images.parquet, .*choose another folder with -o"):
+        Work.begin(tmp_path, PLAN, ROWS, 3)
+    assert [each.name for each in tmp_path.iterdir()] == ["images.parquet"]
+
+
+def test_a_survey_that_another_process_has_just_finished_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(RunError, match=r"another process has just finished .*run the same command again"):
+        Work.begin(tmp_path, PLAN, ROWS, 3)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_a_full_disk_is_told_before_the_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "reserve", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            Work.begin(tmp_path, PLAN, ROWS, 3)
+    work = Work.begin(tmp_path, PLAN, ROWS, 3)
+    assert np.isnan(work.arrays["embeddings"]).all()
+    work.close()
+
+
+def test_damaged_facts_name_the_folder_to_delete(tmp_path: Path) -> None:
+    Work.begin(tmp_path, PLAN, ROWS, 3).close()
+    (tmp_path / "work" / "facts.npy").unlink()
+    with pytest.raises(RunError, match=f"facts.npy is damaged: .* Delete {tmp_path} and run the survey again"):
         Work.begin(tmp_path, PLAN, ROWS, 3)

@@ -17,7 +17,7 @@ from phosphene.survey.patches import boxes
 from phosphene.survey.roll import Roll
 from phosphene.survey.table import write_table
 from phosphene.survey.verify import seal
-from phosphene.survey.work import Work
+from phosphene.survey.work import Work, clear
 
 TABLES = ("units", "patches", "classes", "histograms", "samples")
 
@@ -35,10 +35,8 @@ def finish(work: Work, fold: Fold, network: Network, images: Roll, *, cost: Cost
             write_table(work.folder / f"{name}.parquet", _stacked(found[name]))
     for layer, matrix in found["similar"]:
         files.write_array(work.folder / "similar" / f"{files.slug(layer)}.npy", matrix["correlation"])
-    for array in work.arrays.values():
-        array.flush()  # type: ignore[attr-defined]  # of a memmap
     seal(work.folder, manifest(work, fold, network, images, cost=cost))
-    work.finish()
+    clear(work.folder)
 
 
 def tables(fold: Fold, network: Network, box_of: npt.NDArray[np.float64]) -> dict[str, list[tuple[str, Columns]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from phosphene.survey.base import Accumulator, Site
 from phosphene.survey.choose import choose
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.finish import finish
-from phosphene.survey.fold import Fold, Plan
+from phosphene.survey.fold import TOGETHER, Fold, Plan
 from phosphene.survey.here import cores, work_here
 from phosphene.survey.histogram import Histogram, Samples
 from phosphene.survey.progress import Progress
@@ -29,10 +30,13 @@ from phosphene.survey.statistics import DeadUnits, Moments, Sparsity
 from phosphene.survey.store import Run
 from phosphene.survey.top import TopPatches
 from phosphene.survey.verify import RESULT
-from phosphene.survey.work import Work, same
+from phosphene.survey.work import Work, clear, same
 
 BATCH = 4
 """Images in a pass: measured to be the fastest on a CPU, and fixed, since it moves the last bits of activations."""
+
+MOST = 2**15 // TOGETHER - 1
+"""Images in a pass at most, so that sums fit their integers; see `phosphene.survey.sums`."""
 
 EVERY = 20.0
 """Seconds between two saves of the states: what a kill costs at most, and a batch more."""
@@ -92,6 +96,7 @@ def survey(
     if (folder / RESULT).exists():
         run = Run.open(folder)
         same(folder, run.manifest["survey"], described(network, images, plan))
+        clear(folder)  # a kill may have come before it
         return run
     with ours(folder, network, images, plan) as (work, fold):
         todo = np.flatnonzero(~work.done).tolist()
@@ -130,26 +135,35 @@ def plan_of(
 
     Raises:
         OptionError: an accumulator twice, or a batch of nothing.
-        LayerError: no such layer.
+        LayerError: no such layer, or one that gives neither vectors nor maps.
     """
     names = [str(each.name) for each in accumulators]
-    if len(set(names)) < len(names) or batch < 1:
-        raise OptionError(f"batch {batch}, accumulators {', '.join(names)}: give each once, and a batch of at least 1")
+    if len(set(names)) < len(names) or not 1 <= batch <= MOST:
+        raise OptionError(f"batch {batch}, accumulators {', '.join(names)}: give each once, and a batch of 1 … {MOST}")
     chosen = choose(network, [layers] if isinstance(layers, str) else layers)
     listeners: dict[str, tuple[Accumulator, ...]] = {}
     for each in accumulators:
         for layer in each.layers(network, chosen):
             listeners[layer] = (*listeners.get(layer, ()), each)
-    labels = images.labels
+    shapes, labels = {layer: _shape(network, layer) for layer in listeners}, images.labels
     if not labels and "logits" in listeners:
-        labels = tuple(network.label(index) for index in range(network.classes))
-    sites = {layer: _site(network, layer, labels) for layer in listeners}
+        labels = tuple(map(network.label, range(network.classes)))
+    sites = {layer: Site(layer, channels, grid, labels) for layer, (channels, grid) in shapes.items()}
     return Plan(sites, listeners, len(images), labels, bool(images.labels), seed, batch)
 
 
-def _site(network: Network, layer: str, labels: tuple[str, ...]) -> Site:
-    channels, *grid = network.shape(layer)
-    return Site(layer, channels, (grid[0], grid[1]) if len(grid) == 2 else (1, 1), labels)
+def _shape(network: Network, layer: str) -> tuple[int, tuple[int, int]]:
+    """Channels and grid."""
+    match network.shape(layer):
+        case (channels,):
+            return channels, (1, 1)
+        case (channels, rows, columns):
+            return channels, (rows, columns)
+        case shape:
+            raise LayerError(
+                f"{layer} of {network.name} gives {shape} for an image; a survey wants (C,) or (C, H, W). Choose other "
+                "layers, or wrap the network"
+            )
 
 
 @contextmanager
@@ -170,7 +184,7 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
     return {
         "images": plan.images,
         "digest": images.digest,
-        "model": {"name": network.name, "sha256": network.sha256},
+        "model": {"name": network.name, "sha256": network.sha256 or _weights(network)},
         "preprocess": str(network.preprocess),
         "layers": list(plan.sites),
         "accumulators": [dict(each.manifest()) for each in dict.fromkeys(a for _, a in plan.pairs())],
@@ -179,3 +193,12 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
         "batch": plan.batch,
         "torch": torch.__version__,
     }
+
+
+def _weights(network: Network) -> str:
+    """SHA-256 of the weights of a network that come from no file: once it has learned more it is another one."""
+    digest = hashlib.sha256()
+    for name, each in (*network.module.named_parameters(), *network.module.named_buffers()):
+        digest.update(f"{name} {each.dtype} {tuple(each.shape)}".encode())
+        digest.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from phosphene.core.errors import RunError
 from phosphene.survey.table import count_rows
 
 RESULT = "result.json"
-WORK = ("work", "survey.json")
+WORK, PLAN = "work", "survey.json"
 """What a survey keeps in its folder until it is finished."""
 CACHE = "cache"
 """What was drawn from a survey and may be drawn again."""
@@ -54,10 +54,15 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> Path:
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
-    entries = [_entry(folder, path) for path in sorted(_contents(folder)) if path.suffix in {".parquet", ".npy"}]
+    entries = [_entry(folder, path) for path in sealable(folder)]
     text = json.dumps({**manifest, "files": entries, "digest": _BLANK}, indent=1, allow_nan=False) + "\n"
     start, _, end = text.rpartition(_BLANK)
     return files.write(folder / RESULT, start + files.sha256(text.encode()) + end)
+
+
+def sealable(folder: Path) -> list[Path]:
+    """The tables and arrays in a folder, sorted: what `seal` takes for the survey's."""
+    return sorted(path for path in _contents(folder) if path.suffix in {".parquet", ".npy"})
 
 
 def unseal(folder: Path) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def _hash(path: Path, _stamp: tuple[int, ...]) -> str:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    others = {folder / WORK[0], folder / CACHE}
+    others = {folder / WORK, folder / CACHE}
     return (each for each in folder.rglob("*") if each.is_file() and others.isdisjoint(each.parents))
 
 
@@ -154,7 +159,7 @@ def _absent(folder: Path) -> RunError:
     """Why there is no result.json."""
     if not folder.is_dir():
         return RunError(f"there is no folder {folder}; phosphene survey PHOTOS -o {folder} makes a survey there")
-    if any((folder / each).exists() for each in WORK):
+    if any((folder / each).exists() for each in (WORK, PLAN)):
         found = f"the survey in {folder} is not finished"
         return RunError(f"{found}; run the same phosphene survey command again to finish it")
     if (folder / "units.parquet").exists():

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from phosphene.core import files
 from phosphene.core.errors import RunError
 from phosphene.survey.base import State
 from phosphene.survey.fold import FACTS, Batch, Fold
+from phosphene.survey.verify import PLAN, RESULT, WORK, sealable
 
 try:
     import fcntl
@@ -59,27 +61,41 @@ class Work:
         """The work in a folder, begun or found there.
 
         Raises:
-            RunError: another survey has the folder, or runs in it just now.
-            OutputError: the folder cannot be written.
+            RunError: the folder holds another survey, one that is damaged or runs just now, or tables of others.
+            OutputError: the disk is full, or the folder cannot be written.
         """
+        shapes = {**rows, "work/facts": ((), FACTS)}
+        if not (folder / PLAN).exists():
+            _unused(folder, {f"{name}.npy" for name in shapes})
         work = cls(folder, plan, {}, np.zeros(batches, bool), {}, lock=_lock(folder))
         try:
-            path, shapes = folder / "survey.json", {**rows, "work/facts": ((), FACTS)}
-            fresh = not path.exists()
-            if not fresh:
-                same(folder, _before(path), plan)
-            for name, shape in shapes.items():
-                work.arrays[name] = _array(folder / f"{name}.npy", plan["images"], *shape, fresh=fresh)
-            if fresh:
-                files.write_json(path, dict(plan))
+            with files.writing(folder):
+                work._open(shapes)
         except BaseException:
             work.close()
             raise
         return work
 
+    def _open(self, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+        path = self.folder / PLAN
+        if (self.folder / RESULT).exists():  # while this process waited to be let in
+            raise RunError(f"another process has just finished the survey in {self.folder}; run the same command again")
+        fresh = not path.exists()
+        if fresh:
+            self._state.unlink(missing_ok=True)
+        else:
+            same(self.folder, _before(path), self.plan)
+        for each in (self.folder, self._state.parent, self.folder / "similar"):
+            for left in files.abandoned(each):
+                left.unlink()
+        for name, shape in shapes.items():
+            self.arrays[name] = _array(self.folder, name, self.plan["images"], *shape, fresh=fresh)
+        if fresh:
+            files.write_json(path, dict(self.plan))
+
     @property
     def _state(self) -> Path:
-        return self.folder / "work" / "state"
+        return self.folder / WORK / "state"
 
     def restore(self, fold: Fold) -> str:
         """Put the saved states into a fold; returns a remark where the file was damaged and all is done again."""
@@ -90,7 +106,7 @@ class Work:
         if files.sha256(payload).encode() != seal:
             return f"{self._state} was damaged, so all images are looked at again"
         tensors = load(payload)
-        notes = json.loads(bytes(tensors.pop("notes").tolist()))
+        notes = json.loads(tensors.pop("notes").numpy().tobytes())
         self.done[:] = tensors.pop("done").numpy()
         self.failures = {int(number): why for number, why in notes.items()}
         fold.merge(_unflat(tensors))
@@ -98,6 +114,9 @@ class Work:
 
     def keep(self, batch: Batch) -> None:
         """Write the rows of a batch, and take it down as done."""
+        lost = list(batch.failures)
+        for array in self.arrays.values():  # which may have been readable before an interrupt
+            array[lost] = _blank(array.dtype)
         for name, values in batch.rows.items():
             self.arrays[name][batch.numbers] = values
         for number, fact in batch.facts.items():
@@ -107,18 +126,14 @@ class Work:
 
     def save(self, fold: Fold) -> None:
         """Replace the saved states; the rows are on the disk before."""
-        for array in self.arrays.values():
-            array.flush()  # type: ignore[attr-defined]  # of a memmap
+        with files.writing(self.folder):
+            for array in self.arrays.values():
+                array.flush()  # type: ignore[attr-defined]  # of a memmap
         notes = json.dumps({str(number): self.failures[number] for number in sorted(self.failures)}).encode()
         tensors = {**_flat(fold.settled()), "done": torch.from_numpy(self.done)}
-        tensors["notes"] = torch.tensor(list(notes), dtype=torch.uint8)
+        tensors["notes"] = torch.frombuffer(bytearray(notes), dtype=torch.uint8)
         payload = save(tensors)
         files.write(self._state, files.sha256(payload).encode() + payload)
-
-    def finish(self) -> None:
-        """Remove what only an unfinished survey needs."""
-        (self.folder / "survey.json").unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "work", ignore_errors=True)
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -127,11 +142,31 @@ class Work:
             self.lock = None
 
 
-def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: bool) -> npt.NDArray[Any]:
+def clear(folder: Path) -> None:
+    """Remove what only an unfinished survey needs, as far as this may be."""
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    with suppress(OSError):
+        (folder / PLAN).unlink(missing_ok=True)
+
+
+def _unused(folder: Path, own: Container[str]) -> None:
+    """A survey that begins in a folder writes over no file of others, nor takes one for its own."""
+    for each in sealable(folder):
+        name = each.relative_to(folder).as_posix()
+        if name not in own:
+            raise RunError(
+                f"{folder} holds {name}, which is of no survey here; choose another folder with -o, or move it"
+            )
+
+
+def _array(  # noqa: PLR0917
+    folder: Path, name: str, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: bool
+) -> npt.NDArray[Any]:
     """A memory-mapped file of rows; rows of floats are NaN until they are written."""
+    path = folder / f"{name}.npy"
     if fresh:
-        path.parent.mkdir(parents=True, exist_ok=True)
         array = open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=(rows, *shape))
+        files.reserve(path)
         if array.dtype.kind == "f":
             array[:] = np.nan
         return array
@@ -141,8 +176,13 @@ def _array(path: Path, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: b
         if array.shape != (rows, *shape) or array.dtype != np.dtype(kind):
             raise ValueError(f"it holds {array.dtype} {array.shape}")  # noqa: TRY301  one line says either
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}. Delete {path.parent} and run the survey again") from error
+        raise RunError(f"{path} is damaged: {error}. Delete {folder} and run the survey again") from error
     return array
+
+
+def _blank(kind: np.dtype[Any]) -> Any:
+    """A row of nothing."""
+    return np.nan if kind.kind == "f" else np.zeros((), kind)
 
 
 def same(folder: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
@@ -170,19 +210,22 @@ def _before(path: Path) -> dict[str, Any]:
 
 def _lock(folder: Path) -> Any:
     """Hold the folder; systems without locks go without."""
+    with files.writing(folder):
+        (folder / WORK).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / WORK / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     if fcntl is None:
-        return None
-    try:
-        (folder / "work").mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "work" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written: {error.strerror}. Choose another folder with -o") from error
+        return descriptor
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(descriptor)
         raise RunError(
             f"another survey is running in {folder}; wait for it, or choose another folder with -o"
+        ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise RunError(
+            f"{folder} cannot be locked ({error.strerror}); choose a folder on another disk with -o"
         ) from error
     return descriptor
 
