@@ -17,8 +17,9 @@ class CoActivation(Accumulator, name="co-activation"):
     """The correlation, over the images, of the means over the places of every two units of a layer.
 
     Means are rounded to 2⁻¹⁴, and count as ±2⁸ beyond that, so that their products can be summed exactly: in float64
-    over a few dozen images, and then in int64. A unit that was ever broken has no correlation. Memory: 8 C² bytes for a
-    layer of C channels, and three times that while a few dozen images are multiplied.
+    over a few dozen images, and then in int64, which has room for 2¹⁹ images of means as great as that. A unit that was
+    ever broken has no correlation. Memory: 8 C² bytes for a layer of C channels, and three times that while a few dozen
+    images are multiplied.
     """
 
     def start(self, site: Site) -> State:
