@@ -94,6 +94,13 @@ def test_a_table_without_labels_and_with_files_that_are_missing(tmp_path):
             found.load(number)
 
 
+def test_a_folder_that_is_not_there_is_no_picture(tmp_path):
+    fill(tmp_path, "photos/a.png")
+    assert "phtos does not exist; did you mean 'photos'?" in refused(tmp_path / "phtos")
+    assert "b does not exist" in refused(tmp_path / "a" / "b")
+    assert len(roll([tmp_path / "photos", tmp_path / "gone.png"])) == 2
+
+
 def test_paths_of_a_table_start_beside_it_or_in_its_folder(tmp_path):
     (tmp_path / "train.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
     fill(tmp_path, "pictures/b.png", ".cache/a.png")

@@ -104,7 +104,7 @@ def manifest(work: Work, fold: Fold, network: Network, images: Roll, *, cost: Co
         if name in folded
     }
     embedding = [layer for layer, found in plan.listeners.items() if any(each.name == "embeddings" for each in found)]
-    failed = [f"{images.sources[number]}: {why}" for number, why in sorted(work.failures.items())]
+    failed = [named(images.sources[number], why) for number, why in sorted(work.failures.items())]
     extra = {
         "survey": dict(work.plan),
         "layers": layers,
@@ -114,3 +114,12 @@ def manifest(work: Work, fold: Fold, network: Network, images: Roll, *, cost: Co
     }
     errors = (*images.damage, *failed)
     return Manifest("survey", network, cost=cost, seed=plan.seed, errors=errors, extra=extra).as_dict()
+
+
+def named(source: str, why: str) -> str:
+    """Why an image failed, as a line that names it once.
+
+    >>> named("/a.jpg", "/a.jpg is cut short"), named("/a.jpg", "the picture has no pixels")
+    ('/a.jpg is cut short', '/a.jpg: the picture has no pixels')
+    """
+    return why if why.startswith(source) else f"{source}: {why}"

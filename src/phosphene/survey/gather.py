@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from phosphene.core import image
-from phosphene.core.errors import ImageError
+from phosphene.core.errors import ImageError, nearest
 from phosphene.survey.archive import FILE, LABELS, SHARDS, Member, Shard
 
 
@@ -51,6 +51,9 @@ class Gathering:
                 self._shard(folder / each.name)
             elif name.endswith(".csv"):
                 self._table(folder / each.name)
+            elif not each.suffix and not each.exists():  # no picture's name: a folder, mistyped
+                there = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+                raise ImageError(f"{escape(each)} does not exist; {nearest(each.name, map(escape, there))}")
             else:
                 self._add(escape(folder / each.name), "")
 

@@ -140,7 +140,7 @@ def roll(
     start at its own folder; or, where none of them is found there, at the folder of its own name beside it (images/
     for images.csv), or the only one there is.
     A shard gives its members; see `phosphene.survey.archive.Shard`, also for labels.
-    A picture that is named and is not there is a failure when it is loaded, not here.
+    A picture that is named and is not there is a failure when it is loaded, not here; a folder, here.
 
     Args:
         source: one or many paths of pictures, folders, patterns, tables or shards.

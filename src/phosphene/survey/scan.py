@@ -91,6 +91,8 @@ def survey(
         OutputError: the disk is full.
     """
     start, folder = time.perf_counter(), Path(folder)
+    if workers is not None and workers < 1:
+        raise OptionError(f"workers is {workers}; give at least 1, or leave it out for one on each core")
     images = source if isinstance(source, Roll) else roll(source, labels=labels, limit=limit, seed=seed)
     plan = plan_of(network, images, accumulators or default(network, k), layers=layers, seed=seed, batch=batch)
     if (folder / RESULT).exists():
@@ -138,8 +140,10 @@ def plan_of(
         LayerError: no such layer, or one that gives neither vectors nor maps.
     """
     names = [str(each.name) for each in accumulators]
-    if len(set(names)) < len(names) or not 1 <= batch <= MOST:
-        raise OptionError(f"batch {batch}, accumulators {', '.join(names)}: give each once, and a batch of 1 … {MOST}")
+    if len(set(names)) < len(names):
+        raise OptionError(f"the accumulators are {', '.join(names)}; give each once")
+    if not 1 <= batch <= MOST:
+        raise OptionError(f"batch is {batch}; give 1 … {MOST}")
     chosen = choose(network, [layers] if isinstance(layers, str) else layers)
     listeners: dict[str, tuple[Accumulator, ...]] = {}
     for each in accumulators:

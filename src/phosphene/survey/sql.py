@@ -54,7 +54,7 @@ def query(folder: str | Path, sql: str, *, limit: int | None = None, tables: Seq
             raise RunError(f"a table in {folder} is damaged ({first_line(error)}). {remedy(folder)}") from error
         except duckdb.Error as error:
             row = database.execute(_SCHEMA).fetchone()
-            raise OptionError(f"{first_line(error)}. The tables are {row[0] if row else ''}") from error
+            raise OptionError(f"{first_line(error).rstrip('!')}. The tables are {row[0] if row else ''}") from error
 
 
 def _answer(database: duckdb.DuckDBPyConnection, sql: str, limit: int | None) -> Rows:
