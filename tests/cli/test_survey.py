@@ -52,6 +52,30 @@ def test_co_activation_is_kept_when_asked(place: Path) -> None:
     assert [path.name for path in (place / "run" / "similar").iterdir()] == ["logits.npy"]
 
 
+def test_without_o_the_first_source_names_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = "--model", "net.py:make", "--layers", "logits", "--quiet"
+    assert run("survey", "photos/", *own) == 3
+    assert run("survey", "photos/class-0/0003.png", *own) == 0
+    assert "units of 1 layer, " in capsys.readouterr().out
+    assert {path.name for path in (place / "phosphene-out" / "survey").iterdir()} == {"photos", "0003"}
+
+
+@pytest.mark.parametrize(("name", "code"), [("phtos", 2), ("photos/gone.png", 3)])
+def test_a_path_that_is_not_there(place: Path, name: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("survey", name, "-o", "run/", "--model", "net.py:make", "--quiet") == code
+    told = capsys.readouterr()
+    assert told.err.count(f"{name} does not exist") == 1
+    assert "next:" not in told.out
+    assert (place / "run").exists() == (code == 3)
+
+
+@pytest.mark.parametrize("option", ["--workers", "--batch", "--limit", "--k"])
+def test_none_is_too_few(place: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", option, "0") == 2
+    assert f"OptionError: {option[2:]} is 0; " in capsys.readouterr().err
+    assert not (place / "run" / "survey.json").exists()
+
+
 def test_a_sound_run_verifies_and_a_damaged_one_is_named(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("verify", "run/") == 0
     assert "8 of 8 files of run/ are as they were written" in capsys.readouterr().out
@@ -68,6 +92,8 @@ def test_sql_is_answered_and_cannot_write(surveyed: Path, capsys: pytest.Capture
     assert capsys.readouterr().out.split() == ["units", "19"]
     assert run("query", "run/", "select layer, channel from units order by channel limit 2", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 2
+    assert run("query", "run/", "select 'nan'::double as a, '-inf'::float as b, 1.5 as c", "--json") == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [{"a": None, "b": None, "c": 1.5}]
     assert run("query", "run/", f"copy units to '{surveyed / 'x.csv'}'") == 2
     assert not (surveyed / "x.csv").exists()
 
@@ -83,6 +109,8 @@ def test_neighbors_of_an_image_of_the_run_and_of_another(surveyed: Path, capsys:
     assert run("neighbors", "run/", "0003.png", str(new), "--k", "4", "--model", "net.py:make", "-o", "near/") == 0
     told = capsys.readouterr().out
     assert "0003.png → " in told
+    assert "  class-0  " in told
+    assert ".png" in told.splitlines()[1]
     record = json.loads((surveyed.parent / "near" / "0003" / "result.json").read_text())
     assert len(record["features"]) == len(record["pixels"]) == 4
     assert (surveyed.parent / "near" / "0018" / "neighbors.png").exists()

@@ -63,7 +63,7 @@ def _neighbors(run: Session, found: Run, name: str, *, k: int, metric: Metric) -
     manifest.save(folder)
     run.say(f"{name} → {folder / 'neighbors.png'}")
     for each in result.features:
-        run.say(f"  {each.distance:8.3f}  {each.label or each.source}")
+        run.say(f"  {each.distance:8.3f}  {each.label}{each.label and '  '}{each.source}")
     for note in result.notes:
         run.say(f"  {note}")
     return manifest
@@ -105,11 +105,13 @@ def map(survey: str, method: str, dims: str, place: tuple[str, ...], **options: 
     found = Run.open(survey)
     folder = run.folder(f"{found.folder.resolve().name} {method} {dims}d")
     labels = _labels(found)
-    drawn = _kept(folder, found, labels, method=method, dims=int(dims), seed=run.seed)
+    how = {"method": method, "dims": int(dims), "seed": run.seed}
+    drawn = _kept(folder, found, labels, how)
     if drawn is None:
         with run.progress(f"{method} of {len(found.embeddings):,} images"):
             drawn = embedding_map(found.embeddings, method=method, dims=int(dims), seed=run.seed, labels=labels)
     written = drawn.save(folder, partial(photograph, found, side=96))
+    files.write(folder / _STAMP, _stamp(found, how))
     placed = _place(run, found, drawn, place) if place else []
     if placed:
         columns = {axis: np.array([each["at"][at] for each in placed]) for at, axis in enumerate("xyz"[: int(dims)])}
@@ -136,12 +138,11 @@ def _labels(found: Run) -> list[str]:
     return [str(each) for each in found.images["label" if found.manifest["named"] else "prediction"]]
 
 
-def _kept(folder: Path, found: Run, labels: list[str], **chosen: Any) -> EmbeddingMap | None:
+def _kept(folder: Path, found: Run, labels: list[str], chosen: dict[str, Any]) -> EmbeddingMap | None:
     """The map that the folder holds, if it was made of these embeddings in this way."""
-    stamp = folder / "map.sha256"
+    stamp = folder / _STAMP
     if not stamp.exists() or stamp.read_text() != _stamp(found, chosen):
-        (folder / "map.json").unlink(missing_ok=True)
-        files.write(stamp, _stamp(found, chosen))
+        stamp.unlink(missing_ok=True)
         return None
     return EmbeddingMap.open(folder, found.embeddings, labels) if (folder / "map.json").exists() else None
 
@@ -160,3 +161,6 @@ def _place(run: Session, found: Run, drawn: EmbeddingMap, sources: tuple[str, ..
     nearest = [found.source(int(each)) for each in np.nanargmin(apart, 1)]
     rows = zip(pictures, places.tolist(), nearest, strict=True)
     return [{"source": picture.path, "at": at, "nearest": near} for picture, at, near in rows]
+
+
+_STAMP = "map.sha256"

@@ -40,8 +40,7 @@ from phosphene.survey.store import Run
 def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
     """The strongest activations of some units over a survey, each projected to pixels, beside its image patch.
 
-    RUN is the folder of a survey. The network is that of the survey; give --model and --weights where it is not the
-    embedded one.
+    RUN is the folder of a survey. The network is that of the survey; give --weights where the survey had them.
     """
     how = {name: options.pop(name) for name in ("units", "k", "method", "field", "check", "side")}
     run = session("plate", options)
@@ -69,7 +68,9 @@ def _plate(run: Session, found: Run, layer: str, how: dict[str, Any]) -> Manifes
         extra={"units": [f"{layer}:{each.channel}" for each in drawn.panels], "notes": list(drawn.notes)},
     )
     manifest.save(folder)
-    run.say(f"{layer}: {len(drawn.panels)} units, {drawn.cost} → {folder / drawn.name}.png")
+    run.say(
+        f"{layer}: {len(drawn.panels)} unit{'s' * (len(drawn.panels) != 1)}, {drawn.cost} → {folder / drawn.name}.png"
+    )
     for note in drawn.notes:
         run.say(f"  {note}")
     for each in drawn.panels if how["check"] else ():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,7 +26,13 @@ from phosphene.survey.verify import strangers
 @click.option("--layers", multiple=True, help='Layers, or patterns such as "blocks.*". [default: every block, logits]')
 @click.option("--k", default=64, show_default=True, help="Strongest and weakest patches to keep of each unit.")
 @click.option("--limit", type=int, help="So many images alone, drawn by the seed.")
-@click.option("--labels", type=click.Choice(["auto", "none"]), default="auto", show_default=True, help="Use labels.")
+@click.option(
+    "--labels",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="Those of the source: auto takes them where there are any, none ignores them.",
+)
 @click.option("--coactivation", is_flag=True, help="Keep which units of a layer respond to the same images.")
 @click.option("--workers", type=int, help="Threads that share the work. [default: one for each core]")
 @click.option("--ray", "address", help="Work on a Ray cluster: its address, or local.")
@@ -32,18 +41,20 @@ from phosphene.survey.verify import strangers
 def survey(images: tuple[str, ...], **options: Any) -> int:
     """Show every image to the network once, and keep what every unit looks for.
 
-    IMAGES are folders, patterns, a CSV of paths and labels, tar or zip shards. -o names the folder of the run. It may
-    be interrupted at any moment: the same command goes on where it was.
+    IMAGES are folders, patterns, a CSV of paths and labels, tar or zip shards. -o names the folder of the run; without
+    it, the first of them does, below phosphene-out/survey. It may be interrupted at any moment: the same command goes
+    on where it was.
     """
     own = {name: options.pop(name) for name in ("layers", "k", "limit", "labels", "workers", "batch")}
     coactivation, address = options.pop("coactivation"), options.pop("address")
     run = session("survey", options)
+    folder = run.folder(Path(images[0]).resolve().stem)
     accumulators = _with_coactivation(run, own["k"]) if coactivation else None
     chosen = {name: value for name, value in own.items() if value is not None}
     with _watched(run) as watch:
         remote = _fleet(address, own["workers"]) if address else None
         found = run_survey(
-            run.network, images, run.top, accumulators, seed=run.seed, watch=watch, remote=remote, **chosen
+            run.network, images, folder, accumulators, seed=run.seed, watch=watch, remote=remote, **chosen
         )
     return _tell(run, found)
 
@@ -84,11 +95,13 @@ def _tell(run: Session, found: Run) -> int:
         click.echo(f"ImageError: {line}", err=True)
     ok, seconds = int(found.images["ok"].sum()), found.manifest["cost"]["seconds"]
     units = found.units()
-    known = f"{len(units['channel']):,} units of {len(found.layers)} layers, {int(units['dead'].sum()):,} dead"
+    layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
+    known = f"{len(units['channel']):,} units of {layers}, {int(units['dead'].sum()):,} dead"
     run.say(f"{ok:,} images, {known}, in {seconds:.0f} s → {found.folder}")
     for note in found.manifest["notes"]:
         run.say(f"  {note}")
-    run.say(f"  next: phosphene units {found.folder} --layer {found.layers[-1]}")
+    if ok:
+        run.say(f"  next: phosphene units {found.folder} --layer {found.layers[-1]}")
     if run.as_json:
         click.echo(json.dumps(found.manifest, indent=1))
     return 3 if errors else 0
@@ -129,9 +142,17 @@ def query(run: str, sql: str, *, limit: int, as_json: bool, debug: bool) -> int:
     """  # noqa: D301  the escape is meant: click keeps such a paragraph as it stands
     rows = Run.open(run).query(sql, limit=limit)
     if as_json:
-        click.echo(json.dumps([dict(zip(rows.columns, row, strict=True)) for row in rows.rows], indent=1, default=str))
+        found = [dict(zip(rows.columns, map(_plain, row), strict=True)) for row in rows.rows]
+        click.echo(json.dumps(found, indent=1, default=str))
         return 0
     click.echo("\t".join(rows.columns))
     for row in rows.rows:
         click.echo("\t".join(map(str, row)))
     return 0
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can say it, which knows neither NaN nor infinity; decimal numbers are numbers."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

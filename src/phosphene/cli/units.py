@@ -32,7 +32,7 @@ from phosphene.survey.store import Run
 def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
     """One unit on one page: its strongest patches, what made them, all its answers, its classes.
 
-    RUN is the folder of a survey. The network is that of the survey; give --weights where they came from a file.
+    RUN is the folder of a survey. The network is that of the survey; give --weights where the survey had them.
     """
     run = session("unit", options)
     found, manifests = opened(run, survey), []
