@@ -63,6 +63,25 @@ if TYPE_CHECKING:
     from phosphene.survey.statistics import Sparsity as Sparsity
     from phosphene.survey.store import Run as Run
     from phosphene.survey.top import TopPatches as TopPatches
+    from phosphene.synthesis.base import synthesize as synthesize
+    from phosphene.synthesis.canvas import Fourier as Fourier
+    from phosphene.synthesis.canvas import Pixels as Pixels
+    from phosphene.synthesis.edits import Blur as Blur
+    from phosphene.synthesis.edits import ClipContribution as ClipContribution
+    from phosphene.synthesis.edits import ClipNorm as ClipNorm
+    from phosphene.synthesis.edits import Decay as Decay
+    from phosphene.synthesis.optimizers import LBFGS as LBFGS
+    from phosphene.synthesis.optimizers import Adam as Adam
+    from phosphene.synthesis.optimizers import Ascent as Ascent
+    from phosphene.synthesis.priors import L2 as L2
+    from phosphene.synthesis.priors import TotalVariation as TotalVariation
+    from phosphene.synthesis.transforms import Affine as Affine
+    from phosphene.synthesis.transforms import Crops as Crops
+    from phosphene.synthesis.transforms import Pad as Pad
+    from phosphene.synthesis.visualize import Best as Best
+    from phosphene.synthesis.visualize import Lecture as Lecture
+    from phosphene.synthesis.visualize import ablate as ablate
+    from phosphene.synthesis.visualize import visualize as visualize
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
@@ -101,6 +120,13 @@ _HOMES = {
     "survey.statistics": ("DeadUnits", "Moments", "Sparsity"),
     "survey.store": ("Run",),
     "survey.top": ("TopPatches",),
+    "synthesis.base": ("synthesize",),
+    "synthesis.canvas": ("Fourier", "Pixels"),
+    "synthesis.edits": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
+    "synthesis.optimizers": ("LBFGS", "Adam", "Ascent"),
+    "synthesis.priors": ("L2", "TotalVariation"),
+    "synthesis.transforms": ("Affine", "Crops", "Pad"),
+    "synthesis.visualize": ("Best", "Lecture", "ablate", "visualize"),
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),

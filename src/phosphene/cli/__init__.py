@@ -17,6 +17,7 @@ VERBS = {
     "survey": ("survey", "Every image through the network once: what every unit looks for. Resumable."),
     "verify": ("survey", "Read every byte of a run, and name what is damaged."),
     "query": ("survey", "Ask the tables of a run in SQL, read-only."),
+    "visualize": ("visualize", "The picture that a class, a channel or a neuron wants."),
     "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
     "unit": ("units", "One unit of a survey on one page: patches, projections, answers, classes."),
     "units": ("units", "The units of a layer of a survey: a table and a wall of patches."),

@@ -54,6 +54,21 @@ def from_fields(method: type[Named]) -> list[click.Option]:
     return [_option(each) for each in method.options() if each.name != "seed"]
 
 
+def from_any(*methods: type[Named]) -> Decorator:
+    """The options of several methods at once, of which one will be chosen; what is not given stays None."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        found = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
+        for option in found.values():
+            plain = dataclasses.replace(option, default=None)
+            command = click.option(*_option(plain).opts, option.name, type=_Value(option.type), help=_help(option))(
+                command
+            )
+        return command
+
+    return decorate
+
+
 def build(method: type[Named], values: dict[str, Any]) -> Named:
     """A method from the values of its options; the fields that were not given keep their defaults."""
     known = {option.name for option in method.options()}
@@ -70,8 +85,12 @@ def _option(option: Option) -> click.Option:
         default=option.default if has_default else None,
         show_default=has_default,
         required=option.default is dataclasses.MISSING,
-        help=option.help[:1].upper() + option.help[1:],
+        help=_help(option),
     )
+
+
+def _help(option: Option) -> str:
+    return option.help[:1].upper() + option.help[1:]
 
 
 class _Value(click.ParamType[Any]):

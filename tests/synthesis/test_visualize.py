@@ -1,0 +1,81 @@
+"""Class and unit visualization: what is told of a picture is true of the file that is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nets
+from phosphene.core import image
+from phosphene.core.errors import OptionError, TargetError
+from phosphene.core.objective import Channel, Logit
+from phosphene.synthesis.canvas import Pixels
+from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
+from phosphene.synthesis.visualize import ABLATIONS, Best, Lecture, Manner, ablate, visualize
+
+
+@pytest.mark.parametrize("manner", sorted(Manner.table))
+def test_every_manner_makes_a_picture_that_its_target_prefers(manner: str) -> None:
+    network = nets.build("gap")
+    found = visualize(network, ["goldfish", "features.5:3"], manner=Manner.find(manner)(steps=40))
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    read = network.tap(grey, ["logits", "features.5"])
+    assert found.activations[0] > Logit(2)(read).item()
+    assert found.activations[1] >= Channel("features.5", 3)(read).item()
+    assert found.names == ("goldfish", "features.5:3")
+
+
+def test_what_is_told_is_true_of_the_file(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    found = visualize(network, ["goldfish", "tabby"], manner=Lecture(steps=10))
+    entries = found.save(tmp_path)
+    for number, entry in enumerate(entries[:2]):
+        pixels = image.load(tmp_path / entry["path"]).tensor()
+        logits = network(pixels)[0]
+        index = network.index(entry["target"])
+        assert entry["activation"] == pytest.approx(logits[index].item(), rel=1e-5)
+        assert entry["rank"] == 1 + int((logits > logits[index]).sum())
+        assert found.predictions[number][0].logit == pytest.approx(logits.max().item(), rel=1e-5)
+    assert np.load(tmp_path / "scores.npy").shape == (10, 2)
+    assert [each["path"] for each in entries] == ["goldfish.png", "tabby.png", "scores.npy"]
+
+
+def test_targets_of_one_spelling_get_files_of_their_own(tmp_path: Path) -> None:
+    entries = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], manner=Lecture(steps=1)).save(tmp_path)
+    assert [each["path"] for each in entries[:2]] == ["features.2-1-0.png", "features.2-1-1.png"]
+
+
+def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
+    parts = Lecture(decay=0.1, blur=2.0, clip_norm=0.2, clip_contribution=0.3).parts()
+    assert isinstance(parts[0], Pixels)
+    assert parts[3] == (Decay(0.1), Blur(2.0), ClipNorm(0.2), ClipContribution(0.3))
+    assert Lecture(decay=0, blur=0).parts()[3] == ()
+
+
+def test_the_sheet_shows_each_alone_from_the_same_start() -> None:
+    network = nets.build("gap")
+    sheet = ablate(network, ["goldfish", "features.5:3"], steps=12)
+    assert list(sheet.columns) == [name for name, _ in ABLATIONS]
+    alone = visualize(network, ["goldfish", "features.5:3"], manner=Lecture(12, decay=0, blur=0))
+    assert torch.equal(sheet.columns["none of them"].synthesis.images, alone.synthesis.images)
+    rough = sheet.roughness()
+    assert rough["Gaussian blur"][0] < rough["none of them"][0]
+    assert rough["L2 decay"][0] < rough["none of them"][0]
+    assert sheet.picture().shape[1] > 6 * 32
+
+
+def test_a_sum_of_targets_and_an_index(tmp_path: Path) -> None:
+    found = visualize(nets.build("gap"), ["goldfish - 0.5*tabby", 0], manner=Best(steps=2))
+    assert found.names == ("goldfish - 0.5*tabby", "tabby")
+    assert found.ranks[0] == 0
+    assert all(line.startswith(name) for line, name in zip(found.lines(), found.names, strict=True))
+
+
+def test_what_is_not_there_is_refused() -> None:
+    with pytest.raises(TargetError, match="no class 'goldfsh'; did you mean 'goldfish'"):
+        visualize(nets.build("gap"), "goldfsh")
+    with pytest.raises(OptionError, match="no manner is called 'nice'"):
+        visualize(nets.build("gap"), 0, manner="nice")
