@@ -101,5 +101,11 @@ def test_the_default_is_what_works_at_the_layer(name: str, layer: str, method: s
     assert default_method(nets.build(name), layer) == method
 
 
+def test_the_default_of_a_network_in_half_precision() -> None:
+    network = nets.build("gap")
+    network.module.half()
+    assert default_method(network, "features.5") == "deconvnet"
+
+
 def test_neurons_read_one_layer() -> None:
     assert Neurons("two", ((0, 1, 1),)).reads == frozenset({"two"})

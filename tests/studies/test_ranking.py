@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from phosphene.core.errors import LayerError, OptionError
-from phosphene.studies.ranking import ranked
+import nets
+from phosphene.core.errors import LayerError, OptionError, RunError
+from phosphene.studies.ranking import Sort, ranked
+from phosphene.survey.scan import survey
+from phosphene.survey.statistics import Moments
 from phosphene.survey.store import Run
+from phosphene.survey.top import TopPatches
+from survey.photographs import photographs
 from survey.runs import small_run
 
 
@@ -54,3 +59,16 @@ def test_no_such_order_and_no_such_layer(run: Run, tmp_path: Path) -> None:
         ranked(run, "features.5", "maxx")  # type: ignore[arg-type]
     with pytest.raises(LayerError, match="features"):
         ranked(run, "features.55")
+
+
+def test_units_without_a_number_stand_last_and_warn_nobody(tmp_path: Path) -> None:
+    photos = photographs(tmp_path / "photos", 4, broken=(0, 1, 2, 3))
+    run = survey(nets.build("gap"), photos, tmp_path / "run", layers="features.5")
+    for sort in get_args(Sort):
+        assert ranked(run, "features.5", sort).units["images"].tolist() == [0] * 12
+
+
+def test_a_survey_that_kept_too_little_says_so(tmp_path: Path) -> None:
+    run = survey(nets.build("gap"), photographs(tmp_path / "photos", 4), tmp_path / "run", [Moments(), TopPatches(2)])
+    with pytest.raises(RunError, match="the survey kept no broken, dead, .*run it again with its default accumulators"):
+        ranked(run, run.layers[0], "mean")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
 from phosphene.core.network import Network
+from phosphene.report.unit import UnitReport
 from phosphene.studies.locate import drawn
 from phosphene.studies.units import find, unit
+from phosphene.survey.scan import survey
 from phosphene.survey.store import Run
 from surveys import surveyed
 
@@ -79,6 +82,24 @@ def test_a_dead_unit_has_no_pictures(tmp_path: Path) -> None:
     assert not found.top
     assert not found.random
     assert not found.levels
+
+
+def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: Path) -> None:
+    photos = surveyed(tmp_path)[0].folder.parent / "photos"
+    network = nets.build("gap")
+    with torch.no_grad():
+        weight = network.module.get_submodule("features.4").weight
+        assert isinstance(weight, torch.Tensor)
+        weight[1] = torch.nan
+    run = survey(network, photos, tmp_path / "broken", layers="features.5,logits", k=3)
+    broken = unit(network, run, "features.5:1")
+    assert broken.facts["broken"] == 12
+    assert not broken.top
+    found = unit(network, run, "features.5:0", k=3)
+    assert any("on the way back are not finite" in note for note in found.notes)
+    page = UnitReport(broken)
+    assert "a NaN or an infinity in 12 images" in page.html()
+    json.dumps(page.as_dict(), allow_nan=False)
 
 
 def test_without_relu_the_gradient_stands_in(tmp_path: Path) -> None:

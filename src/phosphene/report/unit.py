@@ -54,6 +54,9 @@ class UnitReport:
                 f"This unit is dead: it answers {number(facts['max'])} at every place of all {images}. No picture "
                 "excites it, so none is shown."
             )
+        if not facts["images"]:
+            broken = f": it was a NaN or an infinity in {_images(facts['broken'])}" if facts["broken"] else ""
+            return f"No image tells what this unit answers{broken}. So none is shown."
         share = percent(facts["images_positive"] / facts["images"])
         places = percent(facts["places_positive"] / facts["places"])
         lead = f"It is above zero somewhere in {share} of {images}, and at {places} of all places."
@@ -70,8 +73,8 @@ class UnitReport:
             place: f"{number(facts['mean_max'])} ± {number(facts['std_max'])}",
             "At a place": "" if found.vector else f"{number(facts['mean'])} ± {number(facts['std'])}",
             "Range": f"{number(facts['min'])} … {number(facts['max'])}",
-            "Images above zero": percent(facts["images_positive"] / facts["images"]),
-            "Places above zero": "" if found.vector else percent(facts["places_positive"] / facts["places"]),
+            "Images above zero": percent(facts["images_positive"] / max(1, facts["images"])),
+            "Places above zero": "" if found.vector else percent(facts["places_positive"] / max(1, facts["places"])),
             "Dead": "yes" if found.dead else "no",
             "Broken": f"{_images(facts['broken'])} with a NaN or an infinity, not counted" if facts["broken"] else "",
         }

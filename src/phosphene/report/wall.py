@@ -98,7 +98,8 @@ class Wall:
         name, shots = f"{self.found.layer}:{row['channel']}", self.found.shots.get(row["channel"], ())
         label = f"{row['channel']}\n{row.get('class') or ''}".strip()
         if not shots:
-            return View(f"{row['channel']}\n{'dead' if row['dead'] else 'no answer'}", _empty(), f"{name} is dead.")
+            why = "dead" if row["dead"] else "no answer"
+            return View(f"{row['channel']}\n{why}", _empty(), f"{name}: {why}.")
         first = shots[0].patch
         alt = f"{name}: activation {number(first.activation)} in {named(self.found.run, first.image)}, {region(first)}."
         return View(label, small(self._pixels(row["channel"])), alt)

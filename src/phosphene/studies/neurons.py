@@ -161,7 +161,7 @@ def default_method(network: Network, layer: str) -> Method:
     """
     network.shape(layer)  # looked up now, or the pass that finds the layers would be counted too
     with torch.no_grad(), rules.backward_rule() as mode:
-        network.tap(torch.zeros(1, 3, *network.preprocess.size).to(network.device), [layer])
+        network.tap(network.check(torch.zeros(1, 3, *network.preprocess.size)), [layer])
     if not mode.met["relu"]:
         return "gradient"
     return "deconvnet" if has_switches(network) else "guided-backprop"

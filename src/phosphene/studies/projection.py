@@ -196,15 +196,16 @@ class _Projector:
 
     def projection(self, patch: Patch, way: Way, cost: Cost) -> Projection:
         """What came back as a projection, with what is to be said of it."""
-        values = torch.zeros(3, *self.network.preprocess.size)
-        window(values, way.seen.tolist()).copy_(torch.from_numpy(way.values.astype(np.float32) * way.peak))
+        values, peak = torch.zeros(3, *self.network.preprocess.size), way.peak.item()
+        if math.isfinite(peak):
+            window(values, way.seen.tolist()).copy_(torch.from_numpy(way.values.astype(np.float32) * way.peak))
         field, box, effective = Box(*way.seen.tolist()), patch.box, patch.whole or self.effective
         if effective:
             shown = Box(*(float(self.run.images[side][patch.image]) for side in Box._fields))
             field = Box(*way.effective.tolist())
             box = to_photograph(field, self.network.preprocess.size, shown)
         activation = way.activation.item()
-        note = self._note(patch, activation, blank=not way.peak)
+        note = self._note(patch, activation, peak)
         return Projection(patch, values, field, box, self.method, activation, effective, cost, note)
 
     def lost(self, patch: Patch, why: ImageError) -> Projection:
@@ -215,14 +216,16 @@ class _Projector:
             field = input_box(self.network, patch.layer, patch.row, patch.column)
         return Projection(patch, torch.zeros(3, *size), field, patch.box, self.method, math.nan, note=str(why))
 
-    def _note(self, patch: Patch, activation: float, *, blank: bool) -> str:
+    def _note(self, patch: Patch, activation: float, peak: float) -> str:
         name = f"{patch.layer}:{patch.channel}"
         if not math.isclose(activation, patch.activation, rel_tol=CLOSE, abs_tol=FLOOR):
             return (
                 f"{name} in {self.run.source(patch.image)} is {activation:.5g} and was {patch.activation:.5g}: the "
                 "network, the file or the decoder changed since the survey"
             )
-        if blank:
+        if not math.isfinite(peak):
+            return f"{name} is blank where numbers on the way back are not finite"
+        if not peak:
             return f"{name} is blank where {'it did not fire' if activation <= 0 else 'no ReLU below lets it through'}"
         return ""
 

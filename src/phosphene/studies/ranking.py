@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from phosphene.core.errors import OptionError, nearest
-from phosphene.studies.units import Shot, shots
+from phosphene.studies.units import NEEDED, Shot, require, shots
 from phosphene.survey.store import Run
 from phosphene.survey.table import Columns
 
@@ -50,20 +51,25 @@ def ranked(run: Run, layer: str, sort: Sort = "selectivity", *, top: int = 64, p
     Raises:
         LayerError: no such layer in the survey.
         OptionError: no such order.
+        RunError: the survey kept too little.
     """
     if sort not in get_args(Sort):
         raise OptionError(f"units cannot be sorted by {sort!r}; {nearest(sort, get_args(Sort))}")
     units = run.units(layer)
-    keys = {
-        "selectivity": -units["selectivity"],
-        "max": -units["max"],
-        "mean": -units["mean"],
-        "sparsity": units["places_positive"] / units["places"],
-        "index": units["channel"],
-    }
+    require(units, NEEDED | ({sort} if sort == "selectivity" else set()))
     last = units["dead"] & (sort != "index")
-    order = np.lexsort((units["channel"], keys[sort], np.isnan(keys[sort].astype(np.float64)), last))
+    key = _key(units, sort)
+    order = np.lexsort((units["channel"], key, np.isnan(key), last))
     units = {name: column[order] for name, column in units.items()}
     shown = units["channel"][:top][~units["dead"][:top]].tolist()
     top = min(top, len(units["channel"]))
     return Ranking(run, layer, sort, units, top, {each: shots(run, layer, each, patches) for each in shown})
+
+
+def _key(units: Columns, sort: Sort) -> npt.NDArray[np.float64]:
+    """What rises in the order asked for; NaN where it is not known."""
+    if sort == "index":
+        return units["channel"].astype(np.float64)
+    if sort == "sparsity":
+        return np.asarray(units["places_positive"] / np.where(units["places"], units["places"], np.nan))
+    return -units[sort].astype(np.float64)

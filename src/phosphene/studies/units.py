@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ class UnitEvidence:
         channel: of the unit.
         facts: its row of the table of units.
         field: its receptive field; None where it is not known.
-        top: its strongest patches, strongest first; none where it is dead, as all that follows.
+        top: its strongest patches, strongest first; none where it is dead or was never finite, as all that follows.
         context: for each of them, the photograph with the patch in a box.
         projections: method → for each of them the pixels that made the activation, cut like it.
         weakest: its weakest patches, weakest first.
@@ -145,13 +145,24 @@ def unit(
         raise OptionError(f"k is {k}; a unit wants at least 1 patch")
     layer, channel = find(run, target)
     facts, field = run.unit(layer, channel), network.fields.get(layer)
-    if lacking := NEEDED - facts.keys():
-        raise RunError(f"the survey kept no {', '.join(sorted(lacking))}; run it again with its default accumulators")
+    require(facts, NEEDED)
     same_network(network, run)
     found = UnitEvidence(run, network, layer, channel, facts, field)
-    if found.dead:
+    if found.dead or not facts["images"]:
         return found
     return dataclasses.replace(found, **_pictures(found, k, seed, watch or (lambda *_: None)))
+
+
+def require(columns: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse a table of units that lacks some columns.
+
+    Raises:
+        RunError: it does.
+
+    >>> require({"max": 1.0}, {"max"})
+    """
+    if lacking := set(names) - columns.keys():
+        raise RunError(f"the survey kept no {', '.join(sorted(lacking))}; run it again with its default accumulators")
 
 
 def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str, Any]:
