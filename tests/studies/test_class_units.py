@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from phosphene.core.errors import TargetError
+from phosphene.core.errors import RunError, TargetError
 from phosphene.core.network import Network
 from phosphene.studies.class_units import class_units
+from phosphene.survey.scan import survey
 from phosphene.survey.store import Run
+from survey.photographs import photographs
 from surveys import surveyed
 
 
@@ -94,3 +97,21 @@ def test_other_networks_have_selective_units_alone(tmp_path: Path) -> None:
     assert not found.contributions
     assert "no contributions" in found.notes[-1]
     assert found.selective
+
+
+def test_without_logits_nothing_is_added_up(made: tuple[Run, Network], tmp_path: Path) -> None:
+    run, network = made
+    found = class_units(
+        network, survey(network, run.folder.parent / "photos", tmp_path / "run", layers="features.3"), "tabby"
+    )
+    assert not found.contributions
+    assert "no contributions: the survey kept no logits" in found.notes[-1]
+
+
+def test_another_network_and_a_survey_of_nothing_are_refused(made: tuple[Run, Network], tmp_path: Path) -> None:
+    run, network = made
+    with pytest.raises(RunError, match="is a survey of"):
+        class_units(dataclasses.replace(network, name="other"), run, "tabby")
+    nothing = survey(network, photographs(tmp_path / "photos", 3, broken=(0, 1, 2)), tmp_path / "run")
+    with pytest.raises(RunError, match="could read no image"):
+        class_units(network, nothing, "goldfish")

@@ -70,5 +70,7 @@ def test_units_without_a_number_stand_last_and_warn_nobody(tmp_path: Path) -> No
 
 def test_a_survey_that_kept_too_little_says_so(tmp_path: Path) -> None:
     run = survey(nets.build("gap"), photographs(tmp_path / "photos", 4), tmp_path / "run", [Moments(), TopPatches(2)])
-    with pytest.raises(RunError, match="the survey kept no broken, dead, .*run it again with its default accumulators"):
+    with pytest.raises(
+        RunError, match=r"the survey kept no broken, dead, .*run it again with its default accumulators"
+    ):
         ranked(run, run.layers[0], "mean")

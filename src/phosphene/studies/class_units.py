@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from phosphene.attribution import attribute
 from phosphene.attribution.cam import CAM, classifier
-from phosphene.core.errors import LayerError, TargetError, nearest
+from phosphene.core.errors import LayerError, RunError, TargetError, nearest
 from phosphene.core.network import Box, Network
+from phosphene.studies.projection import same_network
 from phosphene.studies.units import Shot, cut, shots
 from phosphene.survey.store import Patch, Run
 
@@ -100,12 +101,16 @@ def class_units(network: Network, run: Run, name: str, *, k: int = 10) -> ClassU
 
     Raises:
         TargetError: no class of that name.
+        RunError: another network was surveyed, or no image could be read.
         ImageError: a photograph is gone, or has changed.
 
     Reference: Zhou et al., CVPR 2016, section 3.4 ("class-specific units").
     """
+    same_network(network, run)
     label, index = _class(network, run, name)
     images, basis = _images(run, label, index)
+    if not images:
+        raise RunError(f"the survey in {run.folder} could read no image; make another")
     found = ClassUnits(run, network, label or network.label(index or 0), index, images, basis)
     selective = _selective(run, found.name, k)
     found = dataclasses.replace(found, selective=selective, notes=_doubts(found, selective))
@@ -158,10 +163,12 @@ def _contributions(found: ClassUnits, index: int, k: int) -> ClassUnits:
 
 def _check(run: Run, weight: npt.NDArray[np.float64], bias: npt.NDArray[np.float64]) -> None:
     """The embeddings, put through the classifier, must give the logits that the survey recorded."""
-    some = np.flatnonzero(run.images["ok"])[:CHECKED]
+    if "logits" not in run.layers:
+        raise LayerError("the survey kept no logits to check them against; add the layer logits")
+    some = np.flatnonzero(run.images["ok"] & np.isfinite(run.images["logit"]))[:CHECKED]
     rows, classes = np.asarray(run.embeddings[some], np.float64), run.images["predicted"][some]
     recorded = run.images["logit"][some]
-    if rows.shape[1] == weight.shape[1]:
+    if len(some) and rows.shape[1] == weight.shape[1]:
         again = (rows * weight[classes]).sum(1) + bias[classes]
         if np.allclose(again, recorded, rtol=0, atol=0.01 * np.abs(recorded).max()):
             return
