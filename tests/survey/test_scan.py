@@ -186,7 +186,7 @@ def test_a_damaged_state_is_not_believed(network: Network, run: Run, folder: Pat
     state.write_bytes(content)
     found = survey(network, folder, tmp_path / "run", k=5)
     assert digests(found) == digests(run)
-    assert any("was damaged, so all images are looked at again" in note for note in found.manifest["notes"])
+    assert any("was damaged, so all images were looked at again" in note for note in found.manifest["notes"])
 
 
 def test_without_labels_the_classes_are_those_that_the_network_names(
@@ -273,6 +273,16 @@ def test_logits_that_are_maps_are_surveyed_like_any(folder: Path, tmp_path: Path
     assert run.grid("logits") == (15, 15)
     assert run.images["predicted"].tolist() == [-1] * 30
     assert set(run.units("logits")["class"]) == {""}
+
+
+def test_a_network_that_cannot_be_copied_works_in_one_thread_and_says_so(folder: Path, tmp_path: Path) -> None:
+    class Alone(torch.nn.Conv2d):
+        def __deepcopy__(self, memo: object) -> object:
+            raise TypeError("it holds a lock")
+
+    network = Network(torch.nn.Sequential(Alone(3, 4, 3, 2), torch.nn.ReLU()), nets.build("gap").preprocess)
+    run = survey(network, folder, tmp_path / "run", [Moments()], workers=2)
+    assert any("cannot be copied for another thread: it holds a lock" in note for note in run.manifest["notes"])
 
 
 def test_weights_that_changed_are_another_survey(folder: Path, tmp_path: Path) -> None:

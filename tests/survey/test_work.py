@@ -58,7 +58,8 @@ def test_states_come_back_with_what_was_done_and_what_failed(tmp_path: Path) -> 
     work.close()
     restored = Fold(plan)
     again = Work.begin(tmp_path / "run", described(network, images, plan), fold.arrays(), 3)
-    assert again.restore(restored) == ""
+    again.restore(restored)
+    assert not again.remarks
     assert again.done.tolist() == [True, False, True]
     assert again.failures == work.failures
     for key, state in fold.settled().items():
@@ -170,3 +171,10 @@ def test_damaged_facts_name_the_folder_to_delete(tmp_path: Path) -> None:
     (tmp_path / "work" / "facts.npy").unlink()
     with pytest.raises(RunError, match=f"facts.npy is damaged: .* Delete {tmp_path} and run the survey again"):
         Work.begin(tmp_path, PLAN, ROWS, 3)
+
+
+def test_another_torch_or_device_is_remarked(tmp_path: Path) -> None:
+    Work.begin(tmp_path, {**PLAN, "torch": "2.6", "device": "cpu"}, ROWS, 3).close()
+    work = Work.begin(tmp_path, {**PLAN, "torch": "2.7", "device": "cpu"}, ROWS, 3)
+    assert work.remarks == ("begun with torch 2.6, finished with 2.7: last bits may differ",)
+    work.close()

@@ -48,7 +48,7 @@ class Worker:
     def look(self, share: Sequence[int], *parts: States) -> tuple[States, list[Batch]]:
         """Do a share, and merge into it what others came to."""
         done = Done(self.plan)
-        work_here(self.network, self.images, self.plan, share, taker=done, workers=1)
+        work_here([self.network], self.images, self.plan, share, taker=done)
         for each in parts:
             done.fold.merge(each)
         return done.fold.settled(), done.batches

@@ -19,8 +19,8 @@ from phosphene.survey.progress import Taker, wait
 from phosphene.survey.roll import Roll
 
 
-def work_here(network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, taker: Taker, workers: int) -> None:
-    """Do some batches of a plan with threads of this process.
+def work_here(networks: Sequence[Network], images: Roll, plan: Plan, todo: Sequence[int], *, taker: Taker) -> None:
+    """Do some batches of a plan with threads of this process, one for each network, all of them twins.
 
     Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
     batch is decoded.
@@ -42,9 +42,12 @@ def work_here(network: Network, images: Roll, plan: Plan, todo: Sequence[int], *
             heard = taker.fold.listen(mine, batch, label_of)
             taker.add(batch, heard)
 
-    twins = _twins(network, min(workers, max(1, len(todo))))
-    with _threads_restored(), ThreadPoolExecutor(len(twins)) as computing, ThreadPoolExecutor(len(twins)) as decoding:
-        wait([computing.submit(work, each, decoding) for each in twins], taker)
+    with (
+        _threads_restored(),
+        ThreadPoolExecutor(len(networks)) as computing,
+        ThreadPoolExecutor(len(networks)) as decoding,
+    ):
+        wait([computing.submit(work, each, decoding) for each in networks], taker)
 
 
 def labels_of(images: Roll) -> npt.NDArray[np.int64]:
@@ -60,13 +63,12 @@ def cores(network: Network) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _twins(network: Network, workers: int) -> list[Network]:
-    if workers == 1:
-        return [network]
+def twins(network: Network, workers: int) -> tuple[list[Network], str]:
+    """The network for so many threads; for one, and why, where it cannot be copied."""
     try:
-        return [network, *(network.twin() for _ in range(workers - 1))]
-    except NetworkError:
-        return [network]
+        return [network, *(network.twin() for _ in range(workers - 1))], ""
+    except NetworkError as error:
+        return [network], str(error)
 
 
 @contextmanager

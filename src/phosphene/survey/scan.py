@@ -20,7 +20,7 @@ from phosphene.survey.choose import choose
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.finish import finish
 from phosphene.survey.fold import TOGETHER, Fold, Plan
-from phosphene.survey.here import cores, work_here
+from phosphene.survey.here import cores, twins, work_here
 from phosphene.survey.histogram import Histogram, Samples
 from phosphene.survey.progress import Progress
 from phosphene.survey.progress import Watch as Watch
@@ -106,7 +106,9 @@ def survey(
         if remote is not None:
             remote.run(network, images, plan, todo, progress=progress)
         else:
-            work_here(network, images, plan, todo, taker=progress, workers=workers or cores(network))
+            threads, remark = twins(network, min(workers or cores(network), max(1, len(todo))))
+            work.remarks += (remark,) if remark else ()
+            work_here(threads, images, plan, todo, taker=progress)
         work.save(fold)
         cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
         finish(work, fold, network, images, cost=cost)
@@ -176,8 +178,7 @@ def ours(folder: Path, network: Network, images: Roll, plan: Plan) -> Iterator[t
     fold = Fold(plan)
     work = Work.begin(folder, described(network, images, plan), fold.arrays(), -(-plan.images // plan.batch))
     try:
-        remark = work.restore(fold)
-        work.remarks = (remark,) if remark else ()
+        work.restore(fold)
         yield work, fold
     finally:
         work.close()
@@ -196,6 +197,7 @@ def described(network: Network, images: Roll, plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "batch": plan.batch,
         "torch": torch.__version__,
+        "device": network.device.type,
     }
 
 

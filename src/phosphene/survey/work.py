@@ -44,6 +44,8 @@ class Work:
         arrays: file → a row for each image.
         done: whether each batch is in the saved states.
         failures: number of an image → why it could not be read.
+        remarks: what was chosen on the way, for the manifest.
+        lock: descriptor of the file that keeps other processes out.
     """
 
     folder: Path
@@ -52,7 +54,7 @@ class Work:
     done: npt.NDArray[np.bool_]
     failures: dict[int, str]
     remarks: tuple[str, ...] = ()
-    lock: Any = None
+    lock: int | None = None
 
     @classmethod
     def begin(
@@ -84,7 +86,13 @@ class Work:
         if fresh:
             self._state.unlink(missing_ok=True)
         else:
-            same(self.folder, _before(path), self.plan)
+            before = _before(path)
+            same(self.folder, before, self.plan)
+            self.remarks += tuple(
+                f"begun with {each} {before.get(each)}, finished with {self.plan.get(each)}: last bits may differ"
+                for each in _BITS
+                if before.get(each) != self.plan.get(each)
+            )
         for each in (self.folder, self._state.parent, self.folder / "similar"):
             for left in files.abandoned(each):
                 left.unlink()
@@ -97,20 +105,20 @@ class Work:
     def _state(self) -> Path:
         return self.folder / WORK / "state"
 
-    def restore(self, fold: Fold) -> str:
-        """Put the saved states into a fold; returns a remark where the file was damaged and all is done again."""
+    def restore(self, fold: Fold) -> None:
+        """Put the saved states into a fold; where the file is damaged all is done again, with a remark."""
         if not self._state.exists():
-            return ""
+            return
         content = self._state.read_bytes()
         seal, payload = content[:_SEAL], content[_SEAL:]
         if files.sha256(payload).encode() != seal:
-            return f"{self._state} was damaged, so all images are looked at again"
+            self.remarks += (f"{self._state} was damaged, so all images were looked at again",)
+            return
         tensors = load(payload)
         notes = json.loads(tensors.pop("notes").numpy().tobytes())
         self.done[:] = tensors.pop("done").numpy()
         self.failures = {int(number): why for number, why in notes.items()}
         fold.merge(_unflat(tensors))
-        return ""
 
     def keep(self, batch: Batch) -> None:
         """Write the rows of a batch, and take it down as done."""
@@ -208,7 +216,7 @@ def _before(path: Path) -> dict[str, Any]:
     return plan
 
 
-def _lock(folder: Path) -> Any:
+def _lock(folder: Path) -> int:
     """Hold the folder; systems without locks go without."""
     with files.writing(folder):
         (folder / WORK).mkdir(parents=True, exist_ok=True)
@@ -246,3 +254,4 @@ def _unflat(tensors: Mapping[str, Tensor]) -> dict[tuple[str, str], State]:
 
 _SEAL = 64
 _IDENTITY = ("images", "digest", "model", "preprocess", "layers", "accumulators", "labels", "seed", "batch")
+_BITS = ("torch", "device")
