@@ -97,7 +97,7 @@ def _tell(run: Session, found: Run) -> int:
     units = found.units()
     layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
     known = f"{len(units['channel']):,} units of {layers}, {int(units['dead'].sum()):,} dead"
-    run.say(f"{ok:,} images, {known}, in {seconds:.0f} s → {found.folder}")
+    run.say(f"{ok:,} image{'s' * (ok != 1)}, {known}, in {seconds:.0f} s → {found.folder}")
     for note in found.manifest["notes"]:
         run.say(f"  {note}")
     if ok:

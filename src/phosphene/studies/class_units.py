@@ -126,8 +126,8 @@ def _doubts(found: ClassUnits, selective: Mapping[str, tuple[Selective, ...]]) -
     """What the number of images of the class does not allow to say."""
     counts = {each.images for units in selective.values() for each in units}
     if not counts:
-        how = "is labeled" if found.run.manifest["named"] else "was predicted to be"
-        return (f"no image of the survey {how} {found.name}, so no unit can be called selective for it",)
+        how = "labeled" if found.run.manifest["named"] else "predicted to be"
+        return (f"no unit can be called selective for {found.name}: that takes images {how} so, and others",)
     if counts == {1}:
         return (f"the survey has one image of {found.name}: the units are selective for that image",)
     return ()
