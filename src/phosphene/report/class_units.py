@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from phosphene.core import files, image, picture
+from phosphene.core import picture
 from phosphene.core.image import Pixels
 from phosphene.report.answers import listed, named, plain, region
-from phosphene.report.html import number, render
+from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Bar, Column, Mosaic, Page, Section, Table, View
 from phosphene.report.tiles import small, square
 from phosphene.studies.class_units import ClassUnits, Contribution, Selective
@@ -47,7 +46,7 @@ class ClassReport:
                 ("Survey", f"{number(len(found.run.images['ok']))} images, {found.run.folder.name}"),
             ),
             tuple(self._sections()),
-            f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest.",
+            FOOTER,
         )
 
     def _sections(self) -> Iterator[Section]:
@@ -147,13 +146,7 @@ class ClassReport:
         Raises:
             OutputError: the folder cannot be written.
         """
-        folder, plate = Path(folder), self.plate()
-        written: list[Mapping[str, Any]] = []
-        if plate is not None:
-            path = image.save(folder / "plate.png", plate)
-            written.append({"path": path.name, "kind": "picture", "class": self.found.name})
-        page = files.write(folder / "index.html", self.html())
-        return (*written, {"path": page.name, "kind": "report", "class": self.found.name})
+        return save(folder, self.page, {"plate.png": self.plate()}, {"class": self.found.name})
 
 
 def _selective(layer: str, units: Sequence[Selective]) -> Table:

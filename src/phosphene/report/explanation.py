@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from phosphene.core.preprocess import Box
 from phosphene.core.result import Manifest
 from phosphene.report.contents import thumbnail
 from phosphene.report.figures import figure, percent, predicted
-from phosphene.report.html import render
+from phosphene.report.html import FOOTER, render
 from phosphene.report.page import Figure, Page, Section, View
 from phosphene.report.scores import Scores, charts, comparison
 from phosphene.studies.explain import Explanation
@@ -64,7 +63,7 @@ class ExplanationReport:
                 ("Cost", str(found.cost)),
             ),
             sections=tuple(self._sections()),
-            footer=f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest.",
+            footer=FOOTER,
         )
 
     def _sections(self) -> Iterator[Section]:

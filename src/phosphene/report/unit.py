@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phosphene.core import files, image, picture
+from phosphene.core import picture
 from phosphene.core.image import Pixels
 from phosphene.report import answers
 from phosphene.report.figures import percent
-from phosphene.report.html import number, render
+from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Facts, Mosaic, Page, Section, View
 from phosphene.report.tiles import small, square
 from phosphene.studies.locate import RANDOM
@@ -43,7 +42,7 @@ class UnitReport:
             self._lead(),
             self._facts(),
             tuple(self._sections()),
-            f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest.",
+            FOOTER,
         )
 
     def _lead(self) -> str:
@@ -218,13 +217,7 @@ class UnitReport:
         Raises:
             OutputError: the folder cannot be written.
         """
-        folder, plate = Path(folder), self.plate()
-        written: list[Mapping[str, Any]] = []
-        if plate is not None:
-            path = image.save(folder / "plate.png", plate)
-            written.append({"path": path.name, "kind": "picture", "unit": self.found.name})
-        page = files.write(folder / "index.html", self.html())
-        return (*written, {"path": page.name, "kind": "report", "unit": self.found.name})
+        return save(folder, self.page, {"plate.png": self.plate()}, {"unit": self.found.name})
 
 
 TILE = 112

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from phosphene.core import files, image, picture
+from phosphene.core import picture
 from phosphene.core.image import Pixels
 from phosphene.report.answers import named, plain, region
 from phosphene.report.figures import percent
-from phosphene.report.html import number, render
+from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, Section, Table, View
 from phosphene.report.tiles import small, square
 from phosphene.studies.ranking import Ranking
@@ -59,7 +58,7 @@ class Wall:
                 ),
                 Section("In numbers", tables=(self.table,)),
             ),
-            f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest.",
+            FOOTER,
         )
 
     @property
@@ -135,12 +134,7 @@ class Wall:
         Raises:
             OutputError: the folder cannot be written.
         """
-        wall = image.save(Path(folder) / "wall.png", self.picture())
-        page = files.write(Path(folder) / "index.html", self.html())
-        return (
-            {"path": wall.name, "kind": "picture", "layer": self.found.layer},
-            {"path": page.name, "kind": "report", "layer": self.found.layer},
-        )
+        return save(folder, self.page, {"wall.png": self.picture()}, {"layer": self.found.layer})
 
 
 _HEAD = (
