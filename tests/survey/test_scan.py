@@ -18,13 +18,14 @@ import nets
 from phosphene.core import files
 from phosphene.core.errors import LayerError, OptionError, RunError
 from phosphene.core.network import Network
-from phosphene.survey import scan
+from phosphene.survey import finish, scan
 from phosphene.survey.embedding import Embeddings
 from phosphene.survey.fold import Fold
 from phosphene.survey.roll import roll
 from phosphene.survey.scan import default, plan_of, survey
 from phosphene.survey.statistics import Moments
 from phosphene.survey.store import Run
+from phosphene.survey.table import write_table
 from phosphene.survey.top import TopPatches
 from survey.photographs import photographs
 
@@ -330,3 +331,25 @@ def test_a_kill_at_any_moment_changes_no_byte(run: Run, folder: Path, tmp_path: 
     found = survey(nets.build("residual"), folder, target, k=5)
     assert digests(found) == digests(run)
     assert files.sha256(target / "embeddings.npy") == digests(run)["embeddings.npy"]
+
+
+@pytest.mark.parametrize("table", ["images", "units", "samples"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_while_tables_are_written_changes_no_byte(
+    network: Network, run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, after: bool
+) -> None:
+    def write(path: Path, columns: dict[str, NDArray[np.generic]]) -> Path:
+        if path.stem == table and not after:
+            raise KeyboardInterrupt
+        write_table(path, columns)
+        if path.stem == table:
+            raise KeyboardInterrupt
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "write_table", write)
+        with pytest.raises(KeyboardInterrupt):
+            survey(network, folder, tmp_path / "run", k=5)
+    with pytest.raises(RunError, match="is not finished"):
+        Run.open(tmp_path / "run")
+    assert digests(survey(network, folder, tmp_path / "run", k=5)) == digests(run)
