@@ -37,8 +37,8 @@ def test_the_lecture_and_its_ablation_sheet(place: Path, capsys: pytest.CaptureF
 
 
 def test_an_option_of_the_other_manner_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("visualize", "goldfish", "--model", "net.py:make", "--manner", "lecture", "--jitter", "3") == 2
-    assert "--jitter is not an option of --manner lecture" in capsys.readouterr().err
+    assert run("visualize", "goldfish", "--model", "net.py:make", "--manner", "lecture", "--crops", "3") == 2
+    assert "--crops is not an option of --manner lecture" in capsys.readouterr().err
 
 
 def test_a_class_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

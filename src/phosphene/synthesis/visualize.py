@@ -22,7 +22,8 @@ from phosphene.synthesis.base import Synthesis, Watch, synthesize
 from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, Edit
 from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
-from phosphene.synthesis.transforms import Affine, Pad, Transform
+from phosphene.synthesis.priors import L2, TotalVariation
+from phosphene.synthesis.transforms import Crops, Transform
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -42,6 +43,10 @@ class Manner(Named):
     def redirect(self) -> int:
         """First steps in which silent units are woken."""
         return 0
+
+    def prior(self) -> Objective | None:
+        """What the picture itself should be, besides what the target wants."""
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,35 +82,45 @@ class Lecture(Manner, name="lecture"):
 
 @dataclasses.dataclass(frozen=True)
 class Best(Manner, name="best"):
-    """Waves of decorrelated colors, another shift, scale and rotation at each step, silent units woken.
+    """Waves of decorrelated colors, seen in random crops, with little noise; smooth, and not far from the mean color.
+
+    Crops of every size and place ask for the thing at every size and place, and for one thing rather than many.
 
     Args:
         steps: how many.
         lr: of Adam.
         power: of the frequency, by which waves are held back.
-        jitter: largest shift, in pixels.
-        scale: least and greatest magnification.
-        rotate: largest angle, in degrees.
+        crops: of each picture at each step.
+        noise: deviation of what is added to each crop, in [0, 1].
+        l2: weight of the squared distance from the mean color, taken off the objective.
+        tv: weight of the total variation, taken off the objective.
         wake: first steps in which a gradient that ReLUs stop whole is let through.
 
-    Reference: Olah, Mordvintsev & Schubert, Distill 2017, "Feature Visualization".
+    Reference: Olah, Mordvintsev & Schubert, Distill 2017, "Feature Visualization"; the crops after Fel et al., NeurIPS
+    2023.
     """
 
-    lr: float = 0.05
+    steps: int = 128
+    lr: float = 0.04
     power: float = 1.0
-    jitter: float = 16.0
-    scale: tuple[float, float] = (0.9, 1.1)
-    rotate: float = 10.0
+    crops: int = 2
+    noise: float = 0.05
+    l2: float = 20.0
+    tv: float = 200.0
     wake: int = 16
 
     def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """Fourier, Adam, a margin and one resampling."""
-        return Fourier(self.power), Adam(self.lr), (Pad(), Affine(self.jitter, self.scale, self.rotate)), ()
+        """Fourier, Adam, crops."""
+        return Fourier(self.power), Adam(self.lr), (Crops(self.crops, 0.3, 1.0, self.noise),), ()
 
     @property
     def redirect(self) -> int:
         """As told."""
         return self.wake
+
+    def prior(self) -> Objective | None:
+        """Both penalties."""
+        return -self.l2 * L2() - self.tv * TotalVariation()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,12 +211,22 @@ def visualize(
     wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
     objectives = [each if isinstance(each, Objective) else parse(str(each), network) for each in wanted]
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    canvas, optimizer, transforms, edits = chosen.parts()
+    (canvas, optimizer, transforms, edits), prior = chosen.parts(), chosen.prior()
     found = synthesize(
-        network, objectives, canvas, size=size, transforms=transforms, edits=edits, optimizer=optimizer,
-        steps=chosen.steps, redirect=chosen.redirect, seed=seed, watch=watch,
-    )  # fmt: skip
-    return judge(network, found, chosen)
+        network,
+        [each if prior is None else each + prior for each in objectives],
+        canvas,
+        size=size,
+        transforms=transforms,
+        edits=edits,
+        optimizer=optimizer,
+        steps=chosen.steps,
+        redirect=chosen.redirect,
+        seed=seed,
+        watch=watch,
+    )
+    plain = tuple(each.bind(network) for each in objectives)
+    return judge(network, dataclasses.replace(found, objectives=plain), chosen)
 
 
 def judge(network: Network, found: Synthesis, manner: Manner) -> Visualization:
