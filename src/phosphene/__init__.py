@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from phosphene.survey.statistics import Sparsity as Sparsity
     from phosphene.survey.store import Run as Run
     from phosphene.survey.top import TopPatches as TopPatches
+    from phosphene.synthesis.ablation import ablate as ablate
     from phosphene.synthesis.base import synthesize as synthesize
     from phosphene.synthesis.canvas import Fourier as Fourier
     from phosphene.synthesis.canvas import Pixels as Pixels
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
     from phosphene.synthesis.transforms import Pad as Pad
     from phosphene.synthesis.visualize import Best as Best
     from phosphene.synthesis.visualize import Lecture as Lecture
-    from phosphene.synthesis.visualize import ablate as ablate
     from phosphene.synthesis.visualize import visualize as visualize
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
@@ -120,13 +120,14 @@ _HOMES = {
     "survey.statistics": ("DeadUnits", "Moments", "Sparsity"),
     "survey.store": ("Run",),
     "survey.top": ("TopPatches",),
+    "synthesis.ablation": ("ablate",),
     "synthesis.base": ("synthesize",),
     "synthesis.canvas": ("Fourier", "Pixels"),
     "synthesis.edits": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
     "synthesis.optimizers": ("LBFGS", "Adam", "Ascent"),
     "synthesis.priors": ("L2", "TotalVariation"),
     "synthesis.transforms": ("Affine", "Crops", "Pad"),
-    "synthesis.visualize": ("Best", "Lecture", "ablate", "visualize"),
+    "synthesis.visualize": ("Best", "Lecture", "visualize"),
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),

@@ -14,7 +14,7 @@ from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.objective import Channel, Logit
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
-from phosphene.synthesis.visualize import ABLATIONS, Best, Lecture, Manner, ablate, visualize
+from phosphene.synthesis.visualize import Best, Lecture, Manner, visualize
 
 
 @pytest.mark.parametrize("manner", sorted(Manner.table))
@@ -53,18 +53,6 @@ def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
     assert isinstance(parts[0], Pixels)
     assert parts[3] == (Decay(0.1), Blur(2.0), ClipNorm(0.2), ClipContribution(0.3))
     assert Lecture(decay=0, blur=0).parts()[3] == ()
-
-
-def test_the_sheet_shows_each_alone_from_the_same_start() -> None:
-    network = nets.build("gap")
-    sheet = ablate(network, ["goldfish", "features.5:3"], steps=12)
-    assert list(sheet.columns) == [name for name, _ in ABLATIONS]
-    alone = visualize(network, ["goldfish", "features.5:3"], manner=Lecture(12, decay=0, blur=0))
-    assert torch.equal(sheet.columns["none of them"].synthesis.images, alone.synthesis.images)
-    rough = sheet.roughness()
-    assert rough["Gaussian blur"][0] < rough["none of them"][0]
-    assert rough["L2 decay"][0] < rough["none of them"][0]
-    assert sheet.picture().shape[1] > 6 * 32
 
 
 def test_a_sum_of_targets_and_an_index(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from phosphene.cli.options import build, everywhere, from_any
 from phosphene.cli.session import Session, session
 from phosphene.core import image
 from phosphene.core.result import Cost, Manifest
-from phosphene.synthesis.visualize import Best, Lecture, Manner, Visualization, ablate
+from phosphene.synthesis.ablation import ablate
+from phosphene.synthesis.visualize import Best, Lecture, Manner, Visualization
 from phosphene.synthesis.visualize import visualize as make
 
 _PREVIEW = 16  # steps between two previews

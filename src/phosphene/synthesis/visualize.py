@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from phosphene.core import files, image, picture
+from phosphene.core import files, image
 from phosphene.core.image import Pixels as Bytes
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Logit, Objective
@@ -250,66 +249,7 @@ def as_saved(images: Images) -> Images:
     return (images * 255).round() / 255
 
 
-def _rough(pixels: Bytes) -> float:
-    return float(np.abs(np.diff(pixels.astype(np.float32), axis=1)).mean() / 255)
-
-
 def _rank(objective: Objective, logits: Tensor) -> int:
     if type(objective) is not Logit or isinstance(objective.index, str):
         return 0
     return int((logits > logits[objective.index]).sum()) + 1
-
-
-ABLATIONS: tuple[tuple[str, dict[str, float]], ...] = (
-    ("none of them", {}),
-    ("L2 decay", {"decay": 0.02}),
-    ("Gaussian blur", {"blur": 1.0}),
-    ("clip small pixels", {"clip_norm": 0.5}),
-    ("clip small contributions", {"clip_contribution": 0.5}),
-    ("decay and blur", {"decay": 0.01, "blur": 0.8}),
-)
-"""What the ablation sheet compares: name → what is on."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Ablation:
-    """The same target and seed under each regularizer of the lecture alone.
-
-    Args:
-        columns: name of what was on → the pictures so made.
-    """
-
-    columns: dict[str, Visualization]
-
-    def picture(self) -> Bytes:
-        """A row for each target, a column for each regularizer, with the activation and the rank of its class."""
-        first = next(iter(self.columns.values()))
-        tiles, labels = [], []
-        for row in range(len(first.names)):
-            for name, each in self.columns.items():
-                tiles.append(each.pictures()[row])
-                rank = f", rank {each.ranks[row]}" if each.ranks[row] else ""
-                labels.append(f"{name}: {each.activations[row]:.3g}{rank}")
-        return picture.grid(tiles, len(self.columns), labels=labels)
-
-    def roughness(self) -> dict[str, tuple[float, ...]]:
-        """Mean step from pixel to pixel of each picture, in [0, 1]: what blur and decay hold down."""
-        return {name: tuple(map(_rough, found.pictures())) for name, found in self.columns.items()}
-
-
-def ablate(network: Network, targets: Target | Sequence[Target], *, steps: int = 100, seed: int = 0) -> Ablation:
-    """One sheet: the regularizers of the lecture, one at a time. Cost: that of `visualize` for each column.
-
-    Args:
-        network: whose.
-        targets: see `visualize`.
-        steps: of each picture.
-        seed: the same for all.
-    """
-    off = {"decay": 0.0, "blur": 0.0}
-    return Ablation(
-        {
-            name: visualize(network, targets, manner=Lecture(steps, **{**off, **options}), seed=seed)
-            for name, options in ABLATIONS
-        }
-    )
