@@ -49,9 +49,13 @@ class Progress:
     def merge(self, states: Mapping[tuple[str, str], State], batches: Iterable[Batch]) -> None:
         """Take in batches that were folded elsewhere, and the settled states that they came to."""
         with self.lock:
-            self.fold.merge(states)
-            for batch in batches:
-                self.work.keep(batch)
+            try:
+                self.fold.merge(states)
+                for batch in batches:
+                    self.work.keep(batch)
+            except BaseException:
+                self.fold.torn = True  # the states hold batches that are not taken down as done
+                raise
             self._tell()
 
     def save(self) -> None:
