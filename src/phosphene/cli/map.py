@@ -13,7 +13,7 @@ from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
 from phosphene.cli.units import opened
 from phosphene.core import files, image
-from phosphene.core.errors import ImageError, PhospheneError
+from phosphene.core.errors import ImageError
 from phosphene.core.image import Picture
 from phosphene.core.result import Cost, Manifest
 from phosphene.studies.projection import same_network
@@ -40,14 +40,8 @@ def neighbors(survey: str, images: tuple[str, ...], k: int, metric: Metric, **op
     then goes through the network of the survey.
     """
     run = session("neighbors", options)
-    found, manifests = Run.open(survey), []
-    run.several = len(images) > 1
-    for name in images:
-        try:
-            manifests.append(_neighbors(run, found, name, k=k, metric=metric))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(manifests)
+    found = Run.open(survey)
+    return run.finish(run.each(images, lambda name: _neighbors(run, found, name, k=k, metric=metric)))
 
 
 def _neighbors(run: Session, found: Run, name: str, *, k: int, metric: Metric) -> Manifest:

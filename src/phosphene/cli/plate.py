@@ -9,7 +9,6 @@ import click
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
 from phosphene.cli.units import opened
-from phosphene.core.errors import PhospheneError
 from phosphene.core.result import Manifest
 from phosphene.studies.neurons import Method
 from phosphene.studies.plate import Extent
@@ -44,14 +43,8 @@ def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
     """
     how = {name: options.pop(name) for name in ("units", "k", "method", "field", "check", "side")}
     run = session("plate", options)
-    found, manifests = opened(run, survey), []
-    run.several = len(layers) > 1
-    for layer in layers:
-        try:
-            manifests.append(_plate(run, found, layer, how))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(manifests)
+    found = opened(run, survey)
+    return run.finish(run.each(layers, lambda layer: _plate(run, found, layer, how)))
 
 
 def _plate(run: Session, found: Run, layer: str, how: dict[str, Any]) -> Manifest:

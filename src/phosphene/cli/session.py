@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,16 @@ class Session:
             raise error
         self.failed.append(f"{type(error).__name__}: {error}")
         click.echo(self.failed[-1], err=True)
+
+    def each(self, inputs: Sequence[str], make: Callable[[str], Manifest]) -> list[Manifest]:
+        """What comes of each input; one that fails is named, and the rest goes on."""
+        self.several, manifests = len(inputs) > 1, []
+        for name in inputs:
+            try:
+                manifests.append(make(name))
+            except PhospheneError as error:
+                self.fail(error)
+        return manifests
 
     def folder(self, name: str) -> Path:
         """Where the results of one input go: -o itself for a single one, else a folder of its own name."""

@@ -12,7 +12,6 @@ from rich.table import Column, Table
 
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
-from phosphene.core.errors import PhospheneError
 from phosphene.core.result import Manifest
 from phosphene.report.class_units import ClassReport
 from phosphene.report.unit import UnitReport
@@ -35,14 +34,8 @@ def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
     RUN is the folder of a survey. The network is that of the survey; give --weights where the survey had them.
     """
     run = session("unit", options)
-    found, manifests = opened(run, survey), []
-    run.several = len(units) > 1
-    for target in units:
-        try:
-            manifests.append(_unit(run, found, target, k))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(manifests)
+    found = opened(run, survey)
+    return run.finish(run.each(units, lambda target: _unit(run, found, target, k)))
 
 
 def _unit(run: Session, found: Run, target: str, k: int) -> Manifest:

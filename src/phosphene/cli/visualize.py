@@ -26,7 +26,7 @@ _PREVIEW = 16  # steps between two previews
     type=click.Choice(sorted(Manner.table)),
     default="best",
     show_default=True,
-    help="best: waves of natural colors, and transformations. lecture: pixels, with the regularizers of the notes.",
+    help="best: waves of natural colors, seen in random crops. lecture: pixels, with the regularizers of the notes.",
 )
 @click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: the network's]")
 @click.option("--ablate", "sheet", is_flag=True, help="Also a sheet: the regularizers of the lecture, one at a time.")
