@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import nets
-from phosphene.core.errors import OptionError
-from phosphene.synthesis.canvas import Canvas, Fourier, Pixels, frequencies, mean_color
+from phosphene.core import image
+from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.network import Images
+from phosphene.synthesis.canvas import Canvas, Fourier, Painting, Perturbation, Pixels
+from phosphene.synthesis.color import Ink, frequencies, mean_color
+from phosphene.synthesis.maco import MACO
+from phosphene.synthesis.pyramid import Pyramid
 
-CANVASES = [Pixels(), Pixels(start="noise"), Fourier(), Fourier(decay=1.5)]
+CANVASES = [Pixels(), Pixels(start="noise"), Fourier(), Fourier(decay=1.5), Pyramid(), MACO()]
 
 
-def begin(canvas: Canvas, size: tuple[int, int] = (24, 33), count: int = 2, seed: int = 0):
-    return canvas.begin(nets.build("gap"), count, size, torch.Generator().manual_seed(seed))
+def begin(
+    canvas: Canvas, size: tuple[int, int] = (24, 33), count: int = 2, seed: int = 0, start: Images | None = None
+) -> Painting:
+    return canvas.begin(nets.build("gap"), count, size, torch.Generator().manual_seed(seed), start=start)
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
@@ -35,7 +44,7 @@ def test_the_zero_image_of_the_lecture_is_the_mean() -> None:
     assert torch.equal(begin(Pixels())(), mean_color(nets.build("gap")).expand(2, 3, 24, 33))
 
 
-@pytest.mark.parametrize("canvas", [Pixels(start="noise"), Fourier()])
+@pytest.mark.parametrize("canvas", [Pixels(start="noise"), Fourier(), Pyramid(), MACO()])
 def test_noise_is_of_the_seed_and_differs_between_images(canvas: Canvas) -> None:
     assert torch.equal(begin(canvas, seed=1)(), begin(canvas, seed=1)())
     assert not torch.equal(begin(canvas, seed=1)(), begin(canvas, seed=2)())
@@ -62,3 +71,58 @@ def test_the_mean_color_is_in_rgb_whatever_the_network_wants() -> None:
 def test_a_decay_out_of_range_is_refused() -> None:
     with pytest.raises(OptionError, match=r"decay is -1; fourier wants 0 … 3"):
         Fourier(decay=-1)
+
+
+@pytest.mark.parametrize("canvas", [Pixels(), Fourier(), Fourier(decay=1.5), Pyramid(), Perturbation()])
+@pytest.mark.parametrize("size", [(24, 32), (23, 31)])
+def test_it_begins_with_the_images_it_is_given(canvas: Canvas, size: tuple[int, int]) -> None:
+    images = 0.05 + 0.9 * torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3))
+    assert (begin(canvas, size, start=images)() - images).abs().max() < 2e-3
+    assert (begin(canvas, size, start=images[:1])() - images[:1]).abs().max() < 2e-3
+
+
+def test_maco_takes_the_phases_of_the_images_and_no_more() -> None:
+    images = torch.full((1, 3, 24, 32), 0.5)
+    images[:, :, 8:16, 8:16] = 0.9
+    shown = begin(MACO(), (24, 32), 1, start=images)()
+    assert shown[:, :, 10:14, 10:14].mean() > shown.mean() + 0.1
+
+
+def test_no_gradient_makes_maco_louder() -> None:
+    painting, ink = begin(MACO(), (24, 24)), Ink.of(nets.build("gap"))
+    before = ink.wash(painting()).std().item()
+    with torch.no_grad():
+        painting.phase += 10 * torch.randn(painting.phase.shape)
+    assert ink.wash(painting()).std().item() == pytest.approx(before, rel=0.1)
+
+
+def test_maco_reads_the_photographs_of_the_user(tmp_path: Path) -> None:
+    image.save(tmp_path / "flat.png", np.full((32, 32, 3), 90, np.uint8))
+    assert begin(MACO(str(tmp_path / "flat.png")))().std() < 1e-3
+    with pytest.raises(ImageError, match="nowhere"):
+        begin(MACO(str(tmp_path / "nowhere")))
+
+
+def test_a_perturbation_stays_small_and_wants_images() -> None:
+    images = torch.rand(1, 3, 8, 8)
+    painting = begin(Perturbation(0.1), (8, 8), 2, start=images)
+    with torch.no_grad():
+        painting.change += torch.randn(painting.change.shape)
+    painting.project()
+    assert (painting() - images).abs().max() <= 0.1 + 1e-6
+    assert 0 <= painting().min() <= painting().max() <= 1
+    with pytest.raises(OptionError, match="changes images"):
+        begin(Perturbation())
+
+
+@pytest.mark.parametrize("canvas", CANVASES)
+def test_a_grey_network_is_made_grey_pictures(canvas: Canvas) -> None:
+    network = nets.build("gap")
+    grey = dataclasses.replace(network, preprocess=dataclasses.replace(network.preprocess, order="grey"))
+    painting = canvas.begin(grey, 1, (16, 16), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for each in painting.parameters():
+            each.add_(torch.randn(each.shape))
+    images = painting()
+    assert images.shape == (1, 3, 16, 16)
+    assert (images.amax(1) - images.amin(1)).max() < 1e-6

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+import nets
+
 from phosphene.core.image import Picture
-from phosphene.synthesis.color import colors_of, natural_colors, spectrum_of
+from phosphene.synthesis.color import Ink, colors_of, natural_colors, spectrum_of
 
 
 def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
@@ -35,8 +37,20 @@ def test_colors_of_photographs_are_mostly_grey() -> None:
 
 def test_the_spectrum_is_that_of_the_pictures() -> None:
     flat = Picture.from_array(np.full((32, 32, 3), 200, np.uint8))
-    spectrum = spectrum_of([flat, flat], (16, 16), natural_colors())
+    ink = Ink.of(nets.build("gap"))
+    spectrum = spectrum_of([flat, flat], (16, 16), ink)
     assert spectrum.shape == (3, 16, 9)
     assert spectrum[:, 1:].max() < 1e-4
-    natural = spectrum_of([noise(np.eye(3) * 20)], (16, 16), natural_colors())
+    natural = spectrum_of([noise(np.eye(3) * 20)], (16, 16), ink)
     assert natural[:, 1:].min() > 1e-3
+
+
+def test_waves_of_one_frequency_are_as_strong() -> None:
+    spectrum = spectrum_of([noise(np.eye(3) * 20)], (16, 16), Ink.of(nets.build("gap")))
+    assert torch.allclose(spectrum[:, 3, 4], spectrum[:, 4, 3])
+    assert torch.allclose(spectrum[:, -5, 2], spectrum[:, 2, 5])
+
+
+def test_ink_washes_off() -> None:
+    ink, images = Ink.of(nets.build("gap")), 0.05 + 0.9 * torch.rand(2, 3, 8, 9)
+    assert torch.allclose(ink(ink.wash(images)), images, atol=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,10 +18,12 @@ from phosphene.core.result import Cost
 from phosphene.synthesis.canvas import Canvas, Fourier, Painting
 from phosphene.synthesis.edits import Edit
 from phosphene.synthesis.optimizers import Adam, Optimizer
+from phosphene.synthesis.question import Question
+from phosphene.synthesis.state import Facts, State, fingerprint
 from phosphene.synthesis.transforms import Transform
 
 Watch = Callable[[int, Images, Tensor], bool | None]
-"""(steps done, images, objectives (N,)) → true to stop."""
+"""(steps done, the images that were scored in the last one, their scores (N,)) → true to stop."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,11 +53,15 @@ def synthesize(
     canvas: Canvas | None = None,
     *,
     size: tuple[int, int] | None = None,
+    start: Images | None = None,
     transforms: Sequence[Transform] = (),
     edits: Sequence[Edit] = (),
     optimizer: Optimizer | None = None,
     steps: int = 256,
     redirect: int = 0,
+    patience: int = 0,
+    batch: int | None = None,
+    state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
 ) -> Synthesis:
@@ -70,11 +76,17 @@ def synthesize(
         objective: one, or several: then each gets an image of its own, all in one batch.
         canvas: how the image is written; Fourier by default.
         size: height and width, in pixels; what the network takes by default.
+        start: images to begin from, (1 or N, 3, H, W); a blank by default.
         transforms: random changes before the network sees the image.
         edits: changes of the pixels after each step; for the canvas "pixels" alone.
         optimizer: Adam by default.
         steps: how many.
         redirect: first steps in which a ReLU that would stop all of the gradient does not; see `rules.redirected`.
+        patience: stop once the mean score of so many steps is not 0.5 % above that of as many before, for no image; 0
+            never stops.
+        batch: most images in one pass, where the transforms make many; bounds the memory.
+        state: a file to keep the state in. Where the same synthesis left one, it goes on from there to the same bytes;
+            where it had finished, what it had found is returned.
         seed: of the start and of every transformation.
         watch: is told of each step, and may stop.
 
@@ -82,76 +94,121 @@ def synthesize(
         OptionError: no step, no objective, or edits on a canvas that has no pixels.
         TargetError: the network has no such unit or class.
         LayerError: the network has no such layer.
+        OutputError: the state cannot be written.
     """
     wanted = [objective] if isinstance(objective, Objective) else list(objective)
     if not wanted or steps < 1:
         raise OptionError(f"{len(wanted)} objectives and {steps} steps make no image; give at least one of each")
-    start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
-    bound = tuple(each.bind(network) for each in wanted)
-    painting = (canvas or Fourier()).begin(network, len(bound), size or network.preprocess.size, generator)
+    size = size or (network.preprocess.size if start is None else (start.shape[2], start.shape[3]))
+    bound = _bind(wanted, network)
+    generator = torch.Generator().manual_seed(seed)
+    painting = (canvas or Fourier()).begin(network, len(bound), size, generator, start=start)
     if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
         raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
-    ask = _Question(network, bound, tuple(transforms), generator)
-    mover = (optimizer or Adam()).begin(painting.parameters())
-    scores: list[Tensor] = []
+    how = (canvas, size, start, tuple(transforms), tuple(edits), optimizer, redirect, patience, seed)
+    plan = fingerprint(bound, network.module, network.preprocess, *how) if state else ""
+    ask = Question(network, bound, transforms=transforms, batch=batch, generator=generator)
+    loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
     with torch.inference_mode(mode=False):
-        for step in range(1, steps + 1):
-            scores.append(_step(painting, mover, ask, rule=rules.redirected if step <= redirect else None))
-            _edit(painting, edits, step)
-            painting.project()
-            if watch is not None and watch(step, painting().detach(), scores[-1]):
-                break
+        notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
         images = painting().detach().clamp(0, 1)
-    passes = len(scores) * ask.seen
-    cost = Cost(forwards=passes, backwards=passes, seconds=time.perf_counter() - start)
-    return Synthesis(images, bound, torch.stack(scores), seed, cost)
+    cost = Cost(forwards=ask.passes, backwards=ask.passes, seconds=loop.seconds)
+    return Synthesis(images, bound, torch.stack(loop.scores), seed, cost, notes)
 
 
-class _Question:
-    """The score of each image, under another transformation each time it is asked."""
+@dataclasses.dataclass
+class _Loop:
+    """All that changes from step to step, and hence all that a state holds."""
 
-    def __init__(
+    painting: Painting
+    mover: torch.optim.Optimizer
+    ask: Question
+    generator: torch.Generator
+    scores: list[Tensor] = dataclasses.field(default_factory=list)
+    stopped: bool = False
+    seconds: float = 0.0
+
+    def run(
         self,
-        network: Network,
-        objectives: tuple[Objective, ...],
-        transforms: tuple[Transform, ...],
-        generator: torch.Generator,
-    ) -> None:
-        self.network, self.objectives, self.transforms, self.generator = network, objectives, transforms, generator
-        self.reads = frozenset().union(*(each.reads for each in objectives)) - {"input"}
-        self.seen = len(objectives)
+        steps: int,
+        state: State,
+        edits: Sequence[Edit],
+        *,
+        redirect: int,
+        patience: int,
+        watch: Watch | None,
+    ) -> tuple[str, ...]:
+        """Go up to a number of steps; returns what must be said about it."""
+        facts, notes, begun = state.load(), [], time.perf_counter()
+        if facts is not None and facts["step"] <= steps:
+            self._load(facts)
+            notes.append(f"went on at step {facts['step']}")
+            begun -= self.seconds
+        while len(self.scores) < steps and not self.stopped:
+            step = len(self.scores) + 1
+            images, scores = self._step(rules.redirected if step <= redirect else None)
+            _edit(self.painting, edits, step)
+            self.painting.project()
+            self.scores.append(scores)
+            self.seconds = time.perf_counter() - begun
+            told = watch is not None and watch(step, images, scores)
+            self.stopped = bool(told) or self._settled(patience)
+            if state.due:  # between steps alone: a state from within one would not go on to the same bytes
+                state.save(self._facts())
+        state.save(self._facts())
+        if self.stopped:
+            notes.append(f"stopped after {len(self.scores)} of {steps} steps")
+        return tuple(notes)
 
-    def __call__(self, images: Images) -> Tensor:
-        """(N,)."""
-        seen = images
-        for each in self.transforms:
-            seen = each(seen, self.generator)
-        self.seen = len(seen)
-        found = self.network.tap(seen, self.reads) if self.reads else {}
-        many = len(seen) // len(images)
-        scores = []
-        for place, objective in enumerate(self.objectives):
-            mine = {name: each[place * many : (place + 1) * many] for name, each in found.items()}
-            scores.append(objective({**mine, "input": images[place : place + 1]}).mean())
-        return torch.stack(scores)
+    def _step(self, rule: rules.Rule | None) -> tuple[Images, Tensor]:
+        """One step uphill; returns the images before it, and their scores."""
+        asked: list[tuple[Images, Tensor]] = []
+        parameters = list(self.painting.parameters())
+
+        def closure() -> float:
+            images = self.painting()
+            scores, gradients = self.ask(images, parameters, rule)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = -gradient  # optimizers go downhill
+            asked.append((images.detach(), scores))
+            return -scores.sum().item()
+
+        self.mover.step(closure)
+        return asked[0]
+
+    def _settled(self, patience: int) -> bool:
+        """Whether nothing has grown for some time."""
+        if not patience or len(self.scores) < 2 * patience:
+            return False
+        before, after = torch.stack(self.scores[-2 * patience :]).view(2, patience, -1).mean(1)
+        return bool((after - before <= _GAIN * before.abs()).all())
+
+    def _facts(self) -> Facts:
+        return {
+            "step": len(self.scores),
+            "stopped": self.stopped,
+            "seconds": self.seconds,
+            "passes": self.ask.passes,
+            "scores": torch.stack(self.scores) if self.scores else torch.zeros(0),
+            "painting": {name: each.detach() for name, each in self.painting.named_parameters()},
+            "mover": self.mover.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    @torch.no_grad()
+    def _load(self, facts: Facts) -> None:
+        self.scores, self.stopped, self.seconds = list(facts["scores"]), facts["stopped"], facts["seconds"]
+        self.ask.passes = facts["passes"]
+        for name, each in self.painting.named_parameters():
+            each.copy_(facts["painting"][name])
+        self.mover.load_state_dict(facts["mover"])
+        self.generator.set_state(facts["generator"])
 
 
-def _step(painting: Painting, mover: torch.optim.Optimizer, ask: _Question, *, rule: rules.Rule | None) -> Tensor:
-    """One step uphill; returns the scores before it."""
-    asked: list[Tensor] = []
-    parameters = list(painting.parameters())
-
-    def closure() -> float:
-        with rules.backward_rule(rule) if rule else nullcontext():
-            scores = ask(painting())
-            gradients = torch.autograd.grad(scores.sum(), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = -gradient  # optimizers go downhill
-        asked.append(scores.detach())
-        return -scores.sum().item()
-
-    mover.step(closure)
-    return asked[0]
+def _bind(objectives: Sequence[Objective], network: Network) -> tuple[Objective, ...]:
+    """Each bound once, so that images of one objective still share it."""
+    bound = {id(each): each.bind(network) for each in objectives}
+    return tuple(bound[id(each)] for each in objectives)
 
 
 @torch.no_grad()
@@ -160,3 +217,6 @@ def _edit(painting: Painting, edits: Sequence[Edit], step: int) -> None:
         assert parameter.grad is not None
         for each in edits:
             parameter.copy_(each(parameter, -parameter.grad, step))
+
+
+_GAIN = 0.005

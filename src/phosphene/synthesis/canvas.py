@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.registry import Named
-from phosphene.synthesis.color import natural_colors
+from phosphene.synthesis.color import Ink, colors_seen, frequencies
+from phosphene.synthesis.color import mean_color as mean_color
 
 Start = Literal["mean", "noise"]
 
@@ -51,14 +52,23 @@ class Painting(nn.Module):
 class Canvas(Named):
     """A way to write an image as parameters. It decides which pictures are near and which are far for an optimizer."""
 
-    def begin(self, network: Network, count: int, size: tuple[int, int], generator: torch.Generator) -> Painting:
-        """A blank one.
+    def begin(
+        self,
+        network: Network,
+        count: int,
+        size: tuple[int, int],
+        generator: torch.Generator,
+        *,
+        start: Images | None = None,
+    ) -> Painting:
+        """A blank one, or one that shows some images.
 
         Args:
-            network: what the images are for: its mean color is the start.
+            network: what the images are for: its mean color is the blank.
             count: images.
             size: height and width, in pixels.
             generator: of the noise.
+            start: (1 or count, 3, H, W), what is shown at first, as nearly as the canvas can.
         """
         raise NotImplementedError
 
@@ -77,18 +87,29 @@ class Pixels(Canvas, name="pixels"):
     start: Start = "mean"
     noise: float = 0.05
 
-    def begin(self, network: Network, count: int, size: tuple[int, int], generator: torch.Generator) -> Painting:
-        """Zero, or noise."""
+    def begin(
+        self,
+        network: Network,
+        count: int,
+        size: tuple[int, int],
+        generator: torch.Generator,
+        *,
+        start: Images | None = None,
+    ) -> Painting:
+        """Zero, noise, or the images."""
         mean = mean_color(network)
-        value = torch.zeros(count, 3, *size)
-        if self.start == "noise":
+        value = torch.zeros(count, colors_seen(network), *size)
+        if start is not None:
+            apart = start.to(mean) - mean
+            value = value + (apart if value.shape[1] == 3 else apart.mean(1, keepdim=True)).cpu()
+        elif self.start == "noise":
             value = self.noise * torch.randn(value.shape, generator=generator)
 
         def render(value: Tensor) -> Images:
             return mean + value
 
         def project(value: Tensor) -> None:
-            value.copy_((mean + value).clamp_(0, 1) - mean)
+            value.copy_(value.clamp(-mean[:, : value.shape[1]], 1 - mean[:, : value.shape[1]]))
 
         return Painting({"value": value.to(mean)}, render, project)
 
@@ -114,36 +135,67 @@ class Fourier(Canvas, name="fourier"):
         if not 0 <= self.decay <= 3:
             raise OptionError(f"decay is {self.decay}; fourier wants 0 … 3, and 1 is that of photographs")
 
-    def begin(self, network: Network, count: int, size: tuple[int, int], generator: torch.Generator) -> Painting:
-        """Faint noise around the mean color."""
-        mean = mean_color(network)
-        start, mixing = torch.logit(mean.clamp(0.02, 0.98)), natural_colors().mixing.to(mean)
-        scale = 1 / frequencies(size).clamp(min=1 / max(size)).to(mean) ** self.decay
-        scale = scale * math.sqrt(size[0] * size[1]) / max(size)
-        spectrum = self.noise * torch.randn(count, 3, *scale.shape, 2, generator=generator)
+    def begin(
+        self,
+        network: Network,
+        count: int,
+        size: tuple[int, int],
+        generator: torch.Generator,
+        *,
+        start: Images | None = None,
+    ) -> Painting:
+        """Faint noise around the mean color, or the images."""
+        ink, scale = Ink.of(network), self._scale(size).to(network.device)
+        spectrum = self.noise * torch.randn(count, ink.mixing.shape[1], *scale.shape, 2, generator=generator)
+        if start is not None:
+            waves = torch.fft.rfft2(ink.wash(start.to(network.device)), norm="ortho") / scale
+            spectrum = torch.view_as_real(waves).expand(count, -1, -1, -1, -1).clone()
 
         def render(spectrum: Tensor) -> Images:
-            waves = torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=size, norm="ortho")
-            return torch.sigmoid(start + torch.einsum("ij,njhw->nihw", mixing, waves / _SOFTEN))
+            return ink(torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=size, norm="ortho"))
 
-        return Painting({"spectrum": spectrum.to(mean)}, render)
+        return Painting({"spectrum": spectrum.to(network.device)}, render)
 
-
-def mean_color(network: Network) -> Tensor:
-    """The color that the network sees as zero, (1, 3, 1, 1) in RGB."""
-    mean = network.preprocess.mean
-    mean = mean * 3 if len(mean) == 1 else mean
-    mean = mean[::-1] if network.preprocess.order == "bgr" else mean
-    return torch.tensor(mean, device=network.device).view(1, 3, 1, 1)
+    def _scale(self, size: tuple[int, int]) -> Tensor:
+        """By what each wave is multiplied; alike for all sizes."""
+        scale = 1 / frequencies(size).clamp(min=1 / max(size)) ** self.decay
+        return scale * math.sqrt(size[0] * size[1]) / max(size)
 
 
-def frequencies(size: tuple[int, int]) -> Tensor:
-    """Cycles per pixel of every wave that `rfft2` tells apart, (H, W // 2 + 1).
+@dataclasses.dataclass(frozen=True)
+class Perturbation(Canvas, name="perturbation"):
+    """A small change of given images: image + change, nowhere more than eps, and within [0, 1].
 
-    >>> frequencies((4, 4))[1]
-    tensor([0.2500, 0.3536, 0.5590])
+    Args:
+        eps: the most that any value changes, in [0, 1].
+
+    Reference: Goodfellow, Shlens & Szegedy, ICLR 2015.
     """
-    return torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
 
+    eps: float = 8 / 255
 
-_SOFTEN = 4.0  # so that the first steps neither drown in the sigmoid nor are lost in it
+    def begin(
+        self,
+        network: Network,
+        count: int,
+        size: tuple[int, int],  # noqa: ARG002  that of the images
+        generator: torch.Generator,  # noqa: ARG002  nothing is random
+        *,
+        start: Images | None = None,
+    ) -> Painting:
+        """The images themselves.
+
+        Raises:
+            OptionError: no images to change.
+        """
+        if start is None:
+            raise OptionError('the canvas "perturbation" changes images; give synthesize some as start')
+        base = start.detach().to(network.device).expand(count, -1, -1, -1)
+
+        def render(change: Tensor) -> Images:
+            return base + change
+
+        def project(change: Tensor) -> None:
+            change.copy_((base + change.clamp(-self.eps, self.eps)).clamp(0, 1) - base)
+
+        return Painting({"change": torch.zeros_like(base)}, render, project)

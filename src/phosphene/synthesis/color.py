@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core.image import Picture, load, resize
+from phosphene.core.network import Images, Network
 from phosphene.core.samples import SAMPLES, sample
 
 _SIDE = 64
@@ -47,23 +49,84 @@ def colors_of(pictures: Sequence[Picture]) -> Colors:
     return Colors(mean, (root / root.norm(dim=0).max()).float())
 
 
-def spectrum_of(pictures: Sequence[Picture], size: tuple[int, int], colors: Colors) -> Tensor:
-    """Mean magnitude of every wave in some photographs, in decorrelated colors: (3, H, W // 2 + 1).
+@lru_cache(maxsize=1)
+def natural_colors() -> Colors:
+    """The colors of the photographs that are installed."""
+    return colors_of(installed())
+
+
+def installed() -> list[Picture]:
+    """The photographs that are installed."""
+    return [load(sample(name)) for name in SAMPLES]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ink:
+    """Between free numbers and colors: image = sigmoid(mean + A · numbers), A mixing colors as photographs do.
+
+    Args:
+        mean: (1, 3, 1, 1), before the sigmoid.
+        mixing: (3, 3); (3, 1) for a network that sees grey.
+    """
+
+    mean: Tensor
+    mixing: Tensor
+
+    @classmethod
+    def of(cls, network: Network) -> Ink:
+        """Zero is the mean color of the network."""
+        mean = mean_color(network)
+        mixing = natural_colors().mixing.to(mean) if colors_seen(network) == 3 else torch.ones(3, 1).to(mean)
+        return cls(torch.logit(mean.clamp(0.02, 0.98)), mixing / _SOFTEN)
+
+    def __call__(self, numbers: Tensor) -> Images:
+        """(N, 3, H, W) in [0, 1]."""
+        return torch.sigmoid(self.mean + torch.einsum("ij,njhw->nihw", self.mixing, numbers))
+
+    def wash(self, images: Images) -> Tensor:
+        """The numbers of images; the darkest and the brightest of their pixels a little less so."""
+        apart = torch.logit(images.clamp(0.005, 0.995)) - self.mean
+        return torch.einsum("ij,njhw->nihw", torch.linalg.pinv(self.mixing), apart)
+
+
+def spectrum_of(pictures: Sequence[Picture], size: tuple[int, int], ink: Ink) -> Tensor:
+    """Mean magnitude of the waves in some photographs, in free numbers: (C, H, W // 2 + 1), alike for equal frequencies.
+
+    A few photographs tell how strong a frequency is, not how strong each of its directions.
 
     Args:
         pictures: natural photographs, at least one.
         size: height and width to bring them to.
-        colors: of natural photographs.
+        ink: what turns pixels into free numbers, C of them.
     """
-    apart = torch.linalg.pinv(colors.mixing)
-    total = torch.zeros(3, size[0], size[1] // 2 + 1)
-    for each in pictures:
-        pixels = resize(each.tensor(), size, "bilinear")[0] - colors.mean[:, None, None]
-        total += torch.fft.rfft2(torch.einsum("ij,jhw->ihw", apart, pixels), norm="ortho").abs()
-    return total / len(pictures)
+    images = torch.cat([resize(each.tensor(), size, "bilinear") for each in pictures])
+    magnitude = torch.fft.rfft2(ink.wash(images.to(ink.mean)), norm="ortho").abs().mean(0)
+    ring = (frequencies(size) * max(size)).round().long().flatten().to(magnitude.device)
+    many = torch.bincount(ring).clamp(min=1)
+    means = torch.stack([torch.bincount(ring, each.flatten(), minlength=len(many)) / many for each in magnitude])
+    return means[:, ring].view(-1, *magnitude.shape[1:])
 
 
-@lru_cache(maxsize=1)
-def natural_colors() -> Colors:
-    """The colors of the photographs that are installed."""
-    return colors_of([load(sample(name)) for name in SAMPLES])
+def frequencies(size: tuple[int, int]) -> Tensor:
+    """Cycles per pixel of every wave that `rfft2` tells apart, (H, W // 2 + 1).
+
+    >>> frequencies((4, 4))[1]
+    tensor([0.2500, 0.3536, 0.5590])
+    """
+    return torch.hypot(torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
+
+
+def mean_color(network: Network) -> Tensor:
+    """The color that the network sees as zero, (1, 3, 1, 1) in RGB."""
+    mean = network.preprocess.mean
+    mean = mean * 3 if len(mean) == 1 else mean
+    mean = mean[::-1] if network.preprocess.order == "bgr" else mean
+    return torch.tensor(mean, device=network.device).view(1, 3, 1, 1)
+
+
+def colors_seen(network: Network) -> int:
+    """3, or 1 for a network that is shown grey pictures: those it is made are grey."""
+    return 1 if network.preprocess.order == "grey" else 3
+
+
+_SOFTEN = 4.0  # so that the first steps neither drown in the sigmoid nor are lost in it

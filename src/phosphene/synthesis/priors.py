@@ -10,7 +10,7 @@ from torch import Tensor
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Activations, Network
 from phosphene.core.objective import Objective
-from phosphene.synthesis.canvas import mean_color
+from phosphene.synthesis.color import mean_color
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""What is asked of the network at each step: the scores of the images, and which way they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from phosphene.core import rules
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Objective
+from phosphene.synthesis.transforms import Transform
+
+
+class Question:
+    """The score of each image and its gradient, under another transformation each time it is asked.
+
+    Args:
+        network: is asked.
+        objectives: one for each image; the images of one and the same objective, side by side, are shown to it together.
+        transforms: are done to the images before the network sees them.
+        batch: most images in one pass; all of them where it is None.
+        generator: of the transformations.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objectives: Sequence[Objective],
+        *,
+        transforms: Sequence[Transform],
+        batch: int | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.network, self.transforms, self.batch, self.generator = network, transforms, batch, generator
+        self.reads = frozenset().union(*(each.reads for each in objectives)) - {"input"}
+        self.groups: list[tuple[Objective, int, int]] = []
+        for _, members in groupby(objectives, key=id):
+            alike = list(members)
+            first = self.groups[-1][2] if self.groups else 0
+            self.groups.append((alike[0], first, first + len(alike)))
+        self.passes = 0
+
+    def __call__(self, images: Images, parameters: Sequence[Tensor], rule: rules.Rule | None) -> _Answer:
+        """The scores (N,), and the gradient of their sum for each parameter that the images were made of."""
+        seen = images
+        for each in self.transforms:
+            seen = each(seen, self.generator)
+        self.passes += len(seen)
+        scores = images.new_zeros(len(images))
+        slopes, own = torch.zeros_like(seen), torch.zeros_like(images)
+        with rules.backward_rule(rule) if rule else nullcontext():
+            for first in range(0, len(seen), self.batch or len(seen)):
+                # The graphs of the canvas and of the network meet in a leaf: one chunk's graph is gone before the next.
+                piece = seen[first : first + (self.batch or len(seen))].detach().requires_grad_()
+                plain = images.detach().requires_grad_()
+                value = self._scores(piece, plain, first, len(seen) // len(images))
+                down, beside = torch.autograd.grad(value.sum(), (piece, plain), materialize_grads=True)
+                slopes[first : first + len(piece)] = down
+                own += beside
+                scores += value.detach()
+        return scores, torch.autograd.grad((seen, images), parameters, (slopes, own))
+
+    def _scores(self, piece: Images, images: Images, first: int, many: int) -> Tensor:
+        """The share of a chunk in the scores (N,): `piece` begins at place `first` of what `many` views an image has."""
+        found = self.network.tap(piece, self.reads) if self.reads else {}
+        scores = [piece.new_zeros(())] * len(images)
+        for objective, begin, end in self.groups:
+            for view in range(many):  # of all images of the objective at once
+                places = [place for place in range(begin, end) if 0 <= place * many + view - first < len(piece)]
+                if not places:
+                    continue
+                rows = slice(places[0] * many + view - first, places[-1] * many + view - first + 1, many)
+                mine = {name: each[rows] for name, each in found.items()}
+                values = objective({**mine, "input": images[places[0] : places[-1] + 1]})
+                for place, value in zip(places, values / many, strict=True):
+                    scores[place] = scores[place] + value
+        return torch.stack(scores)
+
+
+_Answer = tuple[Tensor, tuple[Tensor, ...]]
