@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 import nets
-
 from phosphene.core.image import Picture
 from phosphene.synthesis.color import Ink, colors_of, natural_colors, spectrum_of
 

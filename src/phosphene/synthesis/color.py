@@ -90,7 +90,7 @@ class Ink:
 
 
 def spectrum_of(pictures: Sequence[Picture], size: tuple[int, int], ink: Ink) -> Tensor:
-    """Mean magnitude of the waves in some photographs, in free numbers: (C, H, W // 2 + 1), alike for equal frequencies.
+    """Mean magnitude of the waves in some photographs, in free numbers: (C, H, W // 2 + 1), one for each frequency.
 
     A few photographs tell how strong a frequency is, not how strong each of its directions.
 

@@ -47,7 +47,9 @@ class Diverse(Objective, name="diverse"):
             OptionError: the layer has no maps.
         """
         if len(network.shape(self.layer)) != 3:
-            raise OptionError(f"{self.layer} has no maps, so its features cannot differ by place; name an earlier layer")
+            raise OptionError(
+                f"{self.layer} has no maps, so its features cannot differ by place; name an earlier layer"
+            )
         return dataclasses.replace(self, objective=self.objective.bind(network))
 
     def __call__(self, activations: Activations) -> Tensor:

@@ -17,8 +17,8 @@ from phosphene.synthesis.color import Ink, installed, spectrum_of
 class MACO(Canvas, name="maco"):
     """Phases alone are painted: the magnitude of every wave is its mean in natural photographs.
 
-    image = sigmoid(mean + A · irfft(r · exp(iφ))): no objective can make the picture louder, or rougher, than photographs
-    are; it can only put the waves in their places.
+    image = sigmoid(mean + A · irfft(r · exp(iφ))): no objective can make the picture louder, or rougher, than
+    photographs are; it can only put the waves in their places.
 
     Args:
         photographs: a file or folder of natural photographs for the magnitudes; those that are installed by default.

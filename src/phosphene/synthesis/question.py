@@ -20,7 +20,7 @@ class Question:
 
     Args:
         network: is asked.
-        objectives: one for each image; the images of one and the same objective, side by side, are shown to it together.
+        objectives: one for each image; neighbors that share one are shown to it together.
         transforms: are done to the images before the network sees them.
         batch: most images in one pass; all of them where it is None.
         generator: of the transformations.
@@ -65,7 +65,7 @@ class Question:
         return scores, torch.autograd.grad((seen, images), parameters, (slopes, own))
 
     def _scores(self, piece: Images, images: Images, first: int, many: int) -> Tensor:
-        """The share of a chunk in the scores (N,): `piece` begins at place `first` of what `many` views an image has."""
+        """The share of a chunk in the scores (N,): it begins at place `first` of all the views, `many` an image."""
         found = self.network.tap(piece, self.reads) if self.reads else {}
         scores = [piece.new_zeros(())] * len(images)
         for objective, begin, end in self.groups:

@@ -78,12 +78,12 @@ def fingerprint(*values: object) -> str:
     return digest.hexdigest()
 
 
-def _parts(value: object) -> Iterator[bytes | memoryview]:
+def _parts(value: object) -> Iterator[bytes]:
     yield type(value).__qualname__.encode()
     if isinstance(value, Tensor):
         plain = value.detach().cpu().contiguous()
         yield f"{plain.dtype}{tuple(plain.shape)}".encode()
-        yield memoryview(plain.flatten().view(torch.uint8).numpy()) if plain.numel() else b""
+        yield plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     elif isinstance(value, nn.Module):
         yield from _parts(value.state_dict())
     elif dataclasses.is_dataclass(value):
