@@ -14,112 +14,15 @@ from phosphene.core import files, image
 from phosphene.core.image import Pixels as Bytes
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Logit, Objective
-from phosphene.core.registry import Named
 from phosphene.core.result import Cost
 from phosphene.core.targets import parse
 from phosphene.synthesis.base import Synthesis, Watch, synthesize
-from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
-from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, Edit
-from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
-from phosphene.synthesis.priors import L2, TotalVariation
-from phosphene.synthesis.transforms import Crops, Transform
+from phosphene.synthesis.manner import Best as Best
+from phosphene.synthesis.manner import Lecture as Lecture
+from phosphene.synthesis.manner import Manner as Manner
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Manner(Named):
-    """A way to make such pictures: a canvas, an optimizer, and what holds the picture together."""
-
-    steps: int = 256
-
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """What `synthesize` is given."""
-        raise NotImplementedError
-
-    @property
-    def redirect(self) -> int:
-        """First steps in which silent units are woken."""
-        return 0
-
-    def prior(self) -> Objective | None:
-        """What the picture itself should be, besides what the target wants."""
-        return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Lecture(Manner, name="lecture"):
-    """Gradient ascent from the mean color, with the four regularizers of the lecture; each at 0 is off.
-
-    Args:
-        steps: how many.
-        lr: root mean square of a step, in [0, 1] of pixels.
-        decay: share of every pixel that is lost at each step (L2 decay).
-        blur: deviation of the Gaussian blur at every fourth step, in pixels.
-        clip_norm: share of the pixels of small norm that are cleared at each step.
-        clip_contribution: share of the pixels of small contribution that are cleared at each step.
-
-    Reference: Simonyan, Vedaldi & Zisserman, ICLR workshop 2014; Yosinski et al., ICML workshop 2015.
-    """
-
-    steps: int = 200
-    lr: float = 0.05
-    decay: float = 0.01
-    blur: float = 0.8
-    clip_norm: float = 0.0
-    clip_contribution: float = 0.0
-
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """Pixels, normalized steps, and those regularizers that are on, in the order of the paper."""
-        edits: list[Edit] = [Decay(self.decay)] if self.decay else []
-        edits += [Blur(self.blur)] if self.blur else []
-        edits += [ClipNorm(self.clip_norm)] if self.clip_norm else []
-        edits += [ClipContribution(self.clip_contribution)] if self.clip_contribution else []
-        return Pixels(), Ascent(self.lr), (), tuple(edits)
-
-
-@dataclasses.dataclass(frozen=True)
-class Best(Manner, name="best"):
-    """Waves of decorrelated colors, seen in random crops, with little noise; smooth, and not far from the mean color.
-
-    Crops of every size and place ask for the thing at every size and place, and for one thing rather than many.
-
-    Args:
-        steps: how many.
-        lr: of Adam.
-        power: of the frequency, by which waves are held back.
-        crops: of each picture at each step.
-        noise: deviation of what is added to each crop, in [0, 1].
-        l2: weight of the squared distance from the mean color, taken off the objective.
-        tv: weight of the total variation, taken off the objective.
-        wake: first steps in which a gradient that ReLUs stop whole is let through.
-
-    Reference: Olah, Mordvintsev & Schubert, Distill 2017, "Feature Visualization"; the crops after Fel et al., NeurIPS
-    2023.
-    """
-
-    steps: int = 128
-    lr: float = 0.04
-    power: float = 1.0
-    crops: int = 2
-    noise: float = 0.05
-    l2: float = 20.0
-    tv: float = 200.0
-    wake: int = 16
-
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """Fourier, Adam, crops."""
-        return Fourier(self.power), Adam(self.lr), (Crops(self.crops, 0.3, 1.0, self.noise),), ()
-
-    @property
-    def redirect(self) -> int:
-        """As told."""
-        return self.wake
-
-    def prior(self) -> Objective | None:
-        """Both penalties."""
-        return -self.l2 * L2() - self.tv * TotalVariation()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
