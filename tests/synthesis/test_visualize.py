@@ -12,9 +12,10 @@ import nets
 from phosphene.core import image
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.objective import Channel, Logit
+from phosphene.synthesis import visualize as module
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
-from phosphene.synthesis.visualize import Best, Lecture, Manner, visualize
+from phosphene.synthesis.visualize import Best, Lecture, Manner, Visualization, visualize
 
 
 @pytest.mark.parametrize("manner", sorted(Manner.table))
@@ -45,7 +46,7 @@ def test_what_is_told_is_true_of_the_file(tmp_path: Path) -> None:
 
 def test_targets_of_one_spelling_get_files_of_their_own(tmp_path: Path) -> None:
     entries = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], manner=Lecture(steps=1)).save(tmp_path)
-    assert [each["path"] for each in entries[:2]] == ["features.2-1-0.png", "features.2-1-1.png"]
+    assert [each["path"] for each in entries[:2]] == ["features.2-1-1.png", "features.2-1-2.png"]
 
 
 def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
@@ -62,8 +63,44 @@ def test_a_sum_of_targets_and_an_index(tmp_path: Path) -> None:
     assert all(line.startswith(name) for line, name in zip(found.lines(), found.names, strict=True))
 
 
+def test_several_pictures_of_a_target_are_pushed_apart_and_told_apart() -> None:
+    found = visualize(nets.build("gap"), ["goldfish", "features.2:1"], manner=Best(steps=8), each=2)
+    assert found.names == ("goldfish #1", "goldfish #2", "features.2:1 #1", "features.2:1 #2")
+    assert {type(each) for each in found.synthesis.objectives} == {Logit, Channel}
+    assert not torch.equal(*found.synthesis.images[:2])
+
+
+def test_pictures_begin_with_what_they_are_given() -> None:
+    starts = torch.rand(2, 3, 16, 16).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    found = visualize(nets.build("gap"), ["goldfish", 1], manner=Lecture(steps=1, decay=0), starts=starts)
+    assert found.synthesis.images.shape == (4, 3, 32, 32)
+    for made, start in zip(found.synthesis.images, starts.repeat(2, 1, 1, 1), strict=True):
+        assert (made - start).abs().mean() < 0.1
+
+
+def test_a_budget_chooses_steps_and_keeps_its_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(seconds: float, folder: Path) -> Visualization:
+        return visualize(nets.build("gap"), 1, manner=Lecture(steps=20), seconds=seconds, state=folder)
+
+    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+    long, short = make(60, tmp_path / "a"), make(3, tmp_path / "b")
+    assert (len(long.synthesis.scores), long.synthesis.images.shape[2]) == (80, 32)  # four times the manner's at most
+    assert (len(short.synthesis.scores), short.synthesis.images.shape[2]) == (27, 16)
+    monkeypatch.setattr(module, "seconds_of", lambda work: 99.0)
+    again = make(3, tmp_path / "b")
+    assert torch.equal(again.synthesis.images, short.synthesis.images)
+
+
+def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "seconds_of", lambda work: 1e-9)
+    found = visualize(nets.build("gap"), 1, manner=Lecture(steps=10**6), seconds=0.2)
+    assert found.synthesis.notes == (f"stopped after {len(found.synthesis.scores)} of 4000000 steps",)
+
+
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(TargetError, match="no class 'goldfsh'; did you mean 'goldfish'"):
         visualize(nets.build("gap"), "goldfsh")
     with pytest.raises(OptionError, match="no manner is called 'nice'"):
         visualize(nets.build("gap"), 0, manner="nice")
+    with pytest.raises(OptionError, match="0 pictures of each target"):
+        visualize(nets.build("gap"), 0, each=0)
