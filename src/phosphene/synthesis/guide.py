@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from phosphene.core.errors import LayerError, OptionError
+from phosphene.core.image import Picture
 from phosphene.core.network import Activations, Images, Network
-from phosphene.core.objective import Objective
+from phosphene.core.objective import Channel, Objective
+from phosphene.core.targets import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +94,76 @@ def likeness(network: Network, layer: str, guide: Images, name: str = "guide") -
     """
     with torch.no_grad():
         return Likeness(layer, _places(network.tap(guide, [layer])[layer])[0].clone(), name)
+
+
+def about(
+    network: Network,
+    target: str | Objective | None = None,
+    *,
+    layers: Sequence[str] = (),
+    channel: int | None = None,
+    guide: Picture | None = None,
+) -> Objective:
+    """What a dream is about: a target, or some layers, or one channel, or what some layers see in a guide.
+
+    Several layers count alike, whatever the size of their numbers: each is divided by its value on a grey noise.
+
+    Args:
+        network: dreams.
+        target: as the target grammar writes it; excludes all that follows.
+        layers: names; `default_layer` where there are none.
+        channel: of the one layer.
+        guide: a picture of any size.
+
+    Raises:
+        OptionError: what excludes each other.
+        LayerError: no such layer, or none to choose.
+        TargetError: no such class or unit.
+
+    >>> print(about(tiny, layers=["features.2"]), "|", about(tiny, layers=["features.2"], channel=1))
+    all of features.2 | features.2:1
+    """
+    if target is not None:
+        if layers or channel is not None or guide is not None:
+            raise OptionError(f"a dream of {target} takes no layer, channel or guide; leave them out, or the target")
+        return parse(target, network) if isinstance(target, str) else target.bind(network)
+    names = tuple(layers) or (default_layer(network),)
+    if channel is not None:
+        if guide is not None or len(names) > 1:
+            raise OptionError(f"channel {channel} is of one layer, without a guide; leave one of them out")
+        return Channel(names[0], channel).bind(network)
+    terms: list[Objective] = [Energy(name).bind(network) for name in names]
+    if guide is not None:
+        terms = [likeness(network, name, network.prepare(guide).images, guide.name) for name in names]
+    return terms[0] if len(terms) == 1 else _alike(network, terms)
+
+
+def default_layer(network: Network) -> str:
+    """The last layer whose map has 1/16 of the rows and columns of the input: deep enough for things, yet with places.
+
+    Parts of parts are passed over: of "blocks.4.0.conv" and "blocks.4", the second is the name.
+
+    Raises:
+        LayerError: the network has no maps.
+
+    >>> default_layer(tiny)
+    'features'
+    """
+    height, width = network.preprocess.size
+    shapes = {name: each.shape for name, each in network.layers.items() if each.spatial and name.count(".") <= 1}
+    found = [name for name, (_, rows, columns) in shapes.items() if rows * 16 >= height and columns * 16 >= width]
+    if not found:
+        raise LayerError(f"{network.name} has no layer with maps to dream of; name a target, or a layer")
+    return found[-1]
+
+
+def _alike(network: Network, terms: Sequence[Objective]) -> Objective:
+    """The sum of objectives, each by its value on a grey noise."""
+    noise = 0.5 + 0.1 * torch.randn(1, 3, *network.preprocess.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        read = network.tap(noise.clamp(0, 1).to(network.device), frozenset().union(*(each.reads for each in terms)))
+        first, *rest = (float(f"{1 / max(abs(each(read).item()), 1e-6):.3g}") * each for each in terms)
+    return sum(rest, start=first)
 
 
 def _places(activations: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images of any size, seen by a network tile by tile."""
+"""Images of any size, seen by a network tile by tile; and gradients without ripples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images
+from phosphene.synthesis.edits import gaussian
 from phosphene.synthesis.transforms import Transform
 
 
@@ -71,6 +72,30 @@ class Tiles(Transform, name="tiles"):
         weights *= (places >= 0) & (places < length)
         there = places % max(1, 2 * (length - 1))
         return _Strips(torch.minimum(there, 2 * (length - 1) - there).to(like.device), weights.to(like))
+
+
+@dataclasses.dataclass(frozen=True)
+class Soften(Transform, name="soften"):
+    """The image as it is, its gradient blurred: ripples of a pixel or two pay off most, and look like nothing.
+
+    Args:
+        sigma: of the Gaussian, in pixels.
+
+    >>> images = torch.rand(1, 3, 8, 8)
+    >>> torch.equal(Soften()(images, torch.Generator()), images)
+    True
+    """
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise OptionError(f"sigma is {self.sigma}; soften wants more than 0")
+
+    def __call__(self, images: Images, generator: torch.Generator) -> Images:  # noqa: ARG002
+        """The same images."""
+        still = images.detach()
+        return still + gaussian(images - still, self.sigma)
 
 
 class _Strips(NamedTuple):

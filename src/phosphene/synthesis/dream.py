@@ -1,0 +1,262 @@
+"""DeepDream: what a network sees in a picture, made so that everyone sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from phosphene.core import files, image
+from phosphene.core.errors import OptionError
+from phosphene.core.image import Picture
+from phosphene.core.image import Pixels as Bytes
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Objective
+from phosphene.core.registry import Named
+from phosphene.core.result import Cost
+from phosphene.synthesis.base import Synthesis, Watch, synthesize
+from phosphene.synthesis.budget import kept, seconds_of
+from phosphene.synthesis.canvas import Pixels
+from phosphene.synthesis.color import colors_seen
+from phosphene.synthesis.guide import about
+from phosphene.synthesis.optimizers import Ascent
+from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.tiles import Soften, Tiles
+
+Watching = Callable[[int, int, Images, Tensor], None]
+"""(steps done in all octaves, steps in all, the images before the last one, their scores) → None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dream(Named, name="dream"):
+    """Gradient ascent on the pixels of a picture, from coarse to fine, each size keeping what was dreamed before it.
+
+    dreamed(s) = the picture at size s + detail resized to s; ascend; detail = dreamed(s) - the picture at size s. The
+    picture is resized once for each size and stays sharp. Steps are those of `Ascent`, lr · g / rms(g), where the
+    notebook divides by the mean of |g|. See `Tiles` for pictures of any size.
+
+    Args:
+        layers: to be excited; by default the last one with 1/16 of the rows and columns of the input.
+        channel: of that layer alone, its mean.
+        octaves: sizes, the picture's own and smaller ones.
+        ratio: of one size to the next smaller one.
+        steps: at each size.
+        lr: root mean square of a step, in [0, 1] of pixels.
+        smooth: deviation of the Gaussian that blurs the gradient, never the picture, in pixels; 0 for none.
+        tile: side of a tile, in pixels; by default what the network takes.
+        batch: tiles in one pass, which bounds the memory.
+
+    Reference: Mordvintsev, Olah & Tyka, "Inceptionism: Going Deeper into Neural Networks", Google Research Blog 2015,
+    and its notebook.
+    """
+
+    layers: tuple[str, ...] = ()
+    channel: int | None = None
+    octaves: int = 4
+    ratio: float = 1.4
+    steps: int = 10
+    lr: float = 0.01
+    smooth: float = 1.0
+    tile: int | None = None
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        least = {"octaves": 1, "steps": 0, "smooth": 0, "batch": 1, "tile": 2}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise OptionError(f"{name} is {value}; dream wants at least {low}")
+        if self.ratio <= 1 or self.lr <= 0:
+            raise OptionError(f"dream wants a ratio above 1 and an lr above 0; found {self.ratio} and {self.lr}")
+
+    def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """The height and width of every octave, from small to large; those too small to show anything are left out."""
+        scales = (self.ratio**power for power in reversed(range(self.octaves)))
+        found = [(round(size[0] / scale), round(size[1] / scale)) for scale in scales]
+        return [each for each in found[:-1] if min(each) >= _LEAST] + [size]
+
+    def tiles(self, network: Network) -> Tiles:
+        """How the network looks at a picture of any size."""
+        size = (self.tile, self.tile) if self.tile else network.preprocess.size
+        return Tiles(size, max(1, min(size) // 7))
+
+    def octave(self, network: Network, objective: Objective, begin: Images, **options: Any) -> Synthesis:
+        """Ascend at one size."""
+        soft = (Soften(self.smooth),) if self.smooth else ()
+        return synthesize(
+            network,
+            [objective] * len(begin),
+            Pixels(),
+            start=begin,
+            transforms=(*soft, self.tiles(network)),
+            optimizer=Ascent(self.lr),
+            batch=self.batch,
+            **options,
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dreamed:
+    """A dream, and how it came about.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        how: it was dreamed.
+        objective: what it is about.
+        sizes: height and width of every octave.
+        scores: (octaves, steps, N), the objective before each step.
+        seed: of where the tiles lay.
+        cost: passes of tiles, and seconds.
+        notes: what was chosen on the way.
+    """
+
+    images: Images
+    how: Dream
+    objective: Objective
+    sizes: tuple[tuple[int, int], ...]
+    scores: Tensor
+    seed: int
+    cost: Cost
+    notes: tuple[str, ...] = ()
+
+    def pictures(self) -> tuple[Bytes, ...]:
+        """uint8 (H, W, 3) each."""
+        return tuple(image.levels(each) for each in self.images)
+
+    def lines(self) -> tuple[str, ...]:
+        """What must be said under the picture."""
+        first, last = ("×".join(map(str, self.sizes[place])) for place in (0, -1))
+        sizes = f"{len(self.sizes)} octaves from {first} to {last}" if len(self.sizes) > 1 else last
+        ends = self.scores[-1, [0, -1]].T.tolist() if self.how.steps else []
+        grown = ", ".join(f"{before:.3g} → {after:.3g}" for before, after in ends)
+        return (f"{self.objective}: {grown or 'nothing yet'}, {sizes}, {self.how.steps} steps each", *self.notes)
+
+    def save(self, folder: str | Path) -> list[dict[str, Any]]:
+        """Write dream.png (dream-0.png … for several), and scores.npy with the objective of every step.
+
+        Returns:
+            one mapping for each file, as a manifest wants it.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        folder, shown = Path(folder), self.pictures()
+        names = ["dream.png"] if len(shown) == 1 else [f"dream-{number}.png" for number in range(len(shown))]
+        for name, pixels in zip(names, shown, strict=True):
+            image.save(folder / name, pixels)
+        files.write_array(folder / "scores.npy", self.scores.cpu().numpy())
+        entries = [{"path": name, "kind": "picture", "target": str(self.objective)} for name in names]
+        return [*entries, {"path": "scores.npy", "kind": "table", "shape": list(self.scores.shape)}]
+
+
+def dream(
+    network: Network,
+    picture: Picture | Images,
+    target: str | Objective | None = None,
+    *,
+    how: Dream = Dream(),
+    guide: Picture | None = None,
+    size: tuple[int, int] | None = None,
+    seconds: float | None = None,
+    state: str | Path | None = None,
+    seed: int = 0,
+    watch: Watching | None = None,
+) -> Dreamed:
+    """What a network sees in a picture, more of it. Cost: steps x tiles of all octaves, forward and backward.
+
+    Args:
+        network: dreams.
+        picture: of any size, or images (N, 3, H, W).
+        target: what to dream of, as the target grammar writes it; else what the layers of `how` see.
+        how: octaves, steps and layers.
+        guide: a picture to dream of: each place of the layer is to be more like the place of the guide that it
+            resembles most.
+        size: height and width of the result; those of the picture by default.
+        seconds: a budget, from which fewer steps, and below 4 a smaller size, are chosen by timing a few.
+        state: a folder in which the same dream goes on where it was killed, to the same bytes; gone in the end.
+        seed: of where the tiles lie.
+        watch: is told of each step.
+
+    Raises:
+        OptionError: a target and layers, a channel or a guide, which exclude each other.
+        LayerError: no such layer.
+        TargetError: no such class or unit.
+        ImageError: images that are no images.
+        OutputError: the state cannot be written.
+
+    >>> found = dream(tiny, images, how=Dream(("features.2",), octaves=2, steps=3))
+    >>> found.images.shape, found.sizes, found.cost.forwards
+    (torch.Size([2, 3, 32, 32]), ((23, 23), (32, 32)), 12)
+    """
+    begun, folder = time.perf_counter(), None if state is None else Path(state)
+    images = network.check(picture.tensor() if isinstance(picture, Picture) else picture)
+    objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
+    whole: tuple[int, int] = size or (images.shape[2], images.shape[3])
+    notes: list[str] = []
+    if seconds is not None:
+        how, whole, *notes = _afford(network, objective, how, size=whole, seconds=seconds, folder=folder)
+    images = images if whole == tuple(images.shape[2:]) else image.resize(images, whole)
+    sizes, passes, scores, detail = how.sizes(whole), 0, [], torch.zeros_like(images[:, :, :1, :1])
+    for number, small in enumerate(sizes if how.steps else ()):
+        base = images if small == whole else image.resize(images, small)
+        begin = (base + F.interpolate(detail, small, mode="bicubic")).clamp(0, 1)
+        found = how.octave(
+            network, objective, begin, steps=how.steps, seed=seed + number,
+            state=folder and folder / f"octave-{number}.pt", watch=_told(watch, how.steps, number, len(sizes)),
+        )  # fmt: skip
+        shown = begin if colors_seen(network) == 3 else begin.mean(1, keepdim=True)
+        detail = (begin + found.images - shown).clamp(0, 1) - base
+        passes += found.cost.forwards
+        scores.append(found.scores)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    cost = Cost(passes, passes, time.perf_counter() - begun)
+    table = torch.stack(scores) if scores else torch.zeros(len(sizes), 0, len(images))
+    return Dreamed((images + detail).clamp(0, 1), how, objective, tuple(sizes), table, seed, cost, tuple(notes))
+
+
+def _afford(
+    network: Network,
+    objective: Objective,
+    how: Dream,
+    *,
+    size: tuple[int, int],
+    seconds: float,
+    folder: Path | None,
+) -> tuple[Dream, tuple[int, int], str]:
+    """As many steps as fit into a time, at most those of the recipe; where they are too few, a smaller size."""
+    tiles = how.tiles(network)
+
+    def fit() -> dict[str, int]:
+        grey = torch.full((1, 3, *tiles.size), 0.5)
+        pace = seconds_of(lambda: how.octave(network, objective, grey, steps=2)) / 2
+        height, width = size
+        while True:
+            each = pace * sum(map(tiles.count, how.sizes((height, width))))
+            steps = int(0.9 * seconds / each)
+            if steps >= min(_FEW, how.steps) or height <= tiles.size[0] or width <= tiles.size[1]:
+                return {"height": height, "width": width, "steps": min(max(steps, 1), how.steps)}
+            height, width = round(0.9 * height), round(0.9 * width)
+
+    plan = fingerprint(objective, how, size, seconds)
+    chosen = kept(folder and folder / "budget.json", plan, fit)
+    height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
+    note = f"{seconds:g} s allow {steps} of {how.steps} steps at {height}×{width}"
+    return dataclasses.replace(how, steps=steps), (height, width), note
+
+
+def _told(watch: Watching | None, steps: int, octave: int, octaves: int) -> Watch | None:
+    if watch is None:
+        return None
+    return lambda step, images, scores: watch(octave * steps + step, octaves * steps, images, scores)
+
+
+_FEW = 4
+_LEAST = 8

@@ -1,0 +1,105 @@
+"""A dream that is entered: every frame is the former one, zoomed in a little and dreamed again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from phosphene.core import image
+from phosphene.core.errors import OptionError
+from phosphene.core.image import Picture, Pixels
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Objective
+from phosphene.synthesis.dream import Dream, Watching, dream
+from phosphene.synthesis.guide import about
+from phosphene.synthesis.state import State, fingerprint
+
+
+def zoom(
+    network: Network,
+    picture: Picture,
+    target: str | Objective | None = None,
+    *,
+    frames: int,
+    factor: float = 1.05,
+    how: Dream | None = None,
+    guide: Picture | None = None,
+    size: tuple[int, int] | None = None,
+    state: str | Path | None = None,
+    seed: int = 0,
+    watch: Watching | None = None,
+) -> Iterator[Pixels]:
+    """The frames of a film into a dream: dream(zoomed(dream(zoomed(…)))). Cost: that of `dream`, for each frame.
+
+    Each frame goes on from the former one in 8 bits, so that a run that is resumed sees what a run that was not sees.
+
+    Args:
+        network: dreams.
+        picture: what the first frame is dreamed of.
+        target: see `dream`.
+        frames: how many.
+        factor: magnification from frame to frame.
+        how: of each frame; `Dream(octaves=2, steps=4)` by default, as the dream grows from frame to frame.
+        guide: see `dream`.
+        size: height and width of the frames; those of the picture by default.
+        state: a folder that gets each frame as PNG: the same film goes on from the last one. It is left.
+        seed: of where the tiles lie; each frame adds its number.
+        watch: is told of each step, counted over all frames.
+
+    Yields:
+        uint8 (H, W, 3), from the first one, also where it was made before.
+
+    Raises:
+        OptionError: no frame, or a factor that does not magnify; and see `dream`.
+
+    >>> [each.shape for each in zoom(tiny, Picture.from_array(images[0]), frames=2, how=Dream(octaves=1, steps=1))]
+    [(32, 32, 3), (32, 32, 3)]
+    """
+    if frames < 1 or factor <= 1:
+        raise OptionError(f"{frames} frames, each {factor} times the former: zoom wants at least 1, and more than 1")
+    how = how or Dream(octaves=2, steps=4)
+    objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
+    how = dataclasses.replace(how, layers=(), channel=None)
+    now = image.resize(picture.tensor(), size or (picture.height, picture.width))
+    folder = None if state is None else Path(state)
+    _keep_only(folder, fingerprint(objective, network.module, how, now, factor, seed))
+    for number in range(frames):
+        file = folder and folder / f"{number:05}.png"
+        if file is not None and file.exists():
+            shown = image.load(file).pixels
+        else:
+            begin = _zoomed(now, factor) if number else now
+            found = dream(network, begin, objective, how=how, seed=seed + number, watch=_told(watch, number, frames))
+            (shown,) = found.pictures()
+            if file is not None:
+                image.save(file, shown)
+        yield shown
+        now = Picture.from_array(shown).tensor()
+
+
+def _zoomed(images: Images, factor: float) -> Images:
+    """The middle, at the size of all."""
+    matrix = torch.tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]])
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False).clamp(0, 1)
+
+
+def _keep_only(folder: Path | None, plan: str) -> None:
+    """Frames of another film are no beginning of this one."""
+    if folder is None:
+        return
+    kept = State(folder / "plan.pt", plan)
+    if kept.load() is None:
+        for each in folder.glob("*.png"):
+            each.unlink()
+        kept.save({})
+
+
+def _told(watch: Watching | None, frame: int, frames: int) -> Watching | None:
+    if watch is None:
+        return None
+    return lambda done, total, images, scores: watch(frame * total + done, frames * total, images, scores)
