@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
-from phosphene.synthesis.transforms import Affine, Crops, Pad, Transform
+from phosphene.synthesis.transforms import Affine, ColorShift, Crops, Flip, Pad, Transform
 
 
 def smooth(count: int = 2, height: int = 40, width: int = 60) -> Tensor:
@@ -22,7 +22,7 @@ def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("transform", [Affine(), Pad(3), Crops(2), Crops(3, noise=0.1)])
+@pytest.mark.parametrize("transform", [Affine(), Pad(3), Crops(2), Crops(3, noise=0.1), ColorShift(), Flip()])
 def test_laws(transform: Transform) -> None:
     images = smooth().requires_grad_()
     found = transform(images, draw())
@@ -97,3 +97,20 @@ def test_crops_of_one_image_stand_together_and_have_sides_in_range() -> None:
 def test_options_out_of_range(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="wants"):
         kind(**options)
+
+
+def test_colors_shift_around_grey_each_on_its_own() -> None:
+    flat = torch.tensor([0.5, 0.9]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+    found = ColorShift(0.5, 0.0)(flat, draw())
+    assert torch.allclose(found[0], flat[0])
+    assert len(found[1, :, 0, 0].unique()) == 3
+    shifted = ColorShift(0.0, 0.1)(flat, draw()) - flat
+    assert shifted.abs().max() <= 0.1
+    assert torch.allclose(shifted, shifted[:, :, :1, :1].expand_as(shifted), atol=1e-6)
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    images = torch.rand(1, 3, 4, 5).expand(400, -1, -1, -1)
+    same = (Flip()(images, draw()) == images).flatten(1).all(1)
+    assert torch.equal(Flip()(images, draw())[~same], images[~same].flip(3))
+    assert 150 < same.sum() < 250

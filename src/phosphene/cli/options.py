@@ -60,10 +60,8 @@ def from_any(*methods: type[Named]) -> Decorator:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         found = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
         for option in found.values():
-            plain = dataclasses.replace(option, default=None)
-            command = click.option(*_option(plain).opts, option.name, type=_Value(option.type), help=_help(option))(
-                command
-            )
+            kind = bool if option.type is bool else _Value(option.type)
+            command = click.option(_flag(option), option.name, type=kind, default=None, help=_help(option))(command)
         return command
 
     return decorate
@@ -76,17 +74,20 @@ def build(method: type[Named], values: dict[str, Any]) -> Named:
 
 
 def _option(option: Option) -> click.Option:
-    flag = option.name.replace("_", "-")
     has_default = option.default is not dataclasses.MISSING and option.default is not None
-    declaration = f"--{flag}/--no-{flag}" if option.type is bool else f"--{flag}"
     return click.Option(
-        [declaration, option.name],
+        [_flag(option), option.name],
         type=_Value(option.type) if option.type is not bool else bool,
         default=option.default if has_default else None,
         show_default=has_default,
         required=option.default is dataclasses.MISSING,
         help=_help(option),
     )
+
+
+def _flag(option: Option) -> str:
+    flag = option.name.replace("_", "-")
+    return f"--{flag}/--no-{flag}" if option.type is bool else f"--{flag}"
 
 
 def _help(option: Option) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
@@ -10,7 +11,7 @@ from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, Edit
 from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
 from phosphene.synthesis.priors import L2, TotalVariation
-from phosphene.synthesis.transforms import Crops, Transform
+from phosphene.synthesis.transforms import ColorShift, Crops, Flip, Transform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,36 +67,49 @@ class Lecture(Manner, name="lecture"):
 
 @dataclasses.dataclass(frozen=True)
 class Best(Manner, name="best"):
-    """Waves of decorrelated colors, seen in random crops, with little noise; smooth, and not far from the mean color.
+    """Waves of decorrelated colors, seen in random crops, colors and mirrors; smooth, and not far from the mean color.
 
     Crops of every size and place ask for the thing at every size and place, and for one thing rather than many.
 
     Args:
         steps: how many.
         lr: of Adam.
-        power: of the frequency, by which waves are held back.
+        canvas: what is painted on.
+        power: of the frequency, by which the waves of "fourier" are held back.
         crops: of each picture at each step.
+        least: side of the smallest crop, as a share of the picture's.
         noise: deviation of what is added to each crop, in [0, 1].
+        recolor: largest change of each color's contrast, as a logarithm; of its brightness, a third of that.
+        mirror: whether half of the crops are mirrored.
         l2: weight of the squared distance from the mean color, taken off the objective.
         tv: weight of the total variation, taken off the objective.
         wake: first steps in which a gradient that ReLUs stop whole is let through.
 
     Reference: Olah, Mordvintsev & Schubert, Distill 2017, "Feature Visualization"; the crops after Fel et al., NeurIPS
-    2023.
+    2023, the colors after Ghiasi et al., ICML 2022.
     """
 
     steps: int = 128
     lr: float = 0.04
+    canvas: Literal["fourier", "maco", "pyramid"] = "fourier"
     power: float = 1.0
     crops: int = 2
+    least: float = 0.3
     noise: float = 0.05
+    recolor: float = 0.3
+    mirror: bool = True
     l2: float = 20.0
     tv: float = 200.0
     wake: int = 16
 
     def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """Fourier, Adam, crops."""
-        return Fourier(self.power), Adam(self.lr), (Crops(self.crops, 0.3, 1.0, self.noise),), ()
+        """A canvas, Adam, and what is done to the picture before it is seen."""
+        canvas = Fourier(self.power) if self.canvas == "fourier" else Canvas.find(self.canvas)()
+        lr = self.lr * (_PHASES if self.canvas == "maco" else 1)
+        transforms: list[Transform] = [Crops(self.crops, self.least, 1.0, self.noise)]
+        transforms += [ColorShift(self.recolor, self.recolor / 3)] if self.recolor else []
+        transforms += [Flip()] if self.mirror else []
+        return canvas, Adam(lr), tuple(transforms), ()
 
     @property
     def redirect(self) -> int:
@@ -103,5 +117,8 @@ class Best(Manner, name="best"):
         return self.wake
 
     def prior(self) -> Objective | None:
-        """Both penalties."""
-        return -self.l2 * L2() - self.tv * TotalVariation()
+        """Both penalties; "maco" cannot become loud or rough, and needs none."""
+        return None if self.canvas == "maco" else -self.l2 * L2() - self.tv * TotalVariation()
+
+
+_PHASES = 8  # an angle goes farther than the height of a wave before the picture is another

@@ -126,5 +126,35 @@ class Crops(Transform, name="crops"):
         return found
 
 
+@dataclasses.dataclass(frozen=True)
+class ColorShift(Transform, name="color-shift"):
+    """Contrast and brightness of each color, changed at random around middle grey: shape is to say more than color.
+
+    Args:
+        contrast: largest change of the logarithm of the contrast.
+        brightness: largest change of the brightness, in [0, 1].
+
+    Reference: Ghiasi et al., ICML 2022, "Plug-In Inversion", section 3.4.
+    """
+
+    contrast: float = 0.3
+    brightness: float = 0.1
+
+    def __call__(self, images: Images, generator: torch.Generator) -> Images:
+        """The images in other colors; they may leave [0, 1] a little."""
+        factor, offset = (torch.rand(2, len(images), 3, 1, 1, generator=generator) * 2 - 1).to(images)
+        return (images - 0.5) * torch.exp(self.contrast * factor) + 0.5 + self.brightness * offset
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip(Transform, name="flip"):
+    """Left and right exchanged, in half of the images."""
+
+    def __call__(self, images: Images, generator: torch.Generator) -> Images:
+        """The images, some of them mirrored."""
+        drawn = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+        return torch.where(drawn.to(images.device), images.flip(3), images)
+
+
 def _resized(images: Tensor, side: int) -> Tensor:
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
