@@ -118,7 +118,7 @@ def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_p
 @pytest.mark.parametrize(
     ("level", "value", "line"),
     [
-        (Natural(Logit(0), 2000, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 2,000 natural images (5.9)"),
+        (Natural(Logit(0), 200, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 200 natural images (5.9)"),
         (Natural(Logit(0), 500, 0.99, 2.0, 8.0), 1.0, "1, 50 % of the 99th percentile of 500 natural images (2)"),
         (Natural(Logit(0), 9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
         (Natural(Logit(0), 500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
