@@ -49,19 +49,27 @@ class Ablation:
         return {name: tuple(map(_rough, found.pictures())) for name, found in self.columns.items()}
 
 
-def ablate(network: Network, targets: Target | Sequence[Target], *, steps: int = 100, seed: int = 0) -> Ablation:
+def ablate(
+    network: Network,
+    targets: Target | Sequence[Target],
+    *,
+    steps: int = 100,
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Ablation:
     """One sheet: the regularizers of the lecture, one at a time. Cost: that of `visualize` for each column.
 
     Args:
         network: whose.
         targets: see `visualize`.
         steps: of each picture.
+        size: height and width; see `visualize`.
         seed: the same for all.
     """
     off = {"decay": 0.0, "blur": 0.0}
     return Ablation(
         {
-            name: visualize(network, targets, manner=Lecture(steps, **{**off, **options}), seed=seed)
+            name: visualize(network, targets, manner=Lecture(steps, **{**off, **options}), size=size, seed=seed)
             for name, options in ABLATIONS
         }
     )

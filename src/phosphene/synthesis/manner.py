@@ -11,7 +11,9 @@ from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, Edit
 from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
 from phosphene.synthesis.priors import L2, TotalVariation
-from phosphene.synthesis.transforms import ColorShift, Crops, Flip, Transform
+from phosphene.synthesis.transforms import Affine, ColorShift, Crops, Flip, Transform
+
+Parts = tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,12 @@ class Manner(Named):
 
     steps: int = 256
 
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
-        """What `synthesize` is given."""
+    def parts(self, *, placed: bool = False) -> Parts:
+        """What `synthesize` is given.
+
+        Args:
+            placed: whether the target is at a place, from which no transform may take the picture far.
+        """
         raise NotImplementedError
 
     @property
@@ -56,7 +62,7 @@ class Lecture(Manner, name="lecture"):
     clip_norm: float = 0.0
     clip_contribution: float = 0.0
 
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
+    def parts(self, *, placed: bool = False) -> Parts:  # noqa: ARG002  nothing moves here
         """Pixels, normalized steps, and those regularizers that are on, in the order of the paper."""
         edits: list[Edit] = [Decay(self.decay)] if self.decay else []
         edits += [Blur(self.blur)] if self.blur else []
@@ -102,13 +108,13 @@ class Best(Manner, name="best"):
     tv: float = 200.0
     wake: int = 16
 
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
+    def parts(self, *, placed: bool = False) -> Parts:
         """A canvas, Adam, and what is done to the picture before it is seen."""
         canvas = Fourier(self.power) if self.canvas == "fourier" else Canvas.find(self.canvas)()
         lr = self.lr * (_PHASES if self.canvas == "maco" else 1)
-        transforms: list[Transform] = [Crops(self.crops, self.least, 1.0, self.noise)]
-        transforms += [ColorShift(self.recolor, self.recolor / 3)] if self.recolor else []
-        transforms += [Flip()] if self.mirror else []
+        moves: Transform = Affine(4, (0.95, 1.05), 5) if placed else Crops(self.crops, self.least, 1.0, self.noise)
+        transforms = [moves, ColorShift(self.recolor, self.recolor / 3)] if self.recolor else [moves]
+        transforms += [Flip()] if self.mirror and not placed else []
         return canvas, Adam(lr), tuple(transforms), ()
 
     @property

@@ -143,7 +143,8 @@ class ColorShift(Transform, name="color-shift"):
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
         """The images in other colors; they may leave [0, 1] a little."""
         factor, offset = (torch.rand(2, len(images), 3, 1, 1, generator=generator) * 2 - 1).to(images)
-        return (images - 0.5) * torch.exp(self.contrast * factor) + 0.5 + self.brightness * offset
+        shifted: Images = (images - 0.5) * torch.exp(self.contrast * factor) + 0.5 + self.brightness * offset
+        return shifted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from phosphene.core.errors import OptionError
 from phosphene.core.image import Pixels as Bytes
 from phosphene.core.image import resize
 from phosphene.core.network import Images, Network, Prediction
-from phosphene.core.objective import Logit, Objective
+from phosphene.core.objective import Logit, Neuron, Objective
 from phosphene.core.result import Cost
 from phosphene.core.targets import parse
 from phosphene.synthesis.base import Synthesis, Watch, synthesize
@@ -27,6 +27,7 @@ from phosphene.synthesis.manner import Best as Best
 from phosphene.synthesis.manner import Lecture as Lecture
 from phosphene.synthesis.manner import Manner as Manner
 from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.window import shared, terms
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -39,13 +40,16 @@ class Visualization:
     Args:
         synthesis: the images and how they came about.
         manner: how they were made.
+        targets: (N,) what they were made for; `synthesis.objectives` where on a smaller canvas that is.
         activations: (N,) each target on its picture as saved: 8 bits, at rest.
-        predictions: what the network makes of each saved picture.
+        predictions: what the network makes of each saved picture, best first; none where it is smaller than the network
+            takes.
         ranks: the place of the target's class among them, from 1; 0 for a target that is no class.
     """
 
     synthesis: Synthesis
     manner: Manner
+    targets: tuple[Objective, ...]
     activations: tuple[float, ...]
     predictions: tuple[tuple[Prediction, ...], ...]
     ranks: tuple[int, ...]
@@ -53,7 +57,7 @@ class Visualization:
     @property
     def names(self) -> tuple[str, ...]:
         """The targets; of several pictures of one, with their numbers."""
-        plain = [str(each) for each in self.synthesis.objectives]
+        plain = [str(each) for each in self.targets]
         seen: Counter[str] = Counter()
         names = []
         for each in plain:
@@ -68,11 +72,13 @@ class Visualization:
     def lines(self) -> tuple[str, ...]:
         """What must be said under each picture."""
         told = []
-        rows = zip(self.names, self.activations, self.predictions, self.ranks, strict=True)
-        for name, activation, predicted, rank in rows:
-            best = predicted[0]
-            seen = f"seen as {best.label} ({best.probability:.0%})"
-            told.append(f"{name}: {activation:.3g}, {seen}" + (f", rank {rank}" if rank > 1 else ""))
+        for name, activation, best, rank in zip(
+            self.names, self.activations, self.predictions, self.ranks, strict=True
+        ):
+            parts = [f"{name}: {activation:.3g}"]
+            parts += [f"seen as {best[0].label} ({best[0].probability:.0%})"] if best else []
+            parts += [f"rank {rank}"] if rank > 1 else []
+            told.append(", ".join(parts))
         return tuple(told)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
@@ -138,7 +144,8 @@ def visualize(
     if seconds is not None:
         plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
     found = plan.make(state=folder / "pictures.pt" if folder else None, watch=watch)
-    return judge(network, dataclasses.replace(found, objectives=plan.objectives), plan.manner)
+    found = dataclasses.replace(found, objectives=plan.shown, notes=(*plan.notes, *found.notes))
+    return judge(network, found, plan.manner, plan.targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +153,14 @@ class _Plan:
     """Everything that is settled before the first step."""
 
     network: Network
-    objectives: tuple[Objective, ...]
+    targets: tuple[Objective, ...]
+    shown: tuple[Objective, ...]
     asked: tuple[Objective, ...]
     manner: Manner
     size: tuple[int, int]
     start: Images | None
     seed: int
+    notes: tuple[str, ...]
 
     @classmethod
     def of(
@@ -168,16 +177,21 @@ class _Plan:
         wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
         bound = [one.bind(network) if isinstance(one, Objective) else parse(str(one), network) for one in wanted]
         many, prior = each if starts is None else len(starts), manner.prior()
-        asked = [Diverse(one, _layer_of(one, network)) if starts is None and each > 1 else one for one in bound]
+        windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
+        shown = [one.objective for one in windows] if windows else bound
+        notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
+        size = size or (windows[0].size if windows else network.preprocess.size)
+        apart = starts is None and each > 1
+        asked = [Diverse(one, _layer_of(one, network)) if apart else one for one in shown]
         asked = [one if prior is None else one + prior for one in asked]
-        size = size or network.preprocess.size
         start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
-        full = (tuple(one for one in several for _ in range(many)) for several in (bound, asked))
-        return cls(network, *full, manner, size, start, seed)
+        bound, shown, asked = ([one for one in several for _ in range(many)] for several in (bound, shown, asked))
+        return cls(network, tuple(bound), tuple(shown), tuple(asked), manner, size, start, seed, notes)
 
     def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
         """The pictures."""
-        canvas, optimizer, transforms, edits = self.manner.parts()
+        placed = any(isinstance(term, Neuron) for one in self.shown for term in terms(one))
+        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed)
         return synthesize(
             self.network,
             self.asked,
@@ -234,20 +248,36 @@ def _layer_of(objective: Objective, network: Network) -> str:
     return (read or maps)[-1]
 
 
-def judge(network: Network, found: Synthesis, manner: Manner) -> Visualization:
-    """What the network makes of the pictures as they will be saved. Cost: one forward pass for each."""
+def judge(
+    network: Network, found: Synthesis, manner: Manner, targets: tuple[Objective, ...] | None = None
+) -> Visualization:
+    """What the network makes of the pictures as they will be saved. Cost: one forward pass for each.
+
+    Args:
+        network: that they were made for.
+        found: the pictures, and what to read of them.
+        manner: how they were made.
+        targets: what they were made for, where that is called otherwise.
+    """
     saved = as_saved(found.images)
+    whole = tuple(saved.shape[2:]) == network.preprocess.size
     activations, predictions, ranks = [], [], []
     with torch.no_grad():
         for number, objective in enumerate(found.objectives):
-            read = network.tap(saved[number : number + 1], objective.reads | {"logits", "input"})
+            classes = whole or "logits" in objective.reads
+            read = network.tap(
+                saved[number : number + 1], objective.reads | {"input"} | ({"logits"} if classes else set())
+            )
             activations.append(objective(read).item())
-            logits = read["logits"].flatten(2).amax(2) if read["logits"].ndim > 2 else read["logits"]
-            predictions.append(network.read_off(logits)[0])
-            ranks.append(_rank(objective, logits[0]))
+            logits = read.get("logits")
+            logits = logits.flatten(2).amax(2) if logits is not None and logits.ndim > 2 else logits
+            predictions.append(() if logits is None else network.read_off(logits)[0])
+            ranks.append(0 if logits is None else _rank(objective, logits[0]))
     cost = found.cost + Cost(forwards=len(saved))
     found = dataclasses.replace(found, cost=cost)
-    return Visualization(found, manner, tuple(activations), tuple(predictions), tuple(ranks))
+    return Visualization(
+        found, manner, targets or found.objectives, tuple(activations), tuple(predictions), tuple(ranks)
+    )
 
 
 def as_saved(images: Images) -> Images:
@@ -262,3 +292,4 @@ def _rank(objective: Objective, logits: Tensor) -> int:
 
 
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
+_MARGIN = 8  # pixels around what a neuron sees

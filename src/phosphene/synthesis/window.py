@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,7 +52,7 @@ def window(network: Network, objective: Objective, *, margin: int = 0, least: Pa
     >>> found.objective.row, found.objective.column, found.size, found.box
     (2, 2, (8, 8), Box(top=8, left=0, bottom=16, right=8))
     """
-    units = [each for each in _terms(objective) if each.reads != {"input"}]
+    units = [each for each in terms(objective) if each.reads != {"input"}]
     local = [(each, network.fields.get(each.layer)) for each in units if isinstance(each, Channel)]
     seen = [(unit, field) for unit, field in local if type(unit) in _LOCAL and field and all(field.stride)]
     if not seen or len(seen) < len(units):
@@ -66,6 +66,38 @@ def window(network: Network, objective: Objective, *, margin: int = 0, least: Pa
     box = Box(top, left, bottom, right)
     found = Window(_moved(objective, network, box), (bottom - top, right - left), box)
     return found if _holds(network, objective, found) else None
+
+
+def shared(network: Network, objectives: Sequence[Objective], *, margin: int = 0) -> tuple[Window, ...] | None:
+    """Windows of one size, so that objectives can be painted in one batch; None where one of them sees too much.
+
+    A picture of channels alone has 96 pixels or more, if the network takes as many, so that there is something to see.
+
+    Args:
+        network: whose.
+        objectives: one for each picture.
+        margin: pixels to keep around the receptive fields.
+    """
+    placed = any(isinstance(term, Neuron) for each in objectives for term in terms(each))
+    least = (32, 32) if placed else (_SEEN, _SEEN)
+    for _ in range(2):  # the second time with the size of the largest
+        found = [window(network, each, margin=margin, least=least) for each in objectives]
+        windows = tuple(each for each in found if each is not None)
+        if len(windows) < len(found):
+            return None
+        least = (max(each.size[0] for each in windows), max(each.size[1] for each in windows))
+        if all(each.size == least for each in windows):
+            return windows
+    return None
+
+
+def terms(objective: Objective) -> Iterator[Objective]:
+    """What a sum, or a sum of sums, is made of; of anything else, itself."""
+    if isinstance(objective, Sum):
+        for _, term in objective.terms:
+            yield from terms(term)
+    else:
+        yield objective
 
 
 def _span(seen: Seen, axis: int, *, stride: int, margin: int, least: int) -> Pair:
@@ -121,7 +153,7 @@ def _holds(network: Network, objective: Objective, found: Window) -> bool:
             part = network.tap(images[:, :, top:bottom, left:right], reads)
         except (ImageError, LayerError):
             return False
-    for old, new in zip(_terms(objective), _terms(found.objective), strict=True):
+    for old, new in zip(terms(objective), terms(found.objective), strict=True):
         if isinstance(old, Neuron) and isinstance(new, Neuron):
             truth, value = (maps[each.layer][0, :, each.row, each.column] for maps, each in ((whole, old), (part, new)))
             if not (value - truth).norm() <= _SLACK * truth.norm():
@@ -129,14 +161,7 @@ def _holds(network: Network, objective: Objective, found: Window) -> bool:
     return True
 
 
-def _terms(objective: Objective) -> Iterator[Objective]:
-    if isinstance(objective, Sum):
-        for _, term in objective.terms:
-            yield from _terms(term)
-    else:
-        yield objective
-
-
 _LOCAL = {Channel, ChannelMax, Neuron}
 _FIELDS, _ROOM = 3, 64  # of a channel's canvas: receptive fields, and pixels at least
+_SEEN = 96
 _WORTH, _SLACK = 0.75, 1e-4

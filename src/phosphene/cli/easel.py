@@ -1,0 +1,67 @@
+"""What is seen of pictures while they are made: a bar, a preview, the frames of a film."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from phosphene.cli.session import Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from phosphene.synthesis.base import Watch
+
+
+@contextmanager
+def easel(
+    run: Session, text: str, folder: Path, *, steps: int | None = None, frames: Path | None = None
+) -> Iterator[Watch]:
+    """A watcher for `synthesize`: objective, steps a second, time left; every two seconds a new preview.png.
+
+    Args:
+        run: whose standard error is written to.
+        text: what is made.
+        folder: of the preview.
+        steps: how many there will be; unknown by default.
+        frames: a folder for pictures of at most 100 of the steps.
+    """
+    from phosphene.core import image, picture
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=run.console, transient=True, disable=run.quiet) as bar:
+        task, last = bar.add_task(text, total=steps, rate=""), time.monotonic()
+
+        def shown(images: Tensor) -> image.Pixels:
+            each = [image.levels(one) for one in images]
+            return each[0] if len(each) == 1 else picture.grid(each, _columns(len(each)))
+
+        def watch(step: int, images: Tensor, scores: Tensor) -> None:
+            nonlocal last
+            speed = bar.tasks[task].speed
+            values = ", ".join(f"{each:.3g}" for each in scores[:4].tolist())
+            bar.update(task, completed=step, rate=f"{speed:.1f} steps/s, {values}" if speed else values)
+            if frames is not None and step in _filmed(steps or step):
+                image.save(frames / f"{step:06d}.png", shown(images))
+            if time.monotonic() - last > _PREVIEW:
+                last = time.monotonic()
+                image.save(folder / "preview.png", shown(images))
+
+        yield watch
+
+
+def _columns(count: int) -> int:
+    return next(side for side in range(1, count + 1) if side * side >= count)
+
+
+def _filmed(steps: int) -> Sequence[int]:
+    """Which steps a film of at most 100 frames shows."""
+    return range(1, steps + 1, max(1, -(-steps // _FRAMES)))
+
+
+_PREVIEW, _FRAMES = 2.0, 100
