@@ -12,7 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Activations, Network
 from phosphene.core.objective import Objective
-from phosphene.synthesis.wiring import feeds
+from phosphene.synthesis.wiring import wiring
 
 
 class Running(NamedTuple):
@@ -87,7 +87,7 @@ def running_statistics(network: Network) -> tuple[Running, ...]:
     Args:
         network: is run twice, on blank images.
     """
-    given, found = feeds(network), []
+    given, found = wiring(network).given, []
     for name in network.layers:
         norm = network.module.get_submodule(name.partition("#")[0])
         before = network.layers.get(given.get(name, ""))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,38 +13,62 @@ from phosphene.core.layers import at_rest, watch
 from phosphene.core.network import Network
 
 
-def feeds(network: Network) -> dict[str, str]:
-    """The layer whose output each layer is given, for those that are given one as it is; the others are absent.
+class Wiring(NamedTuple):
+    """Who made what, by the names of the layer table: "relu#1" is the second call of a shared module.
 
-    Names are those of the layer table: "relu#1" is the second call of a shared module. Cost: one forward pass; every
-    tensor that a module returns is held until its end.
+    Args:
+        given: layer → the layer whose output it is given as it is.
+        ends: block → the leaf inside, or before it, whose output it returns as it is; a leaf is its own.
+    """
+
+    given: dict[str, str]
+    ends: dict[str, str]
+
+    def before(self, layer: str) -> str | None:
+        """The layer that the last step of a layer is given: of a ReLU, or of a block that ends with one, what it bends.
+
+        Args:
+            layer: name of it.
+        """
+        return self.given.get(self.ends.get(layer, layer))
+
+
+def wiring(network: Network) -> Wiring:
+    """What goes straight from layer to layer; what an operation between them changes is nobody's.
+
+    Cost: one forward pass; every tensor that a module returns is held until its end.
 
     Args:
         network: is run once, at its own size.
 
-    >>> feeds(tiny)["features.1"], feeds(tiny)["features.2"]
-    ('features.0', 'features.1')
+    >>> found = wiring(tiny)
+    >>> found.given["features.2"], found.ends["features"], found.before("features")
+    ('features.1', 'features.5', 'features.4')
     """
     calls: Counter[str] = Counter()
-    made: list[tuple[Tensor, str, bool]] = []
-    found: dict[str, str] = {}
+    made: list[tuple[Tensor, int, str]] = []  # by leaves; held, for the identity of a tensor is free once it is gone
+    found = Wiring({}, {})
+
+    def maker(tensor: object) -> str | None:
+        # What works in place returns the tensor of another, and counts up its version.
+        names = (leaf for each, version, leaf in reversed(made) if each is tensor and version == each._version)
+        return next(names, None)
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def given(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             number, calls[name] = calls[name], calls[name] + 1
-            # What works in place returns the tensor of another, a block that of its last leaf: that leaf is meant.
-            makers = [
-                (leaf, place, layer)
-                for place, (tensor, layer, leaf) in enumerate(made)
-                if inputs and tensor is inputs[0]
-            ]
-            if makers:
-                found[f"{name}#{number}" if number else name] = max(makers)[2]
+            layer = maker(inputs[0]) if inputs else None
+            if layer is not None:
+                found.given[f"{name}#{number}" if number else name] = layer
 
         return given
 
     def after(name: str, called: nn.Module, output: Tensor) -> None:
-        made.append((output, name, next(called.children(), None) is None))
+        leaf = maker(output)
+        if next(called.children(), None) is None or leaf is None:
+            made.append((output, output._version, name))
+        else:
+            found.ends[name] = leaf
 
     blank = torch.zeros(1, 3, *network.preprocess.size, device=network.device)
     handles = [each.register_forward_pre_hook(before(name)) for name, each in network.module.named_modules() if name]

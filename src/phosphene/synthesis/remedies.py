@@ -1,0 +1,107 @@
+"""What is done about what stands in the way of a picture: the options that a network needs, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from phosphene.core.objective import Objective
+from phosphene.core.result import Cost
+from phosphene.synthesis.manner import Manner
+from phosphene.synthesis.probe import Findings
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Remedies:
+    """What a synthesis should do otherwise than its manner says.
+
+    Args:
+        targets: what to climb; a unit before its activation stands for one that is capped.
+        weights: by how much the prior of the manner counts for each.
+        manner: with those options changed that were left at their defaults.
+        redirect: first steps in which silent units are woken.
+        notes: what was chosen and why, a sentence each.
+        cost: of the probe.
+    """
+
+    targets: tuple[Objective, ...]
+    weights: tuple[float, ...]
+    manner: Manner
+    redirect: int
+    notes: tuple[str, ...]
+    cost: Cost
+
+
+def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = None) -> Remedies:
+    """What to do about what a probe found.
+
+    Args:
+        findings: of `probe`.
+        manner: as the user chose it.
+        size: of the pictures; what the network takes by default.
+    """
+    wake = getattr(manner, "wake", _WAKE) if any(each.silent and not each.dead for each in findings.targets) else 0
+    targets = tuple(each.unbent or each.target for each in findings.targets)
+    weights = tuple(each.spread / _SPREAD if each.spread else 1.0 for each in findings.targets)
+    wishes = {
+        name: (value, why)
+        for name, value, why in _wishes(findings, manner, size or findings.size)
+        if _free(manner, name)
+    }
+    changed = dataclasses.replace(manner, **{name: value for name, (value, _) in wishes.items()})
+    notes = (*_told(findings, wake), *(why for _, why in wishes.values() if why))
+    if manner.prior() is not None and max(*weights, *(1 / each for each in weights)) > _MUCH:
+        low, high = (f"{each:.2g}" for each in (min(weights), max(weights)))
+        often = low if low == high else f"{low} … {high}"
+        notes += (f"the penalties count {often} times, as much as the targets vary between photographs",)
+    return Remedies(targets, weights, changed, wake, notes, findings.cost)
+
+
+def _told(findings: Findings, wake: int) -> Iterator[str]:
+    for each in findings.targets:
+        if each.dead:
+            yield (
+                f"{each.target} is dead: {each.resting:.3g} on all photographs, and no gradient reaches it, "
+                "not even through ReLUs that let it pass; its picture stays blank"
+            )
+        elif each.silent:
+            done = f"ReLUs let the gradient through in the first {wake} steps" if wake else "ReLUs stay shut, as told"
+            yield f"{each.target} is silent on the blank picture: {done}"
+        if each.unbent is not None:
+            yield (
+                f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
+                f"{each.unbent}, before the activation, is climbed in its place"
+            )
+
+
+def _wishes(findings: Findings, manner: Manner, size: tuple[int, int]) -> Iterator[tuple[str, Any, str]]:
+    """Option, value, and the sentence about it; none where it follows from the size alone."""
+    side = min(size)
+    if findings.handed > _HANDED:
+        yield (
+            "mirror",
+            False,
+            f"left and right mean something to the network ({findings.handed:.0%}): no crop is mirrored",
+        )
+    if findings.grey:
+        yield "recolor", 0.0, "the network sees no colors: the pictures are grey"
+    if side < _SMALL:
+        # The offsets of the smallest crops should cover all those that the strides tell apart.
+        least = min(_GENTLE, side / (side + findings.stride))
+        yield "least", least, f"pictures of {size[0]} × {size[1]} are small: crops keep {least:.0%} of the side"
+    # The same picture in fewer pixels is steeper from one to the next.
+    yield "tv", getattr(manner, "tv", 0.0) * (side / _TUNED) ** 2, ""
+
+
+def _free(manner: Manner, name: str) -> bool:
+    """Whether a manner has an option, and it was left as it is by default."""
+    options = {each.name: each.default for each in manner.options()}
+    return name in options and getattr(manner, name) == options[name]
+
+
+_WAKE = 16  # steps, where the manner has no say
+_HANDED = 0.15  # networks of photographs differ by 0.02 … 0.06 from image to mirror image, one of digits by 0.3
+_SMALL, _GENTLE = 64, 0.8  # pixels; share of the side that a crop of few pixels should keep
+_TUNED, _SPREAD = 224, 1.2  # side, and spread of logits, of the network that the penalties were weighed on
+_MUCH = 3.0  # change of the penalties that is worth a sentence
