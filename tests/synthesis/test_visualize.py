@@ -12,7 +12,7 @@ import nets
 from phosphene.core import image
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.objective import Channel, Logit
-from phosphene.synthesis import visualize as module
+from phosphene.synthesis import plan as module
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
 from phosphene.synthesis.visualize import Best, Lecture, Manner, Visualization, visualize

@@ -113,7 +113,8 @@ class Crops(Transform, name="crops"):
         height, width = images.shape[2:]
         side = min(height, width)
         shares = self.low + (self.high - self.low) * torch.rand(len(images), self.count, generator=generator)
-        places = torch.rand(len(images), self.count, 2, generator=generator)
+        # Beyond the corners and back to them: or the margins would be seen by few crops, and stay blank.
+        places = (torch.rand(len(images), self.count, 2, generator=generator) * 1.4 - 0.2).clamp(0, 1)
         crops = []
         for image, sizes, corners in zip(images, shares, places, strict=True):
             for share, corner in zip(sizes.tolist(), corners.tolist(), strict=True):

@@ -15,22 +15,15 @@ from torch import Tensor
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Pixels as Bytes
-from phosphene.core.image import resize
 from phosphene.core.network import Images, Network, Prediction
-from phosphene.core.objective import Logit, Neuron, Objective
+from phosphene.core.objective import Logit, Objective
 from phosphene.core.result import Cost
-from phosphene.core.targets import parse
-from phosphene.synthesis.base import Synthesis, Watch, synthesize
-from phosphene.synthesis.budget import kept, seconds_of
-from phosphene.synthesis.diversity import Diverse
+from phosphene.synthesis.base import Synthesis, Watch
 from phosphene.synthesis.manner import Best as Best
 from phosphene.synthesis.manner import Lecture as Lecture
 from phosphene.synthesis.manner import Manner as Manner
-from phosphene.synthesis.state import fingerprint
-from phosphene.synthesis.window import shared, terms
-
-Target = str | int | Objective
-"""A target as text, the index of a class, or an objective."""
+from phosphene.synthesis.plan import Plan
+from phosphene.synthesis.plan import Target as Target
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,94 +132,13 @@ def visualize(
     if each < 1 or (seconds is not None and seconds <= 0):
         raise OptionError(f"{each} pictures of each target in {seconds} s are none; give at least one, and some time")
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    plan = _Plan.of(network, targets, chosen, each=each, starts=starts, size=size, seed=seed)
+    plan = Plan.of(network, targets, chosen, each=each, starts=starts, size=size, seed=seed)
     folder = Path(state) if state else None
     if seconds is not None:
         plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
     found = plan.make(state=folder / "pictures.pt" if folder else None, watch=watch)
     found = dataclasses.replace(found, objectives=plan.shown, notes=(*plan.notes, *found.notes))
     return judge(network, found, plan.manner, plan.targets)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """Everything that is settled before the first step."""
-
-    network: Network
-    targets: tuple[Objective, ...]
-    shown: tuple[Objective, ...]
-    asked: tuple[Objective, ...]
-    manner: Manner
-    size: tuple[int, int]
-    start: Images | None
-    seed: int
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        targets: Target | Sequence[Target],
-        manner: Manner,
-        *,
-        each: int,
-        starts: Images | None,
-        size: tuple[int, int] | None,
-        seed: int,
-    ) -> _Plan:
-        wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
-        bound = [one.bind(network) if isinstance(one, Objective) else parse(str(one), network) for one in wanted]
-        many, prior = each if starts is None else len(starts), manner.prior()
-        windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
-        shown = [one.objective for one in windows] if windows else bound
-        notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
-        size = size or (windows[0].size if windows else network.preprocess.size)
-        apart = starts is None and each > 1
-        asked = [Diverse(one, _layer_of(one, network)) if apart else one for one in shown]
-        asked = [one if prior is None else one + prior for one in asked]
-        start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
-        bound, shown, asked = ([one for one in several for _ in range(many)] for several in (bound, shown, asked))
-        return cls(network, tuple(bound), tuple(shown), tuple(asked), manner, size, start, seed, notes)
-
-    def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
-        """The pictures."""
-        placed = any(isinstance(term, Neuron) for one in self.shown for term in terms(one))
-        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed)
-        return synthesize(
-            self.network,
-            self.asked,
-            canvas,
-            size=self.size,
-            start=self.start,
-            transforms=transforms,
-            edits=edits,
-            optimizer=optimizer,
-            steps=self.manner.steps,
-            redirect=self.manner.redirect,
-            state=state,
-            seed=self.seed,
-            watch=watch,
-        )
-
-    def within(self, seconds: float, folder: Path | None) -> _Plan:
-        """The same with the steps that fit into a time; where they are too few, smaller pictures."""
-        asked = fingerprint(self, seconds) if folder else ""
-        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(seconds))
-        size, steps = (chosen["height"], chosen["width"]), chosen["steps"]
-        start = None if self.start is None else resize(self.start, size, "bilinear")
-        return dataclasses.replace(self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=steps))
-
-    def _fit(self, seconds: float) -> dict[str, int]:
-        for share in (1.0, 0.75, 0.5):
-            size = (round(self.size[0] * share), round(self.size[1] * share))
-            start = None if self.start is None else resize(self.start, size, "bilinear")
-            trial = dataclasses.replace(
-                self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=_TRIED)
-            )
-            steps = int(0.9 * seconds / seconds_of(trial.make) * _TRIED)
-            if steps >= _FEW:
-                break
-        return {"height": size[0], "width": size[1], "steps": min(max(steps, 8), _MANY * self.manner.steps)}
 
 
 def _until(deadline: float, watch: Watch | None) -> Watch:
@@ -237,15 +149,6 @@ def _until(deadline: float, watch: Watch | None) -> Watch:
         return bool(told) or time.perf_counter() > deadline
 
     return tell
-
-
-def _layer_of(objective: Objective, network: Network) -> str:
-    """The deepest layer with maps that an objective reads; of a class, the last of the network."""
-    maps = [name for name, each in network.layers.items() if each.spatial]
-    read = [name for name in maps if name in objective.reads]
-    if not maps:
-        raise OptionError(f"{network.name} has no maps, so its pictures cannot be pushed apart; make one of each")
-    return (read or maps)[-1]
 
 
 def judge(
@@ -289,7 +192,3 @@ def _rank(objective: Objective, logits: Tensor) -> int:
     if type(objective) is not Logit or isinstance(objective.index, str):
         return 0
     return int((logits > logits[objective.index]).sum()) + 1
-
-
-_TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
-_MARGIN = 8  # pixels around what a neuron sees

@@ -1,0 +1,145 @@
+"""What is settled before the first step of a visualization: canvas, remedies, and what fits into the time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from phosphene.core.errors import OptionError
+from phosphene.core.image import resize
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Logit, Neuron, Objective
+from phosphene.core.targets import parse
+from phosphene.synthesis.base import Synthesis, Watch, synthesize
+from phosphene.synthesis.budget import kept, seconds_of
+from phosphene.synthesis.diversity import Diverse
+from phosphene.synthesis.manner import Manner
+from phosphene.synthesis.probe import probe
+from phosphene.synthesis.remedies import remedies
+from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.window import shared, terms
+
+Target = str | int | Objective
+"""A target as text, the index of a class, or an objective."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that is settled before the first step.
+
+    Args:
+        network: whose units.
+        targets: (N,) as they were asked for.
+        shown: the same on the canvas, which may be a window.
+        asked: what is climbed: remedied, pushed apart, with the prior of the manner.
+        manner: with the options that the network needs.
+        size: of the canvas.
+        start: images to begin from.
+        seed: of everything random.
+        redirect: first steps in which silent units are woken.
+        notes: what was chosen, and why.
+    """
+
+    network: Network
+    targets: tuple[Objective, ...]
+    shown: tuple[Objective, ...]
+    asked: tuple[Objective, ...]
+    manner: Manner
+    size: tuple[int, int]
+    start: Images | None
+    seed: int
+    redirect: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        targets: Target | Sequence[Target],
+        manner: Manner,
+        *,
+        each: int,
+        starts: Images | None,
+        size: tuple[int, int] | None,
+        seed: int,
+    ) -> Plan:
+        """The plan for some targets; see `visualize`. Cost: that of `probe`."""
+        wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+        bound = [_objective(one, network) for one in wanted]
+        cured = remedies(probe(network, bound, manner), manner, size)
+        windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
+        shown = [one.objective for one in windows] if windows else bound
+        notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
+        size = size or (windows[0].size if windows else network.preprocess.size)
+        asked = [cured.climbed(one, place) for place, one in enumerate(shown)]
+        if starts is None and each > 1:
+            asked = [Diverse(one, _layer_of(one, network)) for one in asked]
+        prior = cured.manner.prior()
+        if prior is not None:
+            asked = [one + much * prior for one, much in zip(asked, cured.weights, strict=True)]
+        many = each if starts is None else len(starts)
+        start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
+        full = [tuple(one for one in several for _ in range(many)) for several in (bound, shown, asked)]
+        return cls(
+            network, full[0], full[1], full[2], cured.manner, size, start, seed, cured.redirect, (*cured.notes, *notes)
+        )
+
+    def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
+        """The pictures."""
+        placed = any(isinstance(term, Neuron) for one in self.shown for term in terms(one))
+        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed)
+        return synthesize(
+            self.network,
+            self.asked,
+            canvas,
+            size=self.size,
+            start=self.start,
+            transforms=transforms,
+            edits=edits,
+            optimizer=optimizer,
+            steps=self.manner.steps,
+            redirect=self.redirect,
+            state=state,
+            seed=self.seed,
+            watch=watch,
+        )
+
+    def within(self, seconds: float, folder: Path | None) -> Plan:
+        """The same with the steps that fit into a time; where they are too few, smaller pictures."""
+        asked = fingerprint(self, seconds) if folder else ""
+        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(seconds))
+        size, steps = (chosen["height"], chosen["width"]), chosen["steps"]
+        start = None if self.start is None else resize(self.start, size, "bilinear")
+        return dataclasses.replace(self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=steps))
+
+    def _fit(self, seconds: float) -> dict[str, int]:
+        for share in (1.0, 0.75, 0.5):
+            size = (round(self.size[0] * share), round(self.size[1] * share))
+            start = None if self.start is None else resize(self.start, size, "bilinear")
+            trial = dataclasses.replace(
+                self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=_TRIED)
+            )
+            steps = int(0.9 * seconds / seconds_of(trial.make) * _TRIED)
+            if steps >= _FEW:
+                break
+        return {"height": size[0], "width": size[1], "steps": min(max(steps, 8), _MANY * self.manner.steps)}
+
+
+def _objective(target: Target, network: Network) -> Objective:
+    if isinstance(target, Objective):
+        return target.bind(network)
+    return Logit(target).bind(network) if isinstance(target, int) else parse(target, network)
+
+
+def _layer_of(objective: Objective, network: Network) -> str:
+    """The deepest layer with maps that an objective reads; of a class, the last of the network."""
+    maps = [name for name, each in network.layers.items() if each.spatial]
+    read = [name for name in maps if name in objective.reads]
+    if not maps:
+        raise OptionError(f"{network.name} has no maps, so its pictures cannot be pushed apart; make one of each")
+    return (read or maps)[-1]
+
+
+_TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
+_MARGIN = 8  # pixels around what a neuron sees
