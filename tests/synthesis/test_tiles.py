@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+import nets
 from phosphene.core.errors import OptionError
+from phosphene.synthesis.guide import Energy
 from phosphene.synthesis.tiles import Tiles
 
 SIZES = [(40, 60), (64, 64), (32, 32), (33, 7), (1, 1), (5, 100), (24, 130)]
@@ -58,6 +61,31 @@ def test_borders_lie_somewhere_else_at_each_step_at_every_phase() -> None:
     for seed in range(400):
         tops.add(round(tiles(image, draw(seed))[0, 0, 32, 0].item() * 224) % 16)
     assert len(tops) == 16
+
+
+def seam(overlap: int) -> float:
+    """The mean change of the gradient across the borders of tiles, against that across all other lines."""
+    network, tiles = nets.build("gap"), Tiles((32, 32), overlap)
+    across, others = [], []
+    for seed in range(40):
+        images = F.interpolate(nets.pictures(1), (150, 40), mode="bilinear").requires_grad_()
+        start = tiles._lay(150, 32, torch.rand(1, 2, generator=draw(seed))[0, 0].item(), images).places
+        Energy("features.5")(
+            {"features.5": network.tap(tiles(images, draw(seed)), ["features.5"])["features.5"]}
+        ).sum().backward()
+        assert images.grad is not None
+        change = images.grad[..., 8:-8].diff(dim=2).abs().mean((0, 1, 3))
+        border = torch.zeros(149, dtype=torch.bool)
+        for tile in range(1, len(start)):
+            border[int(start[tile, 0]) - 1] = border[int(start[tile - 1, -1])] = True
+        across.append(change[border].mean())
+        others.append(change[~border].mean())
+    return (torch.stack(across).mean() / torch.stack(others).mean()).item()
+
+
+def test_no_seam_where_neighbors_share_a_margin() -> None:
+    assert seam(8) == pytest.approx(1, abs=0.15)
+    assert abs(seam(1) - 1) > 0.2  # hard borders show: the test would see them
 
 
 def test_images_of_a_batch_are_laid_each_in_its_own_way() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,6 @@ from phosphene.synthesis.optimizers import Ascent
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.tiles import Soften, Tiles
 
-Watching = Callable[[int, int, Images, Tensor], None]
-"""(steps done in all octaves, steps in all, the images before the last one, their scores) → None."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Dream(Named, name="dream"):
@@ -50,6 +46,8 @@ class Dream(Named, name="dream"):
         steps: at each size.
         lr: root mean square of a step, in [0, 1] of pixels.
         smooth: deviation of the Gaussian that blurs the gradient, never the picture, in pixels; 0 for none.
+        most: root mean square of the detail, in [0, 1] of pixels, at which it is held: the steps of shallow layers all
+            point one way, and would end in black and white. The mean color stays.
         tile: side of a tile, in pixels; by default what the network takes.
         batch: tiles in one pass, which bounds the memory.
 
@@ -64,6 +62,7 @@ class Dream(Named, name="dream"):
     steps: int = 10
     lr: float = 0.01
     smooth: float = 1.0
+    most: float = 0.1
     tile: int | None = None
     batch: int = 8
 
@@ -73,8 +72,8 @@ class Dream(Named, name="dream"):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise OptionError(f"{name} is {value}; dream wants at least {low}")
-        if self.ratio <= 1 or self.lr <= 0:
-            raise OptionError(f"dream wants a ratio above 1 and an lr above 0; found {self.ratio} and {self.lr}")
+        if self.ratio <= 1 or min(self.lr, self.most) <= 0:
+            raise OptionError(f"dream wants a ratio above 1, an lr and a most above 0; found {self}")
 
     def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """The height and width of every octave, from small to large; those too small to show anything are left out."""
@@ -86,6 +85,10 @@ class Dream(Named, name="dream"):
         """How the network looks at a picture of any size."""
         size = (self.tile, self.tile) if self.tile else network.preprocess.size
         return Tiles(size, max(1, min(size) // 7))
+
+    def passes(self, network: Network, size: tuple[int, int]) -> int:
+        """Tiles that pass through the network, forward and backward, for one picture of a height and width."""
+        return self.steps * sum(map(self.tiles(network).count, self.sizes(size)))
 
     def octave(self, network: Network, objective: Objective, begin: Images, **options: Any) -> Synthesis:
         """Ascend at one size."""
@@ -167,7 +170,7 @@ def dream(
     seconds: float | None = None,
     state: str | Path | None = None,
     seed: int = 0,
-    watch: Watching | None = None,
+    watch: Watch | None = None,
 ) -> Dreamed:
     """What a network sees in a picture, more of it. Cost: steps x tiles of all octaves, forward and backward.
 
@@ -182,7 +185,7 @@ def dream(
         seconds: a budget, from which fewer steps, and below 4 a smaller size, are chosen by timing a few.
         state: a folder in which the same dream goes on where it was killed, to the same bytes; gone in the end.
         seed: of where the tiles lie.
-        watch: is told of each step.
+        watch: is told of each step, counted over all octaves; one that stops ends the octave.
 
     Raises:
         OptionError: a target and layers, a channel or a guide, which exclude each other.
@@ -201,7 +204,7 @@ def dream(
     whole: tuple[int, int] = size or (images.shape[2], images.shape[3])
     notes: list[str] = []
     if seconds is not None:
-        how, whole, *notes = _afford(network, objective, how, size=whole, seconds=seconds, folder=folder)
+        how, whole, *notes = afford(network, objective, how, size=whole, seconds=seconds, folder=folder)
     images = images if whole == tuple(images.shape[2:]) else image.resize(images, whole)
     sizes, passes, scores, detail = how.sizes(whole), 0, [], torch.zeros_like(images[:, :, :1, :1])
     for number, small in enumerate(sizes if how.steps else ()):
@@ -209,10 +212,10 @@ def dream(
         begin = (base + F.interpolate(detail, small, mode="bicubic")).clamp(0, 1)
         found = how.octave(
             network, objective, begin, steps=how.steps, seed=seed + number,
-            state=folder and folder / f"octave-{number}.pt", watch=_told(watch, how.steps, number, len(sizes)),
+            state=folder and folder / f"octave-{number}.pt", watch=later(watch, how.steps * number),
         )  # fmt: skip
         shown = begin if colors_seen(network) == 3 else begin.mean(1, keepdim=True)
-        detail = (begin + found.images - shown).clamp(0, 1) - base
+        detail = _held((begin + found.images - shown).clamp(0, 1) - base, how.most)
         passes += found.cost.forwards
         scores.append(found.scores)
     if folder is not None:
@@ -222,16 +225,35 @@ def dream(
     return Dreamed((images + detail).clamp(0, 1), how, objective, tuple(sizes), table, seed, cost, tuple(notes))
 
 
-def _afford(
+def afford(
     network: Network,
     objective: Objective,
     how: Dream,
     *,
     size: tuple[int, int],
     seconds: float,
-    folder: Path | None,
+    folder: Path | None = None,
 ) -> tuple[Dream, tuple[int, int], str]:
-    """As many steps as fit into a time, at most those of the recipe; where they are too few, a smaller size."""
+    """As many steps as fit into a time, at most those of the recipe; where they are too few, a smaller size.
+
+    Cost: four steps of one tile, unless the folder holds what was chosen for the same dream.
+
+    Args:
+        network: dreams.
+        objective: of what.
+        how: at most so.
+        size: height and width, at most.
+        seconds: of the whole dream.
+        folder: keeps the choice.
+
+    Returns:
+        the recipe, the size, and the choice in words.
+
+    Raises:
+        OptionError: no time.
+    """
+    if seconds <= 0:
+        raise OptionError(f"{seconds:g} seconds are no time to dream; give some")
     tiles = how.tiles(network)
 
     def fit() -> dict[str, int]:
@@ -239,8 +261,8 @@ def _afford(
         pace = seconds_of(lambda: how.octave(network, objective, grey, steps=2)) / 2
         height, width = size
         while True:
-            each = pace * sum(map(tiles.count, how.sizes((height, width))))
-            steps = int(0.9 * seconds / each)
+            once = dataclasses.replace(how, steps=1).passes(network, (height, width))
+            steps = int(0.9 * seconds / (pace * once))
             if steps >= min(_FEW, how.steps) or height <= tiles.size[0] or width <= tiles.size[1]:
                 return {"height": height, "width": width, "steps": min(max(steps, 1), how.steps)}
             height, width = round(0.9 * height), round(0.9 * width)
@@ -252,10 +274,16 @@ def _afford(
     return dataclasses.replace(how, steps=steps), (height, width), note
 
 
-def _told(watch: Watching | None, steps: int, octave: int, octaves: int) -> Watch | None:
-    if watch is None:
-        return None
-    return lambda step, images, scores: watch(octave * steps + step, octaves * steps, images, scores)
+def _held(detail: Tensor, most: float) -> Tensor:
+    """Detail of no color in the mean, and of at most that root mean square, image by image."""
+    detail = detail - detail.mean((2, 3), keepdim=True)
+    rms = detail.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return detail * (most / rms.clamp(min=most))
+
+
+def later(watch: Watch | None, before: int) -> Watch | None:
+    """A watcher that counts the steps that were done before."""
+    return watch and (lambda step, images, scores: watch(before + step, images, scores))
 
 
 _FEW = 4

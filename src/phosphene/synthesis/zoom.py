@@ -14,9 +14,13 @@ from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture, Pixels
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
-from phosphene.synthesis.dream import Dream, Watching, dream
+from phosphene.synthesis.base import Watch
+from phosphene.synthesis.dream import Dream, dream, later
 from phosphene.synthesis.guide import about
 from phosphene.synthesis.state import State, fingerprint
+
+ENTERED = Dream(octaves=2, steps=4)
+"""How each frame is dreamed, unless told otherwise."""
 
 
 def zoom(
@@ -26,15 +30,17 @@ def zoom(
     *,
     frames: int,
     factor: float = 1.05,
-    how: Dream | None = None,
+    how: Dream = ENTERED,
     guide: Picture | None = None,
     size: tuple[int, int] | None = None,
     state: str | Path | None = None,
     seed: int = 0,
-    watch: Watching | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Pixels]:
     """The frames of a film into a dream: dream(zoomed(dream(zoomed(…)))). Cost: that of `dream`, for each frame.
 
+    Before each frame mean color and contrast are brought back to those of the picture, or the film would end in black
+    and white.
     Each frame goes on from the former one in 8 bits, so that a run that is resumed sees what a run that was not sees.
 
     Args:
@@ -43,7 +49,7 @@ def zoom(
         target: see `dream`.
         frames: how many.
         factor: magnification from frame to frame.
-        how: of each frame; `Dream(octaves=2, steps=4)` by default, as the dream grows from frame to frame.
+        how: of each frame; few steps, as the dream grows from frame to frame.
         guide: see `dream`.
         size: height and width of the frames; those of the picture by default.
         state: a folder that gets each frame as PNG: the same film goes on from the last one. It is left.
@@ -61,19 +67,19 @@ def zoom(
     """
     if frames < 1 or factor <= 1:
         raise OptionError(f"{frames} frames, each {factor} times the former: zoom wants at least 1, and more than 1")
-    how = how or Dream(octaves=2, steps=4)
     objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
     how = dataclasses.replace(how, layers=(), channel=None)
     now = image.resize(picture.tensor(), size or (picture.height, picture.width))
-    folder = None if state is None else Path(state)
+    first, folder = now, None if state is None else Path(state)
     _keep_only(folder, fingerprint(objective, network.module, how, now, factor, seed))
     for number in range(frames):
         file = folder and folder / f"{number:05}.png"
         if file is not None and file.exists():
             shown = image.load(file).pixels
         else:
-            begin = _zoomed(now, factor) if number else now
-            found = dream(network, begin, objective, how=how, seed=seed + number, watch=_told(watch, number, frames))
+            begin = _calmed(_zoomed(now, factor), first) if number else now
+            told = later(watch, number * how.steps * len(how.sizes((begin.shape[2], begin.shape[3]))))
+            found = dream(network, begin, objective, how=how, seed=seed + number, watch=told)
             (shown,) = found.pictures()
             if file is not None:
                 image.save(file, shown)
@@ -88,6 +94,16 @@ def _zoomed(images: Images, factor: float) -> Images:
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False).clamp(0, 1)
 
 
+def _calmed(images: Images, first: Images) -> Images:
+    """The images with the mean color of the first, and at most its contrast: else every frame is harsher than the last.
+
+    A first one that is flat leaves them the contrast of a photograph.
+    """
+    (spread, mean), (wanted, goal) = (torch.std_mean(each, (2, 3), keepdim=True) for each in (images, first))
+    factor = (wanted.clamp(min=_CONTRAST) / spread.clamp(min=1e-6)).clamp(max=1)
+    return ((images - mean) * factor + goal).clamp(0, 1)
+
+
 def _keep_only(folder: Path | None, plan: str) -> None:
     """Frames of another film are no beginning of this one."""
     if folder is None:
@@ -99,7 +115,4 @@ def _keep_only(folder: Path | None, plan: str) -> None:
         kept.save({})
 
 
-def _told(watch: Watching | None, frame: int, frames: int) -> Watching | None:
-    if watch is None:
-        return None
-    return lambda done, total, images, scores: watch(frame * total + done, frames * total, images, scores)
+_CONTRAST = 0.2  # deviation of the colors of a photograph, in [0, 1]

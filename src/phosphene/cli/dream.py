@@ -1,0 +1,147 @@
+"""`phosphene dream`: what a network sees in pictures, made so that everyone sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from phosphene.cli.easel import easel
+from phosphene.cli.options import everywhere, from_any
+from phosphene.cli.session import Session, session
+from phosphene.core import image
+from phosphene.core.errors import PhospheneError
+from phosphene.core.film import film
+from phosphene.core.image import Picture, Pixels
+from phosphene.core.objective import Objective
+from phosphene.core.result import Cost, Manifest
+from phosphene.synthesis.dream import Dream, Dreamed, afford
+from phosphene.synthesis.dream import dream as make
+from phosphene.synthesis.guide import about
+from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.zoom import ENTERED, zoom
+
+
+@click.command()
+@click.argument("pictures", nargs=-1, required=True)
+@click.option("--layer", multiple=True, help="To be excited; several count alike. [default: the last of 1/16 the size]")
+@click.option("--target", help="A class, LAYER:CHANNEL or a sum of them to dream of, instead of layers.")
+@click.option("--guide", type=click.Path(), help="A picture to dream of: the layer is to see what it sees there.")
+@click.option(
+    "--size", type=click.IntRange(8), help="Long side of the result, in pixels. [default: its own, at most 1024]"
+)
+@click.option("--seconds", type=click.FloatRange(1), help="Budget of time: chooses the steps, then the size.")
+@click.option("--zoom", "frames", type=click.IntRange(1), help="A film of so many frames into the dream, instead.")
+@click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps; the kind of --zoom.")
+@click.option("--rate", type=click.FloatRange(1, 50), default=12, show_default=True, help="Frames of films per second.")
+@from_any(Dream)
+@everywhere
+def dream(pictures: tuple[str, ...], **options: Any) -> int:
+    """What a network sees in PICTURES, more of it: strokes in shallow layers, animals in deep ones.
+
+    PICTURE is a file, a folder, a glob, sample:cat, or - for standard input. Writes dream.png, or zoom.mp4, and while
+    it runs preview.png. Interrupted, the same command goes on where it was.
+    """
+    own = ("layer", "target", "guide", "size", "seconds", "frames", "animate", "rate")
+    asked = {name: options.pop(name) for name in own}
+    fields = {each.name for each in Dream.options()} - {"layers"}
+    given = {name: value for name in fields if (value := options.pop(name)) is not None}
+    run = session("dream", options)
+    how = dataclasses.replace(ENTERED if asked["frames"] else Dream(), **given)
+    guide = image.load(asked["guide"]) if asked["guide"] else None
+    objective = about(run.network, asked["target"], layers=asked["layer"], channel=how.channel, guide=guide)
+    if not (asked["target"] or asked["layer"]):
+        run.console.print(f"[dim]dreams of {objective}; --layer chooses another[/dim]")
+    manifests = []
+    for picture in run.pictures(pictures):
+        try:
+            manifests.append(_one(run, objective, how, picture, asked=asked))
+        except PhospheneError as error:
+            run.fail(error)
+    return run.finish(manifests)
+
+
+# A user types --layer, once for each.
+dream.params = [each for each in dream.params if each.name != "layers"]
+
+
+def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, asked: dict[str, Any]) -> Manifest:
+    folder, began, options = run.folder(picture.name), time.perf_counter(), {**how.manifest(), **asked}
+    size, notes = _size(picture, asked["size"])
+    how = dataclasses.replace(how, channel=None)  # the objective has it
+    if asked["seconds"]:
+        share, state = asked["seconds"] / (asked["frames"] or 1), folder / _STATE
+        how, size, note = afford(run.network, objective, how, size=size, seconds=share, folder=state)
+        notes.append(note)
+    work = _zoom if asked["frames"] else _dream
+    files, cost, line = work(run, objective, how, picture, size=size, folder=folder, asked=asked)
+    manifest = Manifest(
+        "dream", run.network, (picture,), options=options, target=str(objective), files=tuple(files),
+        cost=dataclasses.replace(cost, seconds=time.perf_counter() - began), seed=run.seed, extra={"notes": notes},
+    )  # fmt: skip
+    manifest.save(folder)
+    shutil.rmtree(folder / _STATE, ignore_errors=True)
+    (folder / "preview.png").unlink(missing_ok=True)
+    run.say(f"{picture.name}: {line}, {manifest.cost} → {folder}")
+    for note in notes:
+        run.say(f"  {note}")
+    return manifest
+
+
+def _size(picture: Picture, long: int | None) -> tuple[tuple[int, int], list[str]]:
+    """Height and width of the result, and what must be said of them."""
+    own = max(picture.height, picture.width)
+    share = (long or min(own, _LONGEST)) / own
+    height, width = max(1, round(picture.height * share)), max(1, round(picture.width * share))
+    notes = [] if long or share == 1 else [f"shrunk to {height}×{width}; --size {own} keeps all"]
+    return (height, width), notes
+
+
+def _dream(
+    run: Session, objective: Objective, how: Dream, picture: Picture, *, size: tuple[int, int], folder: Path,
+    asked: dict[str, Any],
+) -> _Made:  # fmt: skip
+    plan = fingerprint(objective, how, picture.sha256, size, run.seed)[:16]
+    frames = folder / _STATE / plan if asked["animate"] else None
+    with easel(run, picture.name, folder, steps=how.steps * len(how.sizes(size)), frames=frames) as watch:
+        state = folder / _STATE / "octaves"
+        found = make(run.network, picture, objective, how=how, size=size, state=state, seed=run.seed, watch=watch)
+    files = found.save(folder)
+    if frames is not None:
+        path = film(folder / f"steps.{asked['animate']}", _growth(frames, found), rate=asked["rate"])
+        files.append({"path": path.name, "kind": "picture"})
+    return files, found.cost, found.lines()[0]
+
+
+def _zoom(
+    run: Session, objective: Objective, how: Dream, picture: Picture, *, size: tuple[int, int], folder: Path,
+    asked: dict[str, Any],
+) -> _Made:  # fmt: skip
+    count, suffix = asked["frames"], asked["animate"] or "mp4"
+    with easel(run, picture.name, folder, steps=count * how.steps * len(how.sizes(size))) as watch:
+        frames = zoom(
+            run.network, picture, objective, frames=count, how=how, size=size, state=folder / _STATE, seed=run.seed,
+            watch=watch,
+        )  # fmt: skip
+        path = film(folder / f"zoom.{suffix}", frames, rate=asked["rate"])
+    passes = count * how.passes(run.network, size)
+    line = f"{objective}, {count} frames of {size[0]}×{size[1]}, {how.octaves} octaves, {how.steps} steps each"
+    return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), line
+
+
+def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:
+    """The frames of the steps at the size of the result, which is held for a while."""
+    for each in sorted(frames.glob("*.png")):
+        yield image.levels(image.resize(image.load(each).tensor(), found.sizes[-1])[0])
+    yield from found.pictures() * _HELD
+
+
+_Made = tuple[list[dict[str, Any]], Cost, str]
+_LONGEST = 1024
+_STATE = "state"
+_HELD = 12  # frames

@@ -1,0 +1,63 @@
+"""Films into a dream: frame upon frame, resumed to the same bytes, and never a picture in black and white."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nets
+from phosphene.core.errors import OptionError
+from phosphene.core.image import Picture
+from phosphene.synthesis.dream import Dream
+from phosphene.synthesis.zoom import zoom
+
+HOW = Dream(octaves=2, steps=2)
+
+
+def cat() -> Picture:
+    return Picture.from_array(nets.pictures(1)[0])
+
+
+def test_each_frame_is_the_former_one_larger() -> None:
+    still = Dream(octaves=1, steps=0)
+    levels = np.full((64, 64, 3), 40, np.uint8)
+    levels[28:36, 28:36] = 220
+    first, *_, last = zoom(nets.build("gap"), Picture.from_array(levels), frames=9, factor=1.1, how=still)
+    assert np.array_equal(first, levels)
+    side = (last.mean(2) > 130).sum() ** 0.5
+    assert side == pytest.approx(8 * 1.1**8, rel=0.06)
+
+
+def test_killed_it_goes_on_to_the_same_bytes_and_may_grow_longer(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    whole = list(zoom(network, cat(), frames=4, how=HOW))
+    begun = zoom(network, cat(), frames=4, how=HOW, state=tmp_path)
+    next(begun), next(begun)
+    begun.close()
+    steps: list[int] = []
+    again = list(zoom(network, cat(), frames=4, how=HOW, state=tmp_path, watch=lambda done, *_: steps.append(done)))
+    assert np.array_equal(again, whole)
+    assert steps[0] == 2 * 4 + 1  # two frames of four steps were there
+    assert np.array_equal(list(zoom(network, cat(), frames=5, how=HOW, state=tmp_path))[:4], whole)
+
+
+def test_frames_of_another_film_are_no_start(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    list(zoom(network, cat(), "goldfish", frames=2, how=HOW, state=tmp_path))
+    found = list(zoom(network, cat(), "tabby", frames=2, how=HOW, state=tmp_path))
+    assert np.array_equal(found, list(zoom(network, cat(), "tabby", frames=2, how=HOW)))
+
+
+def test_a_long_film_keeps_its_contrast() -> None:
+    hard = Dream(octaves=1, steps=3, lr=0.05)
+    frames = list(zoom(nets.build("gap"), cat(), frames=25, how=hard))
+    assert frames[-1].std() < 1.6 * max(frames[0].std(), 0.2 * 255)
+    assert abs(frames[-1].mean() - frames[0].mean()) < 20
+
+
+def test_what_is_no_film() -> None:
+    for options in ({"frames": 0}, {"frames": 2, "factor": 1.0}):
+        with pytest.raises(OptionError, match="zoom wants at least 1, and more than 1"):
+            next(zoom(nets.build("gap"), cat(), **options))
