@@ -34,7 +34,7 @@ class Finding:
         silent: whether no gradient reaches the picture at the beginning.
         dead: whether, besides, none does through ReLUs that would let it pass, and no photograph wakes it.
         capped: share of the places of photographs where it is at the greatest value of its layer, as of a ReLU6.
-        unbent: the same unit before the activation that caps it; None where no layer makes that.
+        unbent: the layer before the activation that caps it; None where none makes that.
     """
 
     target: Objective
@@ -44,7 +44,7 @@ class Finding:
     silent: bool = False
     dead: bool = False
     capped: float = 0.0
-    unbent: Objective | None = None
+    unbent: str | None = None
 
     @property
     def quiet(self) -> bool:
@@ -150,7 +150,7 @@ def _finding(network: Network, target: Objective, natural: Read, blank: Images) 
         resting = target(network.tap(blank, target.reads | {"input"})).item()
     extremes = (values.min().item(), values.max().item())
     capped = _capped(target, natural) if isinstance(target, Channel) else 0.0
-    unbent = _unbent(network, target) if capped > _CAPPED and isinstance(target, Channel) else None
+    unbent = _unbent(network, target.layer) if capped > _CAPPED and isinstance(target, Channel) else None
     return Finding(target, resting, extremes, _spread(target, natural), capped=capped, unbent=unbent)
 
 
@@ -179,11 +179,9 @@ def _capped(target: Channel, natural: Read) -> float:
     return (maps[:, target.channel] == top).float().mean().item() if top > maps.min() else 0.0
 
 
-def _unbent(network: Network, target: Channel) -> Channel | None:
-    before = wiring(network).before(target.layer)
-    if before is None or network.shape(before) != network.shape(target.layer):
-        return None
-    return dataclasses.replace(target, layer=before)
+def _unbent(network: Network, layer: str) -> str | None:
+    before = wiring(network).before(layer)
+    return before if before is not None and network.shape(before) == network.shape(layer) else None
 
 
 def _slopes(network: Network, targets: Sequence[Objective], blank: Images, rule: rules.Rule) -> list[float]:

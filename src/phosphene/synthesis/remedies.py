@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from phosphene.core.objective import Objective
+from phosphene.core.objective import Channel, Objective
 from phosphene.core.result import Cost
 from phosphene.synthesis.manner import Manner
 from phosphene.synthesis.probe import Findings
@@ -17,7 +17,7 @@ class Remedies:
     """What a synthesis should do otherwise than its manner says.
 
     Args:
-        targets: what to climb; a unit before its activation stands for one that is capped.
+        layers: to climb the unit of instead: that before the activation of one that is capped; None for the target.
         weights: by how much the prior of the manner counts for each.
         manner: with those options changed that were left at their defaults.
         redirect: first steps in which silent units are woken.
@@ -25,12 +25,25 @@ class Remedies:
         cost: of the probe.
     """
 
-    targets: tuple[Objective, ...]
+    layers: tuple[str | None, ...]
     weights: tuple[float, ...]
     manner: Manner
     redirect: int
     notes: tuple[str, ...]
     cost: Cost
+
+    def climbed(self, target: Objective, place: int) -> Objective:
+        """What to climb for a target, also where it was moved into a window.
+
+        Args:
+            target: the one at that place, whose neurons may be counted from another corner.
+            place: among those that were probed.
+        """
+        layer = self.layers[place]
+        if layer is None:
+            return target
+        assert isinstance(target, Channel), f"{target} has no layer to change"
+        return dataclasses.replace(target, layer=layer)
 
 
 def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = None) -> Remedies:
@@ -42,7 +55,7 @@ def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = 
         size: of the pictures; what the network takes by default.
     """
     wake = getattr(manner, "wake", _WAKE) if any(each.silent and not each.dead for each in findings.targets) else 0
-    targets = tuple(each.unbent or each.target for each in findings.targets)
+    layers = tuple(each.unbent for each in findings.targets)
     weights = tuple(each.spread / _SPREAD if each.spread else 1.0 for each in findings.targets)
     wishes = {
         name: (value, why)
@@ -55,7 +68,7 @@ def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = 
         low, high = (f"{each:.2g}" for each in (min(weights), max(weights)))
         often = low if low == high else f"{low} … {high}"
         notes += (f"the penalties count {often} times, as much as the targets vary between photographs",)
-    return Remedies(targets, weights, changed, wake, notes, findings.cost)
+    return Remedies(layers, weights, changed, wake, notes, findings.cost)
 
 
 def _told(findings: Findings, wake: int) -> Iterator[str]:
@@ -71,7 +84,7 @@ def _told(findings: Findings, wake: int) -> Iterator[str]:
         if each.unbent is not None:
             yield (
                 f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
-                f"{each.unbent}, before the activation, is climbed in its place"
+                f"the same channel of {each.unbent}, before the activation, is climbed in its place"
             )
 
 
