@@ -1,0 +1,26 @@
+"""What classes look like to the network: a wall of pictures made from nothing."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+
+CLASSES = (
+    "goldfish, flamingo, Siamese cat, tarantula, zebra, strawberry, volcano, castle, schooner, espresso, bison, monarch"
+)
+
+
+def main(path: str = "classes.png", names: str = CLASSES, steps: str = "192") -> None:
+    network, tiles, labels = ph.load(), [], []
+    wanted = names.split(", ")
+    for first in range(0, len(wanted), 4):
+        found = ph.visualize(network, wanted[first : first + 4], manner=ph.Best(steps=int(steps)))
+        tiles += found.pictures()
+        labels += [
+            f"{name.partition(',')[0]}, rank {rank}" for name, rank in zip(found.names, found.ranks, strict=True)
+        ]
+    image.save(path, picture.grid(tiles, 4, labels=labels))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

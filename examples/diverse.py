@@ -1,0 +1,15 @@
+"""One class, several pictures that are pushed apart while they are made."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+
+
+def main(path: str = "diverse.png", target: str = "coffee mug", steps: str = "192") -> None:
+    found = ph.visualize(ph.load(), target, manner=ph.Best(steps=int(steps)), each=4)
+    image.save(path, picture.grid(found.pictures(), 4, labels=found.lines()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,20 @@
+"""What channels of ever deeper layers look for: edges, textures, parts, things."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+
+
+def main(path: str = "layers.png", channels: str = "3 17 29 41", steps: str = "128") -> None:
+    network, tiles, labels = ph.load(), [], []
+    for layer in (f"blocks.{number}" for number in range(7)):
+        wanted = [f"{layer}:{int(channel) % network.shape(layer)[0]}" for channel in channels.split()]
+        found = ph.visualize(network, wanted, manner=ph.Best(steps=int(steps)), size=(160, 160))
+        tiles += found.pictures()
+        labels += [f"{name}: {value:.3g}" for name, value in zip(found.names, found.activations, strict=True)]
+    image.save(path, picture.grid(tiles, 4, labels=labels))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
