@@ -130,8 +130,8 @@ def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, floa
             kept.append(network.tap(photograph, reads | {"logits"}))
             mirrored.append(network(photograph.flip(3)))
     read = {name: torch.cat([each[name] for each in kept]) for name in kept[0]}
-    for name, each in read.items():
-        if not each.isfinite().all():
+    for name in (*network.layers, "logits"):
+        if name in read and not read[name].isfinite().all():
             raise NetworkError(
                 f"{network.name} makes numbers at {name} that are not finite, of ordinary photographs; "
                 "check its weights, and the mean and deviation of its Preprocess"
@@ -176,7 +176,7 @@ def _some(maps: Tensor) -> range:
 def _capped(target: Channel, natural: Read) -> float:
     maps = natural[target.layer]
     top = maps.max()
-    return (maps[:, target.channel] == top).float().mean().item() if top > maps.min() else 0.0
+    return (maps[:, target.channel] == top).float().mean().item() if top > 0 else 0.0
 
 
 def _unbent(network: Network, layer: str) -> str | None:
