@@ -19,7 +19,7 @@ from phosphene.synthesis.dream import Dream, dream, later
 from phosphene.synthesis.guide import about
 from phosphene.synthesis.state import State, fingerprint
 
-ENTERED = Dream(octaves=2, steps=4)
+ENTERED = Dream(octaves=2, steps=4, lr=0.01)
 """How each frame is dreamed, unless told otherwise."""
 
 
