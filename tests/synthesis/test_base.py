@@ -131,3 +131,37 @@ def test_edits_come_after_each_step() -> None:
         return images.diff(dim=3).abs().mean().item()
 
     assert rough(edited.images) < 0.5 * rough(plain.images)
+
+
+def test_chunks_give_what_one_pass_gives() -> None:
+    targets = [Logit(0), Channel("features.5", 3), Logit(0)]
+    how = {"transforms": [Crops(3, noise=0.05)], "steps": 4}
+    whole = synthesize(nets.build("gap"), targets, **how)  # type: ignore[arg-type]
+    parts = synthesize(nets.build("gap"), targets, batch=2, **how)  # type: ignore[arg-type]
+    assert torch.allclose(parts.images, whole.images, atol=1e-4)
+    assert torch.allclose(parts.scores, whole.scores, atol=1e-4)
+    assert parts.cost.forwards == whole.cost.forwards == 36
+
+
+def test_patience_ends_what_no_longer_grows() -> None:
+    wish = -1 * L2((1.0, 0.0, 0.0))
+    found = synthesize(nets.build("gap"), wish, Pixels(), optimizer=Ascent(0.05), steps=200, patience=10)
+    assert 20 <= len(found.scores) < 200
+    assert found.notes == (f"stopped after {len(found.scores)} of 200 steps",)
+
+
+def test_half_precision_leads_nearly_the_same_way() -> None:
+    whole = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=10)
+    half = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=10, precision="bfloat16")
+    assert half.images.dtype == torch.float32
+    assert not torch.equal(half.images, whole.images)
+    moved = [each.images - 0.5 for each in (whole, half)]
+    assert torch.cosine_similarity(moved[0].flatten(), moved[1].flatten(), dim=0) > 0.9
+
+
+def test_what_is_watched_are_the_pictures_that_were_scored() -> None:
+    seen: list[tuple[Images, Tensor]] = []
+    network = nets.build("gap")
+    synthesize(network, Logit(0), steps=3, watch=lambda step, images, scores: seen.append((images, scores)))
+    for images, scores in seen:
+        assert torch.allclose(network(images)[:, 0], scores, atol=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import groupby
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from phosphene.core import rules
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.synthesis.transforms import Transform
+
+Precision = Literal["float32", "bfloat16"]
 
 
 class Question:
@@ -23,6 +26,7 @@ class Question:
         objectives: one for each image; neighbors that share one are shown to it together.
         transforms: are done to the images before the network sees them.
         batch: most images in one pass; all of them where it is None.
+        precision: of the network's multiplications.
         generator: of the transformations.
     """
 
@@ -33,9 +37,11 @@ class Question:
         *,
         transforms: Sequence[Transform],
         batch: int | None,
+        precision: Precision,
         generator: torch.Generator,
     ) -> None:
         self.network, self.transforms, self.batch, self.generator = network, transforms, batch, generator
+        self.half = precision == "bfloat16"
         self.reads = frozenset().union(*(each.reads for each in objectives)) - {"input"}
         self.groups: list[tuple[Objective, int, int]] = []
         for _, members in groupby(objectives, key=id):
@@ -66,7 +72,8 @@ class Question:
 
     def _scores(self, piece: Images, images: Images, first: int, many: int) -> Tensor:
         """The share of a chunk in the scores (N,): it begins at place `first` of all the views, `many` an image."""
-        found = self.network.tap(piece, self.reads) if self.reads else {}
+        with torch.autocast(piece.device.type, torch.bfloat16, enabled=self.half):
+            found = self.network.tap(piece, self.reads) if self.reads else {}
         scores = [piece.new_zeros(())] * len(images)
         for objective, begin, end in self.groups:
             for view in range(many):  # of all images of the objective at once
@@ -74,7 +81,7 @@ class Question:
                 if not places:
                     continue
                 rows = slice(places[0] * many + view - first, places[-1] * many + view - first + 1, many)
-                mine = {name: each[rows] for name, each in found.items()}
+                mine = {name: each[rows].float() for name, each in found.items()}
                 values = objective({**mine, "input": images[places[0] : places[-1] + 1]})
                 for place, value in zip(places, values / many, strict=True):
                     scores[place] = scores[place] + value
