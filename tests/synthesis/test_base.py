@@ -151,8 +151,8 @@ def test_patience_ends_what_no_longer_grows() -> None:
 
 
 def test_half_precision_leads_nearly_the_same_way() -> None:
-    whole = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=10)
-    half = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=10, precision="bfloat16")
+    whole = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=2)
+    half = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=2, precision="bfloat16")
     assert half.images.dtype == torch.float32
     assert not torch.equal(half.images, whole.images)
     moved = [each.images - 0.5 for each in (whole, half)]
