@@ -17,10 +17,9 @@ from torch import Tensor
 from phosphene.core.network import Images, Network
 from phosphene.synthesis.canvas import Canvas, Painting
 from phosphene.synthesis.color import frequencies
-from phosphene.synthesis.edits import Edit
-from phosphene.synthesis.optimizers import Adam, Optimizer
+from phosphene.synthesis.manner import Manner, Parts
+from phosphene.synthesis.optimizers import Adam
 from phosphene.synthesis.transforms import Pad, Transform
-from phosphene.synthesis.visualize import Manner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Lucid(Manner, name="lucid"):
 
     steps: int = 512
 
-    def parts(self) -> tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]:
+    def parts(self, *, placed: bool = False) -> Parts:  # noqa: ARG002  lucid moves all alike
         """Canvas, Adam, the standard transforms."""
         return LucidFourier(), Adam(0.05), (Pad(12), Jitter(8), Scale(), Rotate(), Jitter(4)), ()
 

@@ -27,7 +27,7 @@ from phosphene.core import files, image, picture
 from phosphene.core.network import Network
 from phosphene.core.objective import Objective
 from phosphene.studies.natural import Photographs, natural, opinion, reached
-from phosphene.synthesis.visualize import Manner
+from phosphene.synthesis.manner import Manner
 
 assert lucid.Lucid.name in Manner.table  # importing it has registered the manner
 
@@ -74,7 +74,9 @@ class Bench:
     def _make(self, method: str, targets: Sequence[str], size: int | None) -> None:
         start = time.perf_counter()
         manner = manner_of(method, self.passes)
-        found = ph.visualize(self.network, list(targets), manner=manner, size=(size, size) if size else None, seed=SEED)
+        # Windows are phosphene's own economy: peers paint what the network takes.
+        sides = (size, size) if size else None if manner.name == "best" else self.network.preprocess.size
+        found = ph.visualize(self.network, list(targets), manner=manner, size=sides, seed=SEED)
         cost = found.synthesis.cost
         facts = {
             "method": method,
@@ -92,19 +94,21 @@ class Bench:
     def judge(self, path: Path, objective: Objective) -> Row:
         """What can be said of a PNG."""
         loaded = ph.image(path)
-        images = loaded.tensor() if loaded.tensor().shape[2:] == self.network.preprocess.size else resized(self, loaded)
-        logits = self.network(images)[0]
-        theirs = opinion(self.other, self.network, [objective], images)[0]
         index = objective.index if isinstance(objective, ph.Logit) else None
         assert not isinstance(index, str)
+        facts: Row = {"rank": 0, "probability": 0.0, "other_rank": 0, "other_probability": 0.0, "other_best": ""}
+        if index is not None:
+            logits = self.network(image.resize(loaded.tensor(), self.network.preprocess.size))[0]
+            (theirs,) = opinion(self.other, self.network, [objective], loaded.tensor())
+            assert theirs is not None
+            facts["rank"] = int((logits > logits[index]).sum()) + 1
+            facts["probability"] = logits.softmax(0)[index].item()
+            facts |= {"other_rank": theirs.rank, "other_probability": theirs.probability}
+            facts["other_best"] = theirs.best.label
         return {
             "name": str(objective),
-            "reached": reached(self.network, [objective], images)[0],
-            "rank": 0 if index is None else int((logits > logits[index]).sum()) + 1,
-            "probability": 0.0 if index is None else logits.softmax(0)[index].item(),
-            "other_rank": theirs.rank if theirs else 0,
-            "other_probability": theirs.probability if theirs else 0.0,
-            "other_best": theirs.best.label if theirs else "",
+            "reached": reached(self.network, [objective], loaded.tensor())[0],
+            **facts,
             "slope": slope(loaded.pixels),
             "saturated": float(((loaded.pixels == 0) | (loaded.pixels == 255)).mean()),
             "deviation": float(loaded.pixels.std() / 255),
@@ -128,11 +132,6 @@ def manner_of(method: str, passes: int) -> Manner:
     given = {key: type(getattr(manner, key))(float(value)) for key, value in (each.split("=") for each in options)}
     manner = dataclasses.replace(manner, **given)
     return manner if "steps" in given else dataclasses.replace(manner, steps=passes // getattr(manner, "crops", 1))
-
-
-def resized(bench: Bench, loaded: ph.Picture) -> Any:
-    """A picture of another size at that of the network, all of it."""
-    return image.resize(loaded.tensor(), bench.network.preprocess.size)
 
 
 def classes(network: Network, count: int) -> list[str]:

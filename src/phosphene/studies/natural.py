@@ -237,7 +237,7 @@ def _match(other: Network, network: Network, objective: Objective) -> int | None
 
 def _surveyed(run: Run, objective: Objective, quantile: float) -> Natural | None:
     """What a survey knows of a unit; None where it has not been looked at, or too little was kept."""
-    layer, channel = _unit(objective)
+    layer, channel = unit_of(objective)
     if layer not in run.layers or not {"units", "patches", "histograms"} <= _kept(run):
         return None
     low, high, count = run.histogram(layer, channel)
@@ -256,7 +256,7 @@ def _surveyed(run: Run, objective: Objective, quantile: float) -> Natural | None
     return Natural(objective, total, quantile, level, most, "from the bins of a histogram")
 
 
-def _unit(objective: Objective) -> tuple[str, int]:
+def unit_of(objective: Objective) -> tuple[str, int]:
     """Layer and channel in a survey; ("", 0) for what no survey has."""
     if type(objective) is ChannelMax:
         return objective.layer, objective.channel
