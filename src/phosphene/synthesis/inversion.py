@@ -1,0 +1,142 @@
+"""What comes of an inversion: the pictures, and how far the layer takes them for the original."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from phosphene.core import files, image, picture
+from phosphene.core.image import Pixels as Bytes
+from phosphene.core.network import Images, Prediction
+from phosphene.core.registry import Named
+from phosphene.core.result import Cost
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inversion:
+    """Pictures that a layer takes for a given one, and how far it does.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1], one for each seed.
+        original: (1, 3, H, W), the picture as the network saw it.
+        layer: whose activations they share.
+        errors: (N,) ‖φ(x) - φ₀‖² / ‖φ₀‖² of each picture as saved: 8 bits, at rest.
+        unrelated: the same of other photographs, on average.
+        predictions: what the network makes of each picture as saved.
+        wanted: what it makes of the original.
+        how: they were made.
+        scores: (steps, N), the objective before each step.
+        seed: of the start.
+        cost: passes and seconds.
+        notes: what was chosen on the way.
+    """
+
+    images: Images
+    original: Images
+    layer: str
+    errors: tuple[float, ...]
+    unrelated: float
+    predictions: tuple[tuple[Prediction, ...], ...]
+    wanted: Prediction
+    how: Named
+    scores: Tensor
+    seed: int
+    cost: Cost
+    notes: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """The mean of the errors."""
+        return statistics.fmean(self.errors)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of the errors; 0 of a single one."""
+        return statistics.stdev(self.errors) if len(self.errors) > 1 else 0.0
+
+    @property
+    def agreement(self) -> float:
+        """The share of the pictures that the network takes for what it takes the original for."""
+        return statistics.fmean(each[0].index == self.wanted.index for each in self.predictions)
+
+    def __str__(self) -> str:
+        """What must be said under the pictures."""
+        spread = f" ± {self.spread:.2g}" if len(self.errors) > 1 else ""
+        seen = self.predictions[0][0]
+        agreed = f"seen as {seen.label} ({seen.probability:.0%})"
+        if len(self.errors) > 1:
+            agreed = f"{round(self.agreement * len(self.errors))} of {len(self.errors)} seen as {self.wanted.label}"
+        return f"{self.layer}: error {self.error:.3g}{spread}, of other photographs {self.unrelated:.2g}; {agreed}"
+
+    def pictures(self) -> tuple[Bytes, ...]:
+        """uint8 (H, W, 3) each."""
+        return tuple(image.levels(each) for each in self.images)
+
+    def save(self, folder: str | Path) -> list[dict[str, Any]]:
+        """Write LAYER.png (LAYER-0.png … of several seeds).
+
+        Returns:
+            one mapping for each file, as a manifest wants it.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        folder, stem, entries = Path(folder), files.slug(self.layer), []
+        for number, (pixels, error) in enumerate(zip(self.pictures(), self.errors, strict=True)):
+            name = f"{stem}-{number}.png" if len(self.errors) > 1 else f"{stem}.png"
+            image.save(folder / name, pixels)
+            entries.append({"path": name, "kind": "picture", "layer": self.layer, "error": error})
+        return entries
+
+    def manifest(self) -> dict[str, Any]:
+        """Plain values: the errors and the opinions."""
+        told = [[each._asdict() for each in predicted] for predicted in self.predictions]
+        facts = {"error": self.error, "spread": self.spread, "errors": list(self.errors), "unrelated": self.unrelated}
+        return {"layer": self.layer, **facts, "agreement": self.agreement, "predictions": told}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Strip:
+    """One picture inverted from layer after layer: detail fades, layout stays.
+
+    Args:
+        inversions: of the same picture and as many seeds, from shallow to deep.
+    """
+
+    inversions: tuple[Inversion, ...]
+
+    def picture(self) -> Bytes:
+        """The original, then each layer, with its error; a row for each seed."""
+        first, tiles, labels = self.inversions[0], [], []
+        for row in range(len(first.images)):
+            tiles.append(image.levels(first.original))
+            labels.append(f"original: {first.wanted.label}" if row == 0 else "")
+            for each in self.inversions:
+                tiles.append(each.pictures()[row])
+                labels.append(f"{each.layer}: {each.errors[row]:.3f}")
+        times = max(1, _READABLE // min(tiles[0].shape[:2]))  # or small pictures leave their labels no room
+        return picture.grid([_enlarged(each, times) for each in tiles], len(self.inversions) + 1, labels=labels)
+
+    def save(self, folder: str | Path) -> list[dict[str, Any]]:
+        """Write strip.png, original.png and the pictures of each layer.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        written = [entry for each in self.inversions for entry in each.save(folder)]
+        image.save(folder / "original.png", self.inversions[0].original)
+        image.save(folder / "strip.png", self.picture())
+        return [*({"path": name, "kind": "picture"} for name in ("strip.png", "original.png")), *written]
+
+
+def _enlarged(pixels: Bytes, times: int) -> Bytes:
+    return np.ascontiguousarray(pixels.repeat(times, 0).repeat(times, 1))
+
+
+_READABLE = 128  # pixels
