@@ -99,7 +99,7 @@ def probe(network: Network, targets: Sequence[Objective], manner: Manner) -> Fin
         NetworkError: it makes no finite numbers of photographs.
 
     >>> from phosphene.synthesis.manner import Best
-    >>> found = probe(tiny, [Channel("features.2", 0), Channel("features.2", 1)], Best())
+    >>> found = probe(tiny, [Channel("features.1", 1), Channel("features.2", 1)], Best())
     >>> [each.silent for each in found.targets], found.stride
     ([False, True], 2)
     """
