@@ -6,13 +6,12 @@ import phosphene as ph
 from phosphene.core import image, picture
 
 CLASSES = (
-    "goldfish, flamingo, Siamese cat, tarantula, zebra, strawberry, volcano, castle, schooner, espresso, bison, monarch"
+    "goldfish, flamingo, Siamese cat, tarantula, zebra, strawberry, volcano, castle, schooner, espresso, bison, wok"
 )
 
 
 def main(path: str = "classes.png", names: str = CLASSES, steps: str = "192") -> None:
-    network, tiles, labels = ph.load(), [], []
-    wanted = names.split(", ")
+    network, tiles, labels, wanted = ph.load(), [], [], names.split(", ")
     for first in range(0, len(wanted), 4):
         found = ph.visualize(network, wanted[first : first + 4], manner=ph.Best(steps=int(steps)))
         tiles += found.pictures()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from phosphene.attribution.rise import RISE as RISE
     from phosphene.attribution.score_cam import ScoreCAM as ScoreCAM
     from phosphene.core.errors import PhospheneError as PhospheneError
+    from phosphene.core.film import film as film
     from phosphene.core.image import Picture as Picture
     from phosphene.core.image import load as _load
     from phosphene.core.network import Network as Network
@@ -44,8 +45,11 @@ if TYPE_CHECKING:
     from phosphene.core.objective import Probability as Probability
     from phosphene.core.targets import parse as parse
     from phosphene.report import report as report
+    from phosphene.studies.belief import believe as believe
     from phosphene.studies.class_units import class_units as class_units
     from phosphene.studies.explain import explain as explain
+    from phosphene.studies.facets import facets as facets
+    from phosphene.studies.natural import natural as natural
     from phosphene.studies.plate import plate as plate
     from phosphene.studies.trust import trust as trust
     from phosphene.studies.units import unit as unit
@@ -66,22 +70,35 @@ if TYPE_CHECKING:
     from phosphene.synthesis.ablation import ablate as ablate
     from phosphene.synthesis.base import synthesize as synthesize
     from phosphene.synthesis.canvas import Fourier as Fourier
+    from phosphene.synthesis.canvas import Perturbation as Perturbation
     from phosphene.synthesis.canvas import Pixels as Pixels
+    from phosphene.synthesis.diversity import Diverse as Diverse
+    from phosphene.synthesis.dream import Dream as Dream
+    from phosphene.synthesis.dream import dream as dream
     from phosphene.synthesis.edits import Blur as Blur
     from phosphene.synthesis.edits import ClipContribution as ClipContribution
     from phosphene.synthesis.edits import ClipNorm as ClipNorm
     from phosphene.synthesis.edits import Decay as Decay
+    from phosphene.synthesis.invert import Invert as Invert
+    from phosphene.synthesis.invert import invert as invert
+    from phosphene.synthesis.maco import MACO as MACO
+    from phosphene.synthesis.manner import Best as Best
+    from phosphene.synthesis.manner import Lecture as Lecture
     from phosphene.synthesis.optimizers import LBFGS as LBFGS
     from phosphene.synthesis.optimizers import Adam as Adam
     from phosphene.synthesis.optimizers import Ascent as Ascent
     from phosphene.synthesis.priors import L2 as L2
     from phosphene.synthesis.priors import TotalVariation as TotalVariation
+    from phosphene.synthesis.pyramid import Pyramid as Pyramid
+    from phosphene.synthesis.statistics import BatchNormStatistics as BatchNormStatistics
+    from phosphene.synthesis.tiles import Tiles as Tiles
     from phosphene.synthesis.transforms import Affine as Affine
+    from phosphene.synthesis.transforms import ColorShift as ColorShift
     from phosphene.synthesis.transforms import Crops as Crops
+    from phosphene.synthesis.transforms import Flip as Flip
     from phosphene.synthesis.transforms import Pad as Pad
-    from phosphene.synthesis.visualize import Best as Best
-    from phosphene.synthesis.visualize import Lecture as Lecture
     from phosphene.synthesis.visualize import visualize as visualize
+    from phosphene.synthesis.zoom import zoom as zoom
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
@@ -99,13 +116,17 @@ _HOMES = {
     "attribution.rise": ("RISE",),
     "attribution.score_cam": ("ScoreCAM",),
     "core.errors": ("PhospheneError",),
+    "core.film": ("film",),
     "core.image": ("Picture", "image"),
     "core.network": ("Network", "Preprocess"),
     "core.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability"),
     "core.targets": ("parse",),
     "report": ("report",),
+    "studies.belief": ("believe",),
     "studies.class_units": ("class_units",),
     "studies.explain": ("explain",),
+    "studies.facets": ("facets",),
+    "studies.natural": ("natural",),
     "studies.plate": ("plate",),
     "studies.trust": ("trust",),
     "studies.units": ("unit",),
@@ -122,12 +143,21 @@ _HOMES = {
     "survey.top": ("TopPatches",),
     "synthesis.ablation": ("ablate",),
     "synthesis.base": ("synthesize",),
-    "synthesis.canvas": ("Fourier", "Pixels"),
+    "synthesis.canvas": ("Fourier", "Perturbation", "Pixels"),
+    "synthesis.diversity": ("Diverse",),
+    "synthesis.dream": ("Dream", "dream"),
     "synthesis.edits": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
-    "synthesis.optimizers": ("LBFGS", "Adam", "Ascent"),
+    "synthesis.invert": ("Invert", "invert"),
+    "synthesis.maco": ("MACO",),
+    "synthesis.manner": ("Best", "Lecture"),
+    "synthesis.optimizers": ("Adam", "Ascent", "LBFGS"),
     "synthesis.priors": ("L2", "TotalVariation"),
-    "synthesis.transforms": ("Affine", "Crops", "Pad"),
-    "synthesis.visualize": ("Best", "Lecture", "visualize"),
+    "synthesis.pyramid": ("Pyramid",),
+    "synthesis.statistics": ("BatchNormStatistics",),
+    "synthesis.tiles": ("Tiles",),
+    "synthesis.transforms": ("Affine", "ColorShift", "Crops", "Flip", "Pad"),
+    "synthesis.visualize": ("visualize",),
+    "synthesis.zoom": ("zoom",),
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),
