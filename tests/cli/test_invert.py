@@ -1,0 +1,124 @@
+"""`phosphene invert` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nets
+import phosphene as ph
+from cli.test_cli import place, run
+from phosphene.cli.invert import stages
+from phosphene.synthesis import base
+
+HOW = ("--model", "net.py:make", "--coarse", "3", "--steps", "6", "--finish", "2", "--lr", "0.1")
+__all__ = ["place"]  # the folder with a network and two pictures
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("invert", "one.png", *HOW, "--seeds", "2", "-o", "out") == 0
+    told, names = record(place / "out"), ["0.1", "0.3", "logits"]
+    assert [each["layer"] for each in told["results"]] == names
+    pictures = {f"{name}-{seed}.png" for name in names for seed in (0, 1)}
+    assert {path.name for path in (place / "out").iterdir()} == pictures | {"strip.png", "original.png", "result.json"}
+    for each in told["results"]:
+        assert len(each["errors"]) == len(each["predictions"]) == 2
+        assert each["error"] == pytest.approx(sum(each["errors"]) / 2)
+        assert each["unrelated"] > 0
+    assert told["cost"]["backwards"] == 3 * 2 * 11
+    assert "2 seen as" in capsys.readouterr().out
+
+
+def test_one_layer_and_patterns(place: Path) -> None:
+    assert run("invert", "one.png", *HOW, "--layer", "0.1", "-o", "out") == 0
+    assert (place / "out" / "0.1.png").exists()
+    assert run("invert", "one.png", *HOW, "--layers", "0.*", "-o", "all") == 0
+    assert [each["layer"] for each in record(place / "all")["results"]] == ["0.0", "0.1", "0.2", "0.3"]
+
+
+def test_a_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "bad.png").write_bytes(b"no picture")
+    assert run("invert", "one.png", "bad.png", "two.png", *HOW, "--layer", "logits", "-o", "out") == 3
+    assert {path.name for path in (place / "out").iterdir()} == {"one", "two"}
+    assert "ImageError: bad.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        (("--layer", "0.9"), "LayerError: net.py:make has no layer '0.9'"),
+        (("--layers", "no.*"), "no layer of net.py:make matches 'no.*'"),
+        (("--layer", "0.1", "--layers", "all"), "give one of both"),
+        (("--steps", "-1"), "OptionError: invert wants a step"),
+    ],
+)
+def test_what_cannot_be_inverted(
+    place: Path, capsys: pytest.CaptureFixture[str], how: tuple[str, ...], text: str
+) -> None:
+    assert run("invert", "one.png", "--model", "net.py:make", *how) == 2
+    assert text in capsys.readouterr().err
+    assert not (place / "phosphene-out").exists()
+
+
+def test_a_budget_is_chosen_once_and_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 0.05)
+    how = ("--model", "net.py:make", "--layers", "all", "--coarse", "20", "--steps", "40", "--finish", "20")
+    assert run("invert", "one.png", *how, "--seconds", "6", "-o", "out") == 0
+    # 0.9 of 6 s, where a step of all three layers takes 0.15 s.
+    assert record(place / "out")["cost"]["backwards"] == 3 * (9 + 18 + 9)
+    assert "6 s allow 36 of 80 steps for each layer" in record(place / "out")["notes"]
+
+
+@pytest.mark.parametrize("last", [4, 12, 23])
+def test_interrupted_it_goes_on_to_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    how = ("invert", "one.png", *HOW, "--seeds", "2", "--seconds", "100")
+    assert run(*how, "-o", "whole") == 0
+    monkeypatch.setattr(base.State, "due", True)
+    take, taken = base._Loop._step, []
+
+    def step(self: Any, *rest: Any) -> Any:
+        taken.append(1)
+        if len(taken) == last + 12:  # 12 of the budget's
+            raise KeyboardInterrupt
+        return take(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base._Loop, "_step", step)
+        assert run(*how, "-o", "parts") == 130
+    assert (place / "parts" / "state" / "budget.json").exists()
+    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda _: pytest.fail("timed again"))
+    assert run(*how, "-o", "parts") == 0
+    whole = {each.name: each.read_bytes() for each in (place / "whole").glob("*.png")}
+    assert whole == {each.name: each.read_bytes() for each in (place / "parts").glob("*.png")}
+    assert not (place / "parts" / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("gap", ("features.2", "features.5", "logits")), ("linear", ("logits",)), ("tokens", ("patch", "logits"))],
+)
+def test_the_stages_of_networks_without_blocks(name: str, expected: tuple[str, ...]) -> None:
+    assert stages(nets.build(name))[-len(expected) :] == expected
+
+
+def test_the_stages_of_the_embedded_network() -> None:
+    assert stages(ph.load()) == ("bn1", *(f"blocks.{number}" for number in range(7)), "logits")
+
+
+def test_a_silent_layer_is_left_out_of_the_strip_with_a_note(place: Path) -> None:
+    text = (place / "net.py").read_text()
+    (place / "net.py").write_text(
+        text.replace("    return Network", "    features[0].bias.data -= 100\n    return Network")
+    )
+    assert run("invert", "one.png", *HOW, "-o", "out") == 0
+    told = record(place / "out")
+    assert [each["layer"] for each in told["results"]] == ["0.3", "logits"]
+    assert told["notes"][0].startswith("0.1 is left out: 0.1 of net.py:make is zero everywhere on this picture")
