@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.test_cli import NET, run
+from phosphene.core.samples import sample
+from phosphene.synthesis.state import State
 
 
 @pytest.fixture
@@ -44,3 +46,77 @@ def test_an_option_of_the_other_manner_is_refused(place: Path, capsys: pytest.Ca
 def test_a_class_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("visualize", "goldfsh", "--model", "net.py:make") == 2
     assert "TargetError: small has no class 'goldfsh'" in capsys.readouterr().err.replace("net.py:make", "small")
+
+
+def photographs(folder: Path) -> Path:
+    folder.mkdir()
+    for number, name in enumerate(("cat", "coffee", "flower", "temple")):
+        (folder / f"{number}.png").write_bytes(sample(name).read_bytes())
+    return folder
+
+
+def test_kinds_of_images_are_starts_and_photographs_the_measure(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs(place / "photos")
+    how = ("--model", "net.py:make", "--steps", "4", "--facets", "2", "--natural", "photos", "-o", "out")
+    assert run("visualize", "0.0:3", *how) == 0
+    said = capsys.readouterr().out
+    assert "percentile of 4 natural images" in said
+    assert "reach half of what the first does" in said
+    assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {each.name for each in (place / "out").iterdir()}
+    record = json.loads((place / "out" / "result.json").read_text())
+    assert [each["natural_images"] for each in record["results"]] == [4, 4]
+
+
+def test_a_film_and_a_second_opinion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ("--model", "net.py:make", "--steps", "6", "--second", "net.py:make", "--animate", "gif", "-o", "out")
+    assert run("visualize", "goldfish", "tabby", *how, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [each["second"]["rank"] for each in record["results"]] == [each["rank"] for each in record["results"]]
+    assert (place / "out" / "steps.gif").read_bytes().startswith(b"GIF89a")
+    assert not (place / "out" / "state").exists()
+
+
+def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = ("visualize", "goldfish", "--model", "net.py:make", "--steps", "12", "--quiet")
+    assert run(*how, "-o", "whole") == 0
+    monkeypatch.setattr(State, "due", property(lambda self: self.path is not None))
+    save, saved = State.save, []
+
+    def die(self: State, facts: dict[str, object]) -> None:
+        save(self, facts)
+        saved.append(facts["step"])
+        if len(saved) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(State, "save", die)
+    assert run(*how, "-o", "killed") == 130
+    assert (place / "killed" / "state" / "pictures.pt").exists()
+    assert run(*how, "-o", "killed") == 0
+    assert saved[5] == 6
+    assert (place / "killed" / "goldfish.png").read_bytes() == (place / "whole" / "goldfish.png").read_bytes()
+    assert not (place / "killed" / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        (("--facets", "2"), "--facets wants --natural"),
+        (("--natural", "nowhere"), "nowhere"),
+        (("--second", "efficientnet-lite9"), "did you mean"),
+    ],
+)
+def test_what_is_missing_is_said_before_the_long_work(
+    how: tuple[str, ...], text: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("visualize", "goldfish", "--model", "net.py:make", *how) == 2
+    assert text in capsys.readouterr().err
+    assert not (place / "phosphene-out").exists()
+
+
+def test_mirrors_can_be_turned_off(place: Path) -> None:
+    how = ("--model", "net.py:make", "--steps", "2", "--no-mirror", "--canvas", "maco", "-o", "out")
+    assert run("visualize", "goldfish", *how) == 0
+    options = json.loads((place / "out" / "result.json").read_text())["options"]
+    assert (options["mirror"], options["canvas"]) == (False, "maco")

@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
+from phosphene import zoo
 from phosphene.cli.easel import easel
 from phosphene.cli.options import build, everywhere, from_any
 from phosphene.cli.session import Session, session
 from phosphene.core import image
+from phosphene.core.network import Images, Network
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.belief import Belief, believe
+from phosphene.core.targets import parse
+from phosphene.studies.belief import believe
+from phosphene.studies.facets import facets
+from phosphene.studies.natural import Photographs
 from phosphene.survey.store import Run
 from phosphene.synthesis.ablation import ablate
 from phosphene.synthesis.manner import Best, Lecture, Manner
@@ -39,7 +44,11 @@ from phosphene.synthesis.visualize import visualize as make
 @click.option("--natural", type=click.Path(), help="A survey's run or a folder of photographs, to compare with.")
 @click.option("--second", help="Another network, for a second opinion; as --model.")
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps.")
-@click.option("--ablate", "sheet", is_flag=True, help="Also a sheet: the regularizers of the lecture, one at a time.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+    help="Of the network's multiplications: bfloat16 is faster where the machine has it.",
+)  # fmt: skip
+@click.option("--ablate", is_flag=True, help="Also a sheet: the regularizers of the lecture, one at a time.")
 @from_any(Best, Lecture)
 @everywhere
 def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
@@ -49,35 +58,34 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     "goldfish - 0.5*tench". Writes a PNG for each, while it runs preview.png, and what the network makes of the result.
     Interrupted, the same command goes on where it was.
     """
-    chosen = _manner(manner, options)
-    own = {name: options.pop(name) for name in ("size", "seconds", "diverse", "facets", "natural", "second", "animate")}
-    sheet = options.pop("sheet")
+    chosen, own = _manner(manner, options), {name: options.pop(name) for name in _OWN}
+    if own["facets"] and (own["natural"] is None or len(targets) > 1 or own["diverse"]):
+        raise click.UsageError("--facets wants --natural, to tell kinds of images, and one target, without --diverse")
     run = session("visualize", options)
-    folder = run.folder(targets[0] if len(targets) == 1 else "several")
-    found = _make(run, list(targets), chosen, folder=folder, **own)
-    written, cost = found.save(folder), found.synthesis.cost
-    written += _film(folder, own["animate"])
-    if sheet:
-        columns = ablate(
-            run.network, list(targets), steps=chosen.steps if isinstance(chosen, Lecture) else Lecture().steps,
-            size=(own["size"],) * 2 if own["size"] else None, seed=run.seed,
-        )  # fmt: skip
-        image.save(folder / "ablation.png", columns.picture())
-        written.append({"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()})
-        cost += sum((each.synthesis.cost for each in columns.columns.values()), Cost())
-    beliefs = _believe(run, found, own["natural"], own["second"])
+    source, second = _witnesses(run, own["natural"], own["second"])
+    folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
+    if own["facets"] and source:
+        kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
+    found = _make(run, list(targets), chosen, own, folder=folder, starts=kinds.starts if kinds else None)
+    written, cost = [*found.save(folder), *_film(folder, own["animate"])], found.synthesis.cost
+    if own["ablate"]:
+        more, spent = _sheet(run, list(targets), chosen, own["size"], folder=folder)
+        written, cost = [*written, more], cost + spent
+    if kinds:
+        image.save(folder / "facets.png", kinds.picture())
+        written.append({"path": "facets.png", "kind": "picture"})
+    beliefs = believe(run.network, found, source=source, second=second)
+    notes = [*(kinds.notes if kinds else ()), *found.synthesis.notes]
     manifest = Manifest(
         "visualize", run.network, options={**chosen.manifest(), **own}, target=", ".join(found.names),
         files=tuple(written), cost=cost, seed=run.seed,
-        extra={"results": [each.manifest() for each in beliefs], "notes": list(found.synthesis.notes)},
+        extra={"results": [each.manifest() for each in beliefs], "notes": notes},
     )  # fmt: skip
     manifest.save(folder)
     (folder / "preview.png").unlink(missing_ok=True)
     shutil.rmtree(folder / _STATE, ignore_errors=True)
-    for each in beliefs:
-        run.say(str(each))
-    for note in found.synthesis.notes:
-        run.say(f"  {note}")
+    for line in (*map(str, beliefs), *(f"  {note}" for note in notes)):
+        run.say(line)
     height, width = found.synthesis.images.shape[2:]
     run.say(f"{found.manner.name}, {len(found.synthesis.scores)} steps at {height} × {width}, {cost} → {folder}")
     return run.finish([manifest])
@@ -96,26 +104,48 @@ def _manner(name: str, options: dict[str, Any]) -> Manner:
     return chosen
 
 
+def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | str | None, Network | None]:
+    """What pictures will be held against, opened before the long work: a survey or photographs, another network."""
+    if natural is not None and not (Path(natural) / "result.json").exists():
+        Photographs.of(natural, 1)  # an error now, if there are none
+    source = Run.open(natural) if natural and (Path(natural) / "result.json").exists() else natural
+    return source, zoo.load(second, device=run.device) if second else None
+
+
 def _make(
-    run: Session, targets: list[str], manner: Manner, *, folder: Path, size: int | None, seconds: float | None,
-    diverse: int | None, facets: int | None, natural: str | None, animate: str | None, **_: Any,
-) -> Visualization:  # fmt: skip
-    starts = None
-    frames = folder / _STATE / "frames" if animate else None
-    steps = None if seconds else manner.steps
+    run: Session, targets: list[str], manner: Manner, own: dict[str, Any], *, folder: Path, starts: Images | None
+) -> Visualization:
+    frames = folder / _STATE / "frames" if own["animate"] else None
+    steps = None if own["seconds"] else manner.steps
     with easel(run, ", ".join(targets)[:40], folder, steps=steps, frames=frames) as watch:
         return make(
             run.network,
             targets,
             manner=manner,
-            size=(size, size) if size else None,
-            each=diverse or 1,
+            size=_square(own["size"]),
+            each=own["diverse"] or 1,
             starts=starts,
-            seconds=seconds,
+            seconds=own["seconds"],
+            precision=own["precision"],
             state=folder / _STATE,
             seed=run.seed,
             watch=watch,
         )
+
+
+def _sheet(
+    run: Session, targets: list[str], manner: Manner, size: int | None, *, folder: Path
+) -> tuple[dict[str, Any], Cost]:
+    """The ablation sheet, with the steps and the size of the pictures where they are in the manner of the lecture."""
+    steps = manner.steps if isinstance(manner, Lecture) else Lecture().steps
+    columns = ablate(run.network, targets, steps=steps, size=_square(size), seed=run.seed)
+    image.save(folder / "ablation.png", columns.picture())
+    cost = sum((each.synthesis.cost for each in columns.columns.values()), Cost())
+    return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost
+
+
+def _square(side: int | None) -> tuple[int, int] | None:
+    return (side, side) if side else None
 
 
 def _film(folder: Path, kind: str | None) -> list[dict[str, Any]]:
@@ -130,13 +160,6 @@ def _film(folder: Path, kind: str | None) -> list[dict[str, Any]]:
     return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
 
 
-def _believe(run: Session, found: Visualization, natural: str | None, second: str | None) -> tuple[Belief, ...]:
-    from phosphene import zoo
-
-    source = Run.open(natural) if natural and (Path(natural) / "result.json").exists() else natural
-    other = zoo.load(second, device=run.device) if second else None
-    return believe(run.network, found, source=source, second=other)
-
-
 _STATE = "state"
 _HELD = 12  # times the last frame stands in a film
+_OWN = ("size", "seconds", "diverse", "facets", "natural", "second", "precision", "animate", "ablate")

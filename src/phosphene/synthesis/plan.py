@@ -16,6 +16,7 @@ from phosphene.synthesis.budget import kept, seconds_of
 from phosphene.synthesis.diversity import Diverse
 from phosphene.synthesis.manner import Manner
 from phosphene.synthesis.probe import probe
+from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.window import shared, terms
@@ -36,6 +37,7 @@ class Plan:
         manner: with the options that the network needs.
         size: of the canvas.
         start: images to begin from.
+        precision: of the network's multiplications.
         seed: of everything random.
         redirect: first steps in which silent units are woken.
         notes: what was chosen, and why.
@@ -48,6 +50,7 @@ class Plan:
     manner: Manner
     size: tuple[int, int]
     start: Images | None
+    precision: Precision
     seed: int
     redirect: int
     notes: tuple[str, ...]
@@ -62,6 +65,7 @@ class Plan:
         each: int,
         starts: Images | None,
         size: tuple[int, int] | None,
+        precision: Precision,
         seed: int,
     ) -> Plan:
         """The plan for some targets; see `visualize`. Cost: that of `probe`."""
@@ -80,9 +84,22 @@ class Plan:
             asked = [one + much * prior for one, much in zip(asked, cured.weights, strict=True)]
         many = each if starts is None else len(starts)
         start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
-        full = [tuple(one for one in several for _ in range(many)) for several in (bound, shown, asked)]
+
+        def full(several: Sequence[Objective]) -> tuple[Objective, ...]:
+            return tuple(one for one in several for _ in range(many))
+
         return cls(
-            network, full[0], full[1], full[2], cured.manner, size, start, seed, cured.redirect, (*cured.notes, *notes)
+            network,
+            full(bound),
+            full(shown),
+            full(asked),
+            cured.manner,
+            size=size,
+            start=start,
+            precision=precision,
+            seed=seed,
+            redirect=cured.redirect,
+            notes=(*cured.notes, *notes),
         )
 
     def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
@@ -100,6 +117,7 @@ class Plan:
             optimizer=optimizer,
             steps=self.manner.steps,
             redirect=self.redirect,
+            precision=self.precision,
             state=state,
             seed=self.seed,
             watch=watch,

@@ -24,6 +24,7 @@ from phosphene.synthesis.manner import Lecture as Lecture
 from phosphene.synthesis.manner import Manner as Manner
 from phosphene.synthesis.plan import Plan
 from phosphene.synthesis.plan import Target as Target
+from phosphene.synthesis.question import Precision
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,6 +102,7 @@ def visualize(
     each: int = 1,
     starts: Images | None = None,
     seconds: float | None = None,
+    precision: Precision = "float32",
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -115,6 +117,7 @@ def visualize(
         each: pictures of each target; several are pushed apart, see `Diverse`.
         starts: (N, 3, H, W), one for each picture of a target, which then are N and not pushed apart.
         seconds: a budget of time, which then chooses the steps, and the size where it was not given.
+        precision: of the network's multiplications; see `synthesize`.
         state: a folder to keep the state in: what was killed goes on from there to the same bytes.
         seed: of the start and of every transformation.
         watch: is told of each step, and may stop.
@@ -132,7 +135,7 @@ def visualize(
     if each < 1 or (seconds is not None and seconds <= 0):
         raise OptionError(f"{each} pictures of each target in {seconds} s are none; give at least one, and some time")
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    plan = Plan.of(network, targets, chosen, each=each, starts=starts, size=size, seed=seed)
+    plan = Plan.of(network, targets, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
     folder = Path(state) if state else None
     if seconds is not None:
         plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
