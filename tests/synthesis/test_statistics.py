@@ -37,8 +37,8 @@ def test_it_is_its_definition() -> None:
 def test_the_first_layer_counts_as_often_as_told() -> None:
     network = zoo.load("efficientnet-lite0", weights="random")
     picture = network.prepare(image.load(sample("cat"))).images
-    read = network.tap(picture, BatchNormStatistics().bind(network).reads)
-    values = [BatchNormStatistics(first).bind(network)(read).item() for first in (0.0, 1.0, 10.0)]
+    read = network.tap(picture, BatchNormStatistics(narrow=False).bind(network).reads)
+    values = [BatchNormStatistics(first, narrow=False).bind(network)(read).item() for first in (0.0, 1.0, 10.0)]
     others, layers = values[0], len(running_statistics(network)) - 1
     alone = values[1] * (layers + 1) - others * layers
     assert values[2] == pytest.approx((10 * alone + layers * others) / (10 + layers), rel=1e-4)
@@ -46,13 +46,27 @@ def test_the_first_layer_counts_as_often_as_told() -> None:
 
 def test_a_photograph_is_nearer_than_grey_and_than_noise() -> None:
     network = zoo.load("efficientnet-lite0")
-    prior = BatchNormStatistics().bind(network)
+    prior = BatchNormStatistics(narrow=False).bind(network)
     photographs = torch.cat([network.prepare(image.load(sample(name))).images for name in SAMPLES])
     noise = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         far = prior(network.tap(torch.cat([photographs, torch.full_like(noise, 0.5), noise]), prior.reads))
     assert far[:-2].max() < 1.2
     assert far[-2:].min() > 1.3
+
+
+def test_wide_maps_are_left_out_unless_asked_for() -> None:
+    network = zoo.load("efficientnet-lite0", weights="random")
+    reads = BatchNormStatistics().bind(network).reads
+    assert len(reads) == 18
+    assert {"conv_stem", "blocks.1.0.conv_pwl", "blocks.6.0.conv_pwl"} < reads
+    assert not any(name.endswith("0.conv_dw") for name in reads - {"blocks.0.0.conv_dw"})
+    assert len(BatchNormStatistics(narrow=False).bind(network).reads) == 49
+
+
+def test_bound_once_it_stays_as_it_is() -> None:
+    bound = BatchNormStatistics().bind(nets.build("gap"))
+    assert bound.bind(nets.build("functional")).running is bound.running
 
 
 def test_it_can_be_minimized() -> None:
