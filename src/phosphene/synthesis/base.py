@@ -109,7 +109,19 @@ def synthesize(
     painting = (canvas or Fourier()).begin(network, len(bound), size, generator, start=start)
     if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
         raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
-    how = (canvas, size, start, tuple(transforms), tuple(edits), optimizer, redirect, patience, precision, seed)
+    how = (
+        canvas,
+        size,
+        start,
+        tuple(transforms),
+        tuple(edits),
+        optimizer,
+        redirect,
+        patience,
+        precision,
+        seed,
+        steps >= _LONG,
+    )
     plan = fingerprint(bound, network.module, network.preprocess, *how) if state else ""
     lean = _lean(network, bound) if steps >= _LONG else network
     ask = Question(lean, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
@@ -230,4 +242,4 @@ def _edit(painting: Painting, edits: Sequence[Edit], step: int) -> None:
 
 
 _GAIN = 0.005
-_LONG = 8  # steps
+_LONG = 16  # steps

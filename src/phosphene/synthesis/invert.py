@@ -88,9 +88,10 @@ class Invert(Named, name="invert"):
         return [each for each in every if each[2]]
 
     def times(self, share: float) -> Invert:
-        """The same with fewer steps: this share of those of every stage, rounded up."""
+        """The same with fewer and larger steps: this share of those of every stage, rounded up."""
         coarse, steps, finish = (math.ceil(each * share) for each in (self.coarse, self.steps, self.finish))
-        return dataclasses.replace(self, coarse=coarse, steps=steps, finish=finish)
+        lr = self.lr * min(_LARGER, share**-0.5)
+        return dataclasses.replace(self, coarse=coarse, steps=steps, finish=finish, lr=lr)
 
 
 def invert(
@@ -260,4 +261,5 @@ def _size(images: Images) -> tuple[int, int]:
 
 
 _BROAD = 1.5  # power of the frequency with which broad waves move most
+_LARGER = 5.0  # times the steps may be, where they are few
 _SAME = 0.01  # mean difference below which a photograph is the picture itself

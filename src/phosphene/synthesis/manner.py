@@ -39,6 +39,11 @@ class Manner(Named):
         """What the picture itself should be, besides what the target wants."""
         return None
 
+    @property
+    def familiar(self) -> float:
+        """Weight of the distance from the statistics that batch norms remember, in pictures of classes."""
+        return 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Lecture(Manner, name="lecture"):
@@ -89,10 +94,12 @@ class Best(Manner, name="best"):
         mirror: whether half of the crops are mirrored.
         l2: weight of the squared distance from the mean color, taken off the objective.
         tv: weight of the total variation, taken off the objective.
+        bn: weight of the distance from the statistics that batch norms remember of the training images, taken off the
+            objective of a class.
         wake: first steps in which a gradient that ReLUs stop whole is let through.
 
     Reference: Olah, Mordvintsev & Schubert, Distill 2017, "Feature Visualization"; the crops after Fel et al., NeurIPS
-    2023, the colors after Ghiasi et al., ICML 2022.
+    2023, the colors after Ghiasi et al., ICML 2022, the statistics after Yin et al., CVPR 2020, "DeepInversion".
     """
 
     steps: int = 128
@@ -106,6 +113,7 @@ class Best(Manner, name="best"):
     mirror: bool = True
     l2: float = 20.0
     tv: float = 200.0
+    bn: float = 30.0
     wake: int = 16
 
     def parts(self, *, placed: bool = False) -> Parts:
@@ -121,6 +129,11 @@ class Best(Manner, name="best"):
     def redirect(self) -> int:
         """As told."""
         return self.wake
+
+    @property
+    def familiar(self) -> float:
+        """As told."""
+        return self.bn
 
     def prior(self) -> Objective | None:
         """Both penalties; "maco" cannot become loud or rough, and needs none."""

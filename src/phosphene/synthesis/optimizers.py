@@ -42,7 +42,7 @@ class Adam(Optimizer, name="adam"):
 
     def begin(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Torch's own."""
-        return torch.optim.Adam(parameters, lr=self.lr)
+        return torch.optim.Adam(parameters, lr=self.lr, fused=True)
 
 
 @dataclasses.dataclass(frozen=True)

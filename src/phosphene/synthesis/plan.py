@@ -15,10 +15,11 @@ from phosphene.synthesis.base import Synthesis, Watch, synthesize
 from phosphene.synthesis.budget import kept, seconds_of
 from phosphene.synthesis.diversity import Diverse
 from phosphene.synthesis.manner import Manner
-from phosphene.synthesis.probe import probe
+from phosphene.synthesis.probe import Findings, probe
 from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import remedies
 from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
 from phosphene.synthesis.window import shared, terms
 
 Target = str | int | Objective
@@ -40,6 +41,7 @@ class Plan:
         precision: of the network's multiplications.
         seed: of everything random.
         redirect: first steps in which silent units are woken.
+        findings: of the probe.
         notes: what was chosen, and why.
     """
 
@@ -53,6 +55,7 @@ class Plan:
     precision: Precision
     seed: int
     redirect: int
+    findings: Findings
     notes: tuple[str, ...]
 
     @classmethod
@@ -71,7 +74,8 @@ class Plan:
         """The plan for some targets; see `visualize`. Cost: that of `probe`."""
         wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
         bound = [_objective(one, network) for one in wanted]
-        cured = remedies(probe(network, bound, manner), manner, size)
+        found = probe(network, bound, manner)
+        cured = remedies(found, manner, size)
         windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
         shown = [one.objective for one in windows] if windows else bound
         notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
@@ -82,6 +86,12 @@ class Plan:
         prior = cured.manner.prior()
         if prior is not None:
             asked = [one + much * prior for one, much in zip(asked, cured.weights, strict=True)]
+        if cured.manner.familiar and any(each.mean.any() for each in running_statistics(network)):
+            strange = cured.manner.familiar * BatchNormStatistics().bind(network)
+            asked = [
+                one - much * strange if "logits" in one.reads else one
+                for one, much in zip(asked, cured.weights, strict=True)
+            ]
         many = each if starts is None else len(starts)
         start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
 
@@ -99,6 +109,7 @@ class Plan:
             precision=precision,
             seed=seed,
             redirect=cured.redirect,
+            findings=found,
             notes=(*cured.notes, *notes),
         )
 

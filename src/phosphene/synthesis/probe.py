@@ -74,13 +74,13 @@ class Findings:
     cost: Cost
 
     def verdicts(self, reached: Sequence[float]) -> tuple[str, ...]:
-        """What must be said of targets that nothing could wake.
+        """What must be said of targets that nothing could wake, besides those that were dead before.
 
         Args:
             reached: value of each target on its picture.
         """
-        pairs = zip(self.targets, reached, strict=True)
-        mute = [each for each, value in pairs if each.quiet and value <= each.resting + _TINY * abs(each.resting)]
+        pairs = [pair for pair in zip(self.targets, reached, strict=True) if pair[0].quiet and not pair[0].dead]
+        mute = [each for each, value in pairs if abs(value - each.resting) <= _TINY * abs(each.resting)]
         return tuple(f"{each.target} is dead: neither photographs nor its own picture wake it" for each in mute)
 
 

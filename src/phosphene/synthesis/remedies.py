@@ -91,6 +91,8 @@ def _told(findings: Findings, wake: int) -> Iterator[str]:
 def _wishes(findings: Findings, manner: Manner, size: tuple[int, int]) -> Iterator[tuple[str, Any, str]]:
     """Option, value, and the sentence about it; none where it follows from the size alone."""
     side = min(size)
+    if any(each.target.reads != {"logits"} for each in findings.targets):
+        yield "mirror", False, ""  # an edge and its mirror image are two things
     if findings.handed > _HANDED:
         yield (
             "mirror",

@@ -141,7 +141,12 @@ def visualize(
         plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
     found = plan.make(state=folder / "pictures.pt" if folder else None, watch=watch)
     found = dataclasses.replace(found, objectives=plan.shown, notes=(*plan.notes, *found.notes))
-    return judge(network, found, plan.manner, plan.targets)
+    found = dataclasses.replace(found, cost=found.cost + plan.findings.cost)
+    judged = judge(network, found, plan.manner, plan.targets)
+    many = len(judged.activations) // len(plan.findings.targets)
+    best = [max(judged.activations[first : first + many]) for first in range(0, len(judged.activations), many)]
+    notes = (*found.notes, *plan.findings.verdicts(best))
+    return dataclasses.replace(judged, synthesis=dataclasses.replace(judged.synthesis, notes=notes))
 
 
 def _until(deadline: float, watch: Watch | None) -> Watch:
