@@ -1,0 +1,23 @@
+"""What each stage of a network still knows of a cat: detail fades, layout stays."""
+
+import sys
+
+import phosphene as ph
+from phosphene.core import image, picture
+from phosphene.core.samples import sample
+from phosphene.synthesis.invert import Invert, invert
+
+
+def main(path: str = "invert.png", share: str = "1") -> None:
+    network, cat = ph.load(), ph.image(sample("cat"))
+    tiles, labels = [image.levels(network.prepare(cat).images)], ["the original"]
+    for layer in ("bn1", *(f"blocks.{number}" for number in range(7)), "logits"):
+        found = invert(network, cat, layer, how=Invert().times(float(share)))
+        tiles += found.pictures()
+        labels.append(f"{layer}: {found.error:.3f}")
+        print(found, found.cost)
+    image.save(path, picture.grid(tiles, 5, labels=labels))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
