@@ -19,6 +19,7 @@ VERBS = {
     "query": ("survey", "Ask the tables of a run in SQL, read-only."),
     "visualize": ("visualize", "The picture that a class, a channel or a neuron wants."),
     "dream": ("dream", "What a network sees in pictures, more of it; also as a film into the dream."),
+    "invert": ("invert", "What each layer still knows of a picture: others that it cannot tell apart."),
     "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
     "unit": ("units", "One unit of a survey on one page: patches, projections, answers, classes."),
     "units": ("units", "The units of a layer of a survey: a table and a wall of patches."),
