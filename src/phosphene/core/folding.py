@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from phosphene.core.errors import LayerError, NetworkError
 from phosphene.core.network import Images, Network
+from phosphene.core.wiring import wiring
 
 
 class Pair(NamedTuple):
@@ -83,29 +83,12 @@ def channels_last(network: Network) -> Network:
 def _pairs(network: Network) -> list[Pair]:
     """Every convolution called once whose output, as it is, is the input of a batch norm called once."""
     once = {name: each for name, each in network.module.named_modules() if _called_once(network, name)}
-    convs = [name for name, each in once.items() if isinstance(each, _LINEAR) and "weight" in each._parameters]
-    norms = [name for name, each in once.items() if getattr(each, "running_var", None) is not None]
-    made: dict[int, tuple[str, Tensor, int]] = {}  # holding the tensors keeps their ids from reuse
+    kept = {name: each.running_var for name, each in once.items() if getattr(each, "running_var", None) is not None}
     found: list[Pair] = []
-
-    def convolved(name: str, _module: nn.Module, _args: Any, output: Tensor) -> None:
-        made[id(output)] = name, output, output._version
-
-    def normalizes(name: str, module: Any, args: tuple[Any, ...]) -> None:
-        conv, output, version = made.get(id(args[0]) if args else 0, ("", None, 0))
-        if output is not None and output._version == version and len(module.running_var) == output.shape[1]:
-            found.append(Pair(conv, name))
-
-    if not (convs and norms):
-        return found
-    handles = [once[name].register_forward_hook(partial(convolved, name)) for name in convs]
-    handles += [once[name].register_forward_pre_hook(partial(normalizes, name)) for name in norms]
-    try:
-        with torch.no_grad():
-            network(_noise(network))
-    finally:
-        for handle in handles:
-            handle.remove()
+    for norm, before in wiring(network).given.items() if kept else ():
+        conv = once.get(before)
+        if norm in kept and isinstance(conv, _LINEAR) and "weight" in conv._parameters:
+            found += [Pair(before, norm)] if len(kept[norm]) == len(conv.weight) else []
     return found
 
 

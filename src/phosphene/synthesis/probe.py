@@ -16,8 +16,8 @@ from phosphene.core.network import Images, Network
 from phosphene.core.objective import Channel, Logit, Objective, Sum
 from phosphene.core.result import Cost
 from phosphene.core.samples import SAMPLES, sample
+from phosphene.core.wiring import wiring
 from phosphene.synthesis.manner import Manner
-from phosphene.synthesis.wiring import wiring
 
 Read = Mapping[str, Tensor]
 

@@ -12,7 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Activations, Network
 from phosphene.core.objective import Objective
-from phosphene.synthesis.wiring import wiring
+from phosphene.core.wiring import wiring
 
 
 class Running(NamedTuple):

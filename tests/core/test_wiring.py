@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import timm
+import torch
 import torchvision
 from torch import Tensor, nn
 
 import nets
 from phosphene.core.network import Network, Preprocess
-from phosphene.synthesis.wiring import wiring
+from phosphene.core.wiring import wiring
 
 
 def test_a_chain_with_relu_in_place() -> None:
@@ -61,3 +62,7 @@ def test_the_network_is_left_as_found() -> None:
     assert module.training
     assert not module.conv._forward_pre_hooks
     assert not module.conv._forward_hooks
+
+
+def test_a_network_of_double_precision() -> None:
+    assert wiring(nets.build("gap", torch.float64)).given["features.1"] == "features.0"

@@ -70,7 +70,7 @@ def wiring(network: Network) -> Wiring:
         else:
             found.ends[name] = leaf
 
-    blank = torch.zeros(1, 3, *network.preprocess.size, device=network.device)
+    blank = network.check(torch.zeros(1, 3, *network.preprocess.size))
     handles = [each.register_forward_pre_hook(before(name)) for name, each in network.module.named_modules() if name]
     try:
         with at_rest(network.module), torch.no_grad(), watch(network.module, after):
