@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 import nets
-from phosphene.core.errors import LayerError, OptionError, TargetError
+from phosphene.core.errors import ImageError, LayerError, OptionError, TargetError
 from phosphene.core.network import Images
 from phosphene.core.objective import Channel, Logit, Neuron
 from phosphene.synthesis.base import synthesize
-from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
+from phosphene.synthesis.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.edits import Blur, Decay
+from phosphene.synthesis.maco import MACO
 from phosphene.synthesis.optimizers import LBFGS, Adam, Ascent, Optimizer
 from phosphene.synthesis.priors import L2
+from phosphene.synthesis.pyramid import Pyramid
 from phosphene.synthesis.transforms import Affine, Crops, Pad
 
 
@@ -114,6 +116,9 @@ def test_a_silent_unit_is_woken_by_the_redirected_gradient() -> None:
         ({"objective": Logit(99)}, TargetError, "no class 99"),
         ({"objective": Channel("nope", 0)}, LayerError, "no layer 'nope'"),
         ({"canvas": Fourier(), "edits": [Decay()]}, OptionError, 'give them the canvas "pixels"'),
+        ({"start": torch.zeros(3, 3, 32, 32)}, ImageError, "1 of 32 × 32 begin from 1 or 1 of their size"),
+        ({"start": torch.zeros(1, 3, 32, 32), "size": (40, 40)}, ImageError, "1 of 40 × 40 begin from"),
+        ({"start": torch.full((1, 3, 32, 32), 255.0)}, ImageError, r"wants RGB in \[0, 1\]"),
     ],
 )
 def test_what_makes_no_image_is_refused(how: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -165,3 +170,11 @@ def test_what_is_watched_are_the_pictures_that_were_scored() -> None:
     synthesize(network, Logit(0), steps=3, watch=lambda step, images, scores: seen.append((images, scores)))
     for images, scores in seen:
         assert torch.allclose(network(images)[:, 0], scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("canvas", [Fourier(), MACO(), Perturbation(), Pixels(), Pyramid()])
+def test_inference_mode_around_it_changes_nothing(canvas: Canvas) -> None:
+    network, images = nets.build("gap"), nets.pictures(1)
+    usual = synthesize(network, Logit(0), canvas, start=images, steps=3).images
+    with torch.inference_mode():
+        assert torch.equal(synthesize(network, Logit(0), canvas, start=nets.pictures(1), steps=3).images, usual)

@@ -7,7 +7,7 @@ import torch
 
 import nets
 from phosphene.core.errors import OptionError
-from phosphene.synthesis.canvas import mean_color
+from phosphene.synthesis.color import mean_color
 from phosphene.synthesis.priors import L2, TotalVariation
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core import rules
-from phosphene.core.errors import OptionError
+from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.folding import channels_last, folded
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
@@ -48,6 +48,7 @@ class Synthesis:
     notes: tuple[str, ...] = ()
 
 
+@torch.inference_mode(mode=False)
 def synthesize(
     network: Network,
     objective: Objective | Sequence[Objective],
@@ -96,6 +97,7 @@ def synthesize(
 
     Raises:
         OptionError: no step, no objective, or edits on a canvas that has no pixels.
+        ImageError: images to begin from of other values, another number or another size.
         TargetError: the network has no such unit or class.
         LayerError: the network has no such layer.
         OutputError: the state cannot be written.
@@ -103,32 +105,22 @@ def synthesize(
     wanted = [objective] if isinstance(objective, Objective) else list(objective)
     if not wanted or steps < 1:
         raise OptionError(f"{len(wanted)} objectives and {steps} steps make no image; give at least one of each")
-    size = size or (network.preprocess.size if start is None else (start.shape[2], start.shape[3]))
+    size = _size(network, len(wanted), size, start)
     bound = _bind(wanted, network)
     generator = torch.Generator().manual_seed(seed)
     painting = (canvas or Fourier()).begin(network, len(bound), size, generator, start=start)
     if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
         raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
     how = (
-        canvas,
-        size,
-        start,
-        tuple(transforms),
-        tuple(edits),
-        optimizer,
-        redirect,
-        patience,
-        precision,
-        seed,
+        canvas, size, start, tuple(transforms), tuple(edits), optimizer, redirect, patience, batch, precision, seed,
         steps >= _LONG,
-    )
+    )  # fmt: skip
     plan = fingerprint(bound, network.module, network.preprocess, *how) if state else ""
     lean = _lean(network, bound) if steps >= _LONG else network
     ask = Question(lean, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
     loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
-    with torch.inference_mode(mode=False):
-        notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
-        images = painting().detach().clamp(0, 1)
+    notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
+    images = painting().detach().clamp(0, 1)
     cost = Cost(forwards=ask.passes, backwards=ask.passes, seconds=loop.seconds)
     return Synthesis(images, bound, torch.stack(loop.scores), seed, cost, notes)
 
@@ -166,7 +158,7 @@ class _Loop:
             images, scores = self._step(rules.redirected if step <= redirect else None)
             _edit(self.painting, edits, step)
             self.painting.project()
-            self.scores.append(scores)
+            self.scores.append(scores.cpu())  # as those of a state are
             self.seconds = time.perf_counter() - begun
             told = watch is not None and watch(step, images, scores)
             self.stopped = bool(told) or self._settled(patience)
@@ -220,6 +212,19 @@ class _Loop:
             each.copy_(facts["painting"][name])
         self.mover.load_state_dict(facts["mover"])
         self.generator.set_state(facts["generator"])
+
+
+def _size(network: Network, count: int, size: tuple[int, int] | None, start: Images | None) -> tuple[int, int]:
+    """Height and width of so many images: those of what they begin from."""
+    if start is None:
+        return size or network.preprocess.size
+    many, _, *own = network.check(start).shape
+    height, width = size or own
+    if many not in {1, count} or [height, width] != own:
+        raise ImageError(
+            f"start is {tuple(start.shape)}; {count} of {height} × {width} begin from 1 or {count} of their size"
+        )
+    return height, width
 
 
 def _lean(network: Network, objectives: Sequence[Objective]) -> Network:
