@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images, Network
 from phosphene.core.registry import Named
-from phosphene.synthesis.color import Ink, colors_seen, frequencies
-from phosphene.synthesis.color import mean_color as mean_color
+from phosphene.synthesis.color import Ink, colors_seen, frequencies, mean_color
 
 Start = Literal["mean", "noise"]
 
@@ -33,7 +32,7 @@ class Painting(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in parameters.items():
-            self.register_parameter(name, nn.Parameter(value))
+            self.register_parameter(name, nn.Parameter(value.contiguous()))  # fused optimizers ignore strides
         self._render, self._project = render, project
 
     def forward(self) -> Images:
