@@ -66,3 +66,10 @@ def test_the_network_is_left_as_found() -> None:
 
 def test_a_network_of_double_precision() -> None:
     assert wiring(nets.build("gap", torch.float64)).given["features.1"] == "features.0"
+
+
+def test_inference_mode_around_it_changes_nothing() -> None:
+    network = nets.build("residual")
+    with torch.inference_mode():
+        found = wiring(network)
+    assert found == wiring(network)

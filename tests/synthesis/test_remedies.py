@@ -22,7 +22,6 @@ def test_the_healthy_get_nothing() -> None:
     cured = remedies(findings(), Best())
     assert (cured.manner, cured.weights, cured.redirect, cured.notes) == (Best(), (1.0,), 0, ())
     assert cured.climbed(Logit(0), 0) == Logit(0)
-    assert cured.cost == Cost(forwards=14)
 
 
 def test_the_silent_are_woken_and_the_dead_are_called_dead() -> None:
@@ -49,6 +48,7 @@ def test_the_capped_are_climbed_before_their_activation_in_windows_too() -> None
     assert cured.notes == (
         "relu:5@8,9 is at its cap on 40% of the places of photographs: the same channel of bn, before the activation, "
         "is climbed in its place",
+        "a neuron is at its place: all pictures are moved a little at each step, neither cropped nor mirrored",
     )
 
 

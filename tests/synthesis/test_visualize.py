@@ -16,7 +16,7 @@ from phosphene.core.objective import Channel, Logit
 from phosphene.synthesis import plan as module
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
-from phosphene.synthesis.visualize import Best, Lecture, Manner, Visualization, visualize
+from phosphene.synthesis.visualize import Best, Lecture, Manner, Target, Visualization, visualize
 
 
 @pytest.mark.parametrize("manner", sorted(Manner.table))
@@ -96,7 +96,24 @@ def test_a_budget_chooses_steps_and_keeps_its_choice(tmp_path: Path, monkeypatch
 def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "seconds_of", lambda work: 1e-9)
     found = visualize(nets.build("gap"), 1, manner=Lecture(steps=10**6), seconds=0.2)
-    assert found.synthesis.notes == (f"stopped after {len(found.synthesis.scores)} of 4000000 steps",)
+    assert found.synthesis.notes == (
+        "0.2 s allow 4000000 steps at 32 × 32",
+        f"stopped after {len(found.synthesis.scores)} of 4000000 steps",
+    )
+
+
+@pytest.mark.parametrize(
+    ("net", "target", "size"),
+    [("linear", 0, None), ("gap", "features.5:1@7,7", None), ("gap", 0, (32, 32))],
+    ids=["a network of one size", "a neuron at its place", "as asked"],
+)
+def test_a_budget_makes_no_picture_smaller_that_must_not_be(
+    net: str, target: Target, size: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.5)[1])
+    found = visualize(nets.build(net), target, manner=Lecture(steps=20), size=size, seconds=3)
+    assert found.synthesis.images.shape[2:] == (32, 32)
+    assert len(found.synthesis.scores) == 10
 
 
 def test_what_is_not_there_is_refused() -> None:
@@ -104,5 +121,27 @@ def test_what_is_not_there_is_refused() -> None:
         visualize(nets.build("gap"), "goldfsh")
     with pytest.raises(OptionError, match="no manner is called 'nice'"):
         visualize(nets.build("gap"), 0, manner="nice")
-    with pytest.raises(OptionError, match="0 pictures of each target"):
+    with pytest.raises(OptionError, match="0 pictures of each of 1 targets"):
         visualize(nets.build("gap"), 0, each=0)
+    with pytest.raises(OptionError, match="1 pictures of each of 0 targets"):
+        visualize(nets.build("gap"), [])
+
+
+def test_a_probability_is_of_a_class_and_has_its_rank() -> None:
+    found = visualize(nets.build("gap"), ["goldfish", "p(goldfish)"], manner=Lecture(steps=2))
+    assert found.ranks[0] == found.ranks[1] > 0
+
+
+def test_a_neuron_is_moved_and_not_cropped_and_that_is_said() -> None:
+    found = visualize(nets.build("gap"), "features.5:1@3,3", manner=Best(steps=2))
+    assert any("moved a little" in note for note in found.synthesis.notes)
+
+
+@pytest.mark.parametrize("target", ["goldfish", "stem:1@8,8"])
+def test_inference_mode_around_it_changes_nothing(target: str) -> None:
+    network = nets.build("residual")
+    usual = visualize(network, target, manner=Best(steps=17))
+    with torch.inference_mode():
+        again = visualize(network, target, manner=Best(steps=17))
+    assert torch.equal(again.synthesis.images, usual.synthesis.images)
+    assert again.synthesis.notes == usual.synthesis.notes

@@ -70,10 +70,11 @@ def wiring(network: Network) -> Wiring:
         else:
             found.ends[name] = leaf
 
-    blank = network.check(torch.zeros(1, 3, *network.preprocess.size))
     handles = [each.register_forward_pre_hook(before(name)) for name, each in network.module.named_modules() if name]
     try:
-        with at_rest(network.module), torch.no_grad(), watch(network.module, after):
+        # Inference mode counts no versions.
+        with torch.inference_mode(mode=False), torch.no_grad(), at_rest(network.module), watch(network.module, after):
+            blank = network.check(torch.zeros(1, 3, *network.preprocess.size))
             network.module(network.preprocess.normalize(blank))
     finally:
         for handle in handles:

@@ -30,11 +30,6 @@ class Manner(Named):
         """
         raise NotImplementedError
 
-    @property
-    def redirect(self) -> int:
-        """First steps in which silent units are woken."""
-        return 0
-
     def prior(self) -> Objective | None:
         """What the picture itself should be, besides what the target wants."""
         return None
@@ -124,11 +119,6 @@ class Best(Manner, name="best"):
         transforms = [moves, ColorShift(self.recolor, self.recolor / 3)] if self.recolor else [moves]
         transforms += [Flip()] if self.mirror and not placed else []
         return canvas, Adam(lr), tuple(transforms), ()
-
-    @property
-    def redirect(self) -> int:
-        """As told."""
-        return self.wake
 
     @property
     def familiar(self) -> float:

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from phosphene.core.errors import OptionError
+from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.image import resize
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import Logit, Neuron, Objective
+from phosphene.core.objective import Logit, Objective
 from phosphene.core.targets import parse
 from phosphene.synthesis.base import Synthesis, Watch, synthesize
 from phosphene.synthesis.budget import kept, seconds_of
@@ -20,7 +20,7 @@ from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
-from phosphene.synthesis.window import shared, terms
+from phosphene.synthesis.window import placed, shared
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -41,6 +41,7 @@ class Plan:
         precision: of the network's multiplications.
         seed: of everything random.
         redirect: first steps in which silent units are woken.
+        shrinks: whether a budget may make the pictures smaller.
         findings: of the probe.
         notes: what was chosen, and why.
     """
@@ -55,6 +56,7 @@ class Plan:
     precision: Precision
     seed: int
     redirect: int
+    shrinks: bool
     findings: Findings
     notes: tuple[str, ...]
 
@@ -62,7 +64,7 @@ class Plan:
     def of(
         cls,
         network: Network,
-        targets: Target | Sequence[Target],
+        targets: Sequence[Target],
         manner: Manner,
         *,
         each: int,
@@ -72,13 +74,13 @@ class Plan:
         seed: int,
     ) -> Plan:
         """The plan for some targets; see `visualize`. Cost: that of `probe`."""
-        wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
-        bound = [_objective(one, network) for one in wanted]
+        bound = [_objective(one, network) for one in targets]
         found = probe(network, bound, manner)
         cured = remedies(found, manner, size)
         windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
         shown = [one.objective for one in windows] if windows else bound
         notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
+        shrinks = size is None and not placed(bound)
         size = size or (windows[0].size if windows else network.preprocess.size)
         asked = [cured.climbed(one, place) for place, one in enumerate(shown)]
         if starts is None and each > 1:
@@ -109,14 +111,14 @@ class Plan:
             precision=precision,
             seed=seed,
             redirect=cured.redirect,
+            shrinks=shrinks,
             findings=found,
             notes=(*cured.notes, *notes),
         )
 
     def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
         """The pictures."""
-        placed = any(isinstance(term, Neuron) for one in self.shown for term in terms(one))
-        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed)
+        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed(self.shown))
         return synthesize(
             self.network,
             self.asked,
@@ -135,24 +137,32 @@ class Plan:
         )
 
     def within(self, seconds: float, folder: Path | None) -> Plan:
-        """The same with the steps that fit into a time; where they are too few, smaller pictures."""
+        """The same with the steps that fit into a time; where they are too few, and it may be, smaller pictures."""
         asked = fingerprint(self, seconds) if folder else ""
         chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(seconds))
-        size, steps = (chosen["height"], chosen["width"]), chosen["steps"]
+        height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
+        note = f"{seconds:g} s allow {steps} steps at {height} × {width}"
+        return dataclasses.replace(self._at((height, width), steps), notes=(*self.notes, note))
+
+    def _at(self, size: tuple[int, int], steps: int) -> Plan:
         start = None if self.start is None else resize(self.start, size, "bilinear")
         return dataclasses.replace(self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=steps))
 
     def _fit(self, seconds: float) -> dict[str, int]:
-        for share in (1.0, 0.75, 0.5):
-            size = (round(self.size[0] * share), round(self.size[1] * share))
-            start = None if self.start is None else resize(self.start, size, "bilinear")
-            trial = dataclasses.replace(
-                self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=_TRIED)
-            )
-            steps = int(0.9 * seconds / seconds_of(trial.make) * _TRIED)
+        chosen: dict[str, int] = {}
+        for share in (1.0, 0.75, 0.5) if self.shrinks else (1.0,):
+            height, width = (round(side * share) for side in self.size)
+            try:
+                pace = seconds_of(self._at((height, width), _TRIED).make) / _TRIED
+            except (ImageError, LayerError):
+                if not chosen:
+                    raise
+                break  # the network takes one size alone
+            steps = int(0.9 * seconds / pace)
+            chosen = {"height": height, "width": width, "steps": min(max(steps, 8), _MANY * self.manner.steps)}
             if steps >= _FEW:
                 break
-        return {"height": size[0], "width": size[1], "steps": min(max(steps, 8), _MANY * self.manner.steps)}
+        return chosen
 
 
 def _objective(target: Target, network: Network) -> Objective:

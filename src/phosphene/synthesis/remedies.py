@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from phosphene.core.objective import Channel, Objective
-from phosphene.core.result import Cost
 from phosphene.synthesis.manner import Manner
 from phosphene.synthesis.probe import Findings
+from phosphene.synthesis.window import placed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,7 +22,6 @@ class Remedies:
         manner: with those options changed that were left at their defaults.
         redirect: first steps in which silent units are woken.
         notes: what was chosen and why, a sentence each.
-        cost: of the probe.
     """
 
     layers: tuple[str | None, ...]
@@ -30,7 +29,6 @@ class Remedies:
     manner: Manner
     redirect: int
     notes: tuple[str, ...]
-    cost: Cost
 
     def climbed(self, target: Objective, place: int) -> Objective:
         """What to climb for a target, also where it was moved into a window.
@@ -63,15 +61,15 @@ def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = 
         if _free(manner, name)
     }
     changed = dataclasses.replace(manner, **{name: value for name, (value, _) in wishes.items()})
-    notes = (*_told(findings, wake), *(why for _, why in wishes.values() if why))
+    notes = (*_told(findings, manner, wake), *(why for _, why in wishes.values() if why))
     if manner.prior() is not None and max(*weights, *(1 / each for each in weights)) > _MUCH:
         low, high = (f"{each:.2g}" for each in (min(weights), max(weights)))
         often = low if low == high else f"{low} … {high}"
         notes += (f"the penalties count {often} times, as much as the targets vary between photographs",)
-    return Remedies(layers, weights, changed, wake, notes, findings.cost)
+    return Remedies(layers, weights, changed, wake, notes)
 
 
-def _told(findings: Findings, wake: int) -> Iterator[str]:
+def _told(findings: Findings, manner: Manner, wake: int) -> Iterator[str]:
     for each in findings.targets:
         if each.dead:
             yield (
@@ -86,6 +84,8 @@ def _told(findings: Findings, wake: int) -> Iterator[str]:
                 f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
                 f"the same channel of {each.unbent}, before the activation, is climbed in its place"
             )
+    if hasattr(manner, "crops") and placed([each.target for each in findings.targets]):
+        yield "a neuron is at its place: all pictures are moved a little at each step, neither cropped nor mirrored"
 
 
 def _wishes(findings: Findings, manner: Manner, size: tuple[int, int]) -> Iterator[tuple[str, Any, str]]:

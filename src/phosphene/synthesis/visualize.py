@@ -132,10 +132,14 @@ def visualize(
     >>> found.names, found.synthesis.images.shape, found.synthesis.cost.forwards
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 8)
     """
-    if each < 1 or (seconds is not None and seconds <= 0):
-        raise OptionError(f"{each} pictures of each target in {seconds} s are none; give at least one, and some time")
+    wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+    if not wanted or each < 1 or (seconds is not None and seconds <= 0):
+        limit = "" if seconds is None else f" in {seconds} s"
+        raise OptionError(
+            f"{each} pictures of each of {len(wanted)} targets{limit} are none; give at least one, and some time"
+        )
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    plan = Plan.of(network, targets, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
+    plan = Plan.of(network, wanted, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
     folder = Path(state) if state else None
     if seconds is not None:
         plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
@@ -197,6 +201,6 @@ def as_saved(images: Images) -> Images:
 
 
 def _rank(objective: Objective, logits: Tensor) -> int:
-    if type(objective) is not Logit or isinstance(objective.index, str):
+    if not isinstance(objective, Logit) or isinstance(objective.index, str):
         return 0
     return int((logits > logits[objective.index]).sum()) + 1

@@ -78,8 +78,7 @@ def shared(network: Network, objectives: Sequence[Objective], *, margin: int = 0
         objectives: one for each picture.
         margin: pixels to keep around the receptive fields.
     """
-    placed = any(isinstance(term, Neuron) for each in objectives for term in terms(each))
-    least = (32, 32) if placed else (_SEEN, _SEEN)
+    least = (32, 32) if placed(objectives) else (_SEEN, _SEEN)
     for _ in range(2):  # the second time with the size of the largest
         found = [window(network, each, margin=margin, least=least) for each in objectives]
         windows = tuple(each for each in found if each is not None)
@@ -98,6 +97,11 @@ def terms(objective: Objective) -> Iterator[Objective]:
             yield from terms(term)
     else:
         yield objective
+
+
+def placed(objectives: Sequence[Objective]) -> bool:
+    """Whether one of them is, or has in it, a neuron at its place."""
+    return any(isinstance(term, Neuron) for each in objectives for term in terms(each))
 
 
 def _span(seen: Seen, axis: int, *, stride: int, margin: int, least: int) -> Pair:
