@@ -129,7 +129,24 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     found = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
     assert torch.equal(found.images, dream(network, images, how=FEW).images)
     assert told == list(range(last, 10))  # the step in which it died was not kept
-    assert not (tmp_path / "state").exists()
+    told.clear()
+    again = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
+    assert torch.equal(again.images, found.images)
+    assert not told  # what had finished is returned at once
+
+
+def test_a_folder_of_states_keeps_what_else_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    dream(nets.build("gap"), nets.pictures(1), how=FEW, state=tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8])
+def test_a_watcher_that_stops_ends_the_octave(stop: int) -> None:
+    found = dream(nets.build("gap"), nets.pictures(1), how=FEW, watch=lambda done, *_: done == stop)
+    done = found.scores.isfinite()[..., 0].sum(1).tolist()
+    assert done == [stop - 3 * number if number == (stop - 1) // 3 else 3 for number in range(3)]
+    assert "nan" not in found.lines()[0]
 
 
 def test_half_a_state_of_another_dream_is_no_start(tmp_path: Path) -> None:
@@ -160,6 +177,11 @@ def test_a_budget_takes_steps_first_then_size_and_is_kept(tmp_path: Path, monkey
     poor, smaller, _ = afford(network, objective, how, size=size, seconds=0.1 * passes / 10)
     assert 4 <= poor.steps <= 5
     assert 32 <= smaller[0] < 128
+    monkeypatch.setattr(module, "seconds_of", lambda work: 20.0)
+    other = nets.build("residual")
+    assert afford(other, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0].steps == 1
+    monkeypatch.setattr(module, "seconds_of", lambda work: 0.2)
+    assert afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0] == some
     monkeypatch.setattr(module, "seconds_of", lambda work: 20.0)
     assert afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0] == some
     with pytest.raises(OptionError, match="0 seconds are no time"):

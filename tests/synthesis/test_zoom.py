@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture
+from phosphene.core.network import Preprocess
 from phosphene.synthesis.dream import Dream
 from phosphene.synthesis.zoom import zoom
 
@@ -48,6 +50,15 @@ def test_frames_of_another_film_are_no_start(tmp_path: Path) -> None:
     list(zoom(network, cat(), "goldfish", frames=2, how=HOW, state=tmp_path))
     found = list(zoom(network, cat(), "tabby", frames=2, how=HOW, state=tmp_path))
     assert np.array_equal(found, list(zoom(network, cat(), "tabby", frames=2, how=HOW)))
+    darker = dataclasses.replace(network, preprocess=Preprocess((32, 32), (0.2,) * 3, (0.1,) * 3))
+    found = list(zoom(darker, cat(), "tabby", frames=2, how=HOW, state=tmp_path))
+    assert np.array_equal(found, list(zoom(darker, cat(), "tabby", frames=2, how=HOW)))
+
+
+def test_a_folder_of_frames_keeps_what_else_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "wedding.png").write_bytes(b"once in a life")
+    list(zoom(nets.build("gap"), cat(), frames=1, how=HOW, state=tmp_path))
+    assert (tmp_path / "wedding.png").exists()
 
 
 def test_a_long_film_keeps_its_contrast() -> None:

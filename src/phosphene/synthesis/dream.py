@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
@@ -114,7 +115,7 @@ class Dreamed:
         how: it was dreamed.
         objective: what it is about.
         sizes: height and width of every octave.
-        scores: (octaves, steps, N), the objective before each step.
+        scores: (octaves, steps, N), the objective before each step; NaN after one that a watcher stopped at.
         seed: of where the tiles lay.
         cost: passes of tiles, and seconds.
         notes: what was chosen on the way.
@@ -137,7 +138,8 @@ class Dreamed:
         """What must be said under the picture."""
         first, last = ("×".join(map(str, self.sizes[place])) for place in (0, -1))
         sizes = f"{len(self.sizes)} octaves from {first} to {last}" if len(self.sizes) > 1 else last
-        ends = self.scores[-1, [0, -1]].T.tolist() if self.how.steps else []
+        done = self.scores[-1][~self.scores[-1].isnan().any(1)]
+        ends = done[[0, -1]].T.tolist() if len(done) else []
         grown = ", ".join(f"{before:.3g} → {after:.3g}" for before, after in ends)
         return (f"{self.objective}: {grown or 'nothing yet'}, {sizes}, {self.how.steps} steps each", *self.notes)
 
@@ -183,7 +185,8 @@ def dream(
             resembles most.
         size: height and width of the result; those of the picture by default.
         seconds: a budget, from which fewer steps, and below 4 a smaller size, are chosen by timing a few.
-        state: a folder in which the same dream goes on where it was killed, to the same bytes; gone in the end.
+        state: a folder to keep the state in: what was killed goes on from there to the same bytes. Remove it once the
+            result is saved.
         seed: of where the tiles lie.
         watch: is told of each step, counted over all octaves; one that stops ends the octave.
 
@@ -218,10 +221,9 @@ def dream(
         detail = _held((begin + found.images - shown).clamp(0, 1) - base, how.most)
         passes += found.cost.forwards
         scores.append(found.scores)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
     cost = Cost(passes, passes, time.perf_counter() - begun)
-    table = torch.stack(scores) if scores else torch.zeros(len(sizes), 0, len(images))
+    none = [torch.zeros(0, len(images))] * len(sizes)
+    table = pad_sequence(scores or none, batch_first=True, padding_value=math.nan)
     return Dreamed((images + detail).clamp(0, 1), how, objective, tuple(sizes), table, seed, cost, tuple(notes))
 
 
@@ -267,7 +269,7 @@ def afford(
                 return {"height": height, "width": width, "steps": min(max(steps, 1), how.steps)}
             height, width = round(0.9 * height), round(0.9 * width)
 
-    plan = fingerprint(objective, how, size, seconds)
+    plan = fingerprint(network, objective, how, size, seconds)
     chosen = kept(folder and folder / "budget.json", plan, fit)
     height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
     note = f"{seconds:g} s allow {steps} of {how.steps} steps at {height}×{width}"

@@ -130,7 +130,7 @@ def visualize(
 
     >>> found = visualize(tiny, ["features.2:1", 0], manner=Lecture(steps=3))
     >>> found.names, found.synthesis.images.shape, found.synthesis.cost.forwards
-    (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 8)
+    (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)
     """
     wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
     if not wanted or each < 1 or (seconds is not None and seconds <= 0):

@@ -71,7 +71,7 @@ def zoom(
     how = dataclasses.replace(how, layers=(), channel=None)
     now = image.resize(picture.tensor(), size or (picture.height, picture.width))
     first, folder = now, None if state is None else Path(state)
-    _keep_only(folder, fingerprint(objective, network.module, how, now, factor, seed))
+    _keep_only(folder, fingerprint(objective, network, how, now, factor, seed))
     for number in range(frames):
         file = folder and folder / f"{number:05}.png"
         if file is not None and file.exists():
@@ -110,7 +110,7 @@ def _keep_only(folder: Path | None, plan: str) -> None:
         return
     kept = State(folder / "plan.pt", plan)
     if kept.load() is None:
-        for each in folder.glob("*.png"):
+        for each in folder.glob("[0-9]" * 5 + ".png"):
             each.unlink()
         kept.save({})
 
