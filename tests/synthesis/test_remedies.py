@@ -78,3 +78,9 @@ def test_penalties_go_with_the_spread() -> None:
     assert cured.weights == (1.0, 10.0, 1.0)
     assert cured.notes == ("the penalties count 1 … 10 times, as much as the targets vary between photographs",)
     assert remedies(findings(loud), Lecture()).notes == ()  # it has none
+
+
+def test_units_need_less_to_hold_them_together_than_classes() -> None:
+    unit = dataclasses.replace(WELL, target=Channel("blocks.1", 3))
+    classes, units = (remedies(findings(each), Best()).weights[0] for each in (WELL, unit))
+    assert units == pytest.approx(0.1 * classes)
