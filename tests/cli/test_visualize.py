@@ -10,6 +10,7 @@ import pytest
 from cli.test_cli import NET, run
 from phosphene.core.samples import sample
 from phosphene.synthesis.state import State
+from surveys import surveyed
 
 
 @pytest.fixture
@@ -99,10 +100,25 @@ def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not (place / "killed" / "state").exists()
 
 
+def test_a_film_shows_no_steps_of_another_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ("visualize", "goldfish", "--model", "net.py:make", "--animate", "gif", "-o", "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*how, "--steps", "9") == 130
+    assert len([*(place / "out" / "state").rglob("*.png")]) == 9
+    assert run(*how, "--steps", "4", "--json") == 0
+    films = [each for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
+    assert [each["frames"] for each in films] == [4 + 12]
+
+
 @pytest.mark.parametrize(
     ("how", "text"),
     [
         (("--facets", "2"), "--facets wants --natural"),
+        (("--natural", "elsewhere/run"), "is a survey of gap"),
+        (("--second", "more.py:make"), "has 3 classes where more.py:make has 4"),
         (("--natural", "nowhere"), "nowhere"),
         (("--second", "efficientnet-lite9"), "did you mean"),
     ],
@@ -110,7 +126,12 @@ def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_missing_is_said_before_the_long_work(
     how: tuple[str, ...], text: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("visualize", "goldfish", "--model", "net.py:make", *how) == 2
+    bare = NET.replace('("tabby", "tiger cat", "goldfish")', "()")
+    (place / "bare.py").write_text(bare)
+    (place / "more.py").write_text(bare.replace("nn.Linear(8, 3)", "nn.Linear(8, 4)"))
+    surveyed(place / "elsewhere")
+    capsys.readouterr()
+    assert run("visualize", "0.0:3", "--model", "bare.py:make", *how) == 2
     assert text in capsys.readouterr().err
     assert not (place / "phosphene-out").exists()
 

@@ -150,6 +150,14 @@ def test_another_network_finds_the_class_by_its_label() -> None:
     assert found.best.index == logits.argmax()
 
 
+def test_networks_of_the_same_classes_agree_on_those_of_one_name() -> None:
+    mine, other = nets.build("gap"), nets.build("functional")
+    cranes = [Logit(3).bind(mine), Logit(4).bind(mine)]
+    found = opinion(other, mine, cranes, torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1))
+    assert all(each is not None for each in found)
+    assert found[0] != found[1]
+
+
 def test_without_labels_classes_are_matched_by_index_where_there_are_as_many() -> None:
     mine, other = named("gap", ()), named("functional", tuple("edcbz"))
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -18,10 +18,12 @@ from phosphene.core.result import Cost, Manifest
 from phosphene.core.targets import parse
 from phosphene.studies.belief import believe
 from phosphene.studies.facets import facets
-from phosphene.studies.natural import Photographs
+from phosphene.studies.natural import Photographs, same_classes
+from phosphene.studies.projection import same_network
 from phosphene.survey.store import Run
 from phosphene.synthesis.ablation import ablate
 from phosphene.synthesis.manner import Best, Lecture, Manner
+from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.visualize import Visualization
 from phosphene.synthesis.visualize import visualize as make
 
@@ -66,8 +68,10 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
     if own["facets"] and source:
         kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
-    found = _make(run, list(targets), chosen, own, folder=folder, starts=kinds.starts if kinds else None)
-    written, cost = [*found.save(folder), *_film(folder, own["animate"])], found.synthesis.cost
+    frames = folder / _STATE / fingerprint(targets, chosen, own, run.seed)[:16] if own["animate"] else None
+    starts = kinds.starts if kinds else None
+    found = _make(run, list(targets), chosen, own, folder=folder, frames=frames, starts=starts)
+    written, cost = [*found.save(folder), *_film(folder, frames, own["animate"])], found.synthesis.cost
     if own["ablate"]:
         more, spent = _sheet(run, list(targets), chosen, own["size"], folder=folder)
         written, cost = [*written, more], cost + spent
@@ -106,16 +110,22 @@ def _manner(name: str, options: dict[str, Any]) -> Manner:
 
 def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | str | None, Network | None]:
     """What pictures will be held against, opened before the long work: a survey or photographs, another network."""
-    if natural is not None and not (Path(natural) / "result.json").exists():
+    source: Run | str | None = natural
+    if natural is not None and (Path(natural) / "result.json").exists():
+        source = Run.open(natural)
+        same_network(run.network, source)
+    elif natural is not None:
         Photographs.of(natural, 1)  # an error now, if there are none
-    source = Run.open(natural) if natural and (Path(natural) / "result.json").exists() else natural
-    return source, zoo.load(second, device=run.device) if second else None
+    other = zoo.load(second, device=run.device) if second else None
+    if other is not None:
+        same_classes(other, run.network)
+    return source, other
 
 
 def _make(
-    run: Session, targets: list[str], manner: Manner, own: dict[str, Any], *, folder: Path, starts: Images | None
-) -> Visualization:
-    frames = folder / _STATE / "frames" if own["animate"] else None
+    run: Session, targets: list[str], manner: Manner, own: dict[str, Any], *, folder: Path, frames: Path | None,
+    starts: Images | None,
+) -> Visualization:  # fmt: skip
     steps = None if own["seconds"] else manner.steps
     with easel(run, ", ".join(targets)[:40], folder, steps=steps, frames=frames) as watch:
         return make(
@@ -148,15 +158,14 @@ def _square(side: int | None) -> tuple[int, int] | None:
     return (side, side) if side else None
 
 
-def _film(folder: Path, kind: str | None) -> list[dict[str, Any]]:
+def _film(folder: Path, frames: Path | None, kind: str) -> list[dict[str, Any]]:
     """The frames as a film, the last one held for a while."""
-    if kind is None:
+    if frames is None:
         return []
     from phosphene.core.film import film
 
-    paths = sorted((folder / _STATE / "frames").glob("*.png"))
-    frames = (image.load(each).pixels for each in [*paths, *paths[-1:] * _HELD])
-    path = film(folder / f"steps.{kind}", frames)
+    paths = sorted(frames.glob("*.png"))
+    path = film(folder / f"steps.{kind}", (image.load(each).pixels for each in [*paths, *paths[-1:] * _HELD]))
     return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
 
 

@@ -80,12 +80,13 @@ def believe(
     Raises:
         ImageError: no photograph can be read.
         RunError: the survey is of another network.
+        NetworkError: the second network has other classes, and one of both no labels.
     """
     made, images = found.synthesis.objectives, found.synthesis.images
     nothing = (None,) * len(made)
     values = reached(network, made, images) if source is not None else nothing
-    levels = natural(source, network, made) if source is not None else nothing
-    opinions = opinion(second, network, made, images) if second is not None else nothing
+    levels = natural(source, network, found.targets) if source is not None else nothing
+    opinions = opinion(second, network, found.targets, images) if second is not None else nothing
     rows = zip(found.names, found.activations, found.ranks, found.predictions, strict=True)
     return tuple(
         Belief(*row, *more, second.name if second else "")

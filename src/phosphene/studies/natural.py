@@ -190,8 +190,8 @@ def opinion(
 ) -> tuple[Opinion | None, ...]:
     """What another network makes of each picture, shown to it as a file of 8 bits, as if it were a photograph.
 
-    Classes are matched by label where both networks have labels, else by index. None for a target that is no class, and
-    for a class that the other one does not know. Cost: a forward pass of the other network for each class.
+    Classes are matched by label where both networks have labels, and not the same, else by index. None for a target
+    that is no class, and for a class that the other does not know. Cost: a forward pass of the other for each class.
 
     Args:
         other: that is asked.
@@ -202,16 +202,21 @@ def opinion(
     Raises:
         NetworkError: one of them has no labels, and they have different numbers of classes.
     """
+    same_classes(other, network)
+    return tuple(
+        _opinion(other, index, each) if (index := _match(other, network, objective)) is not None else None
+        for objective, each in zip(objectives, images, strict=True)
+    )
+
+
+def same_classes(other: Network, network: Network) -> None:
+    """Raise NetworkError where one of them has no labels, and they have different numbers of classes."""
     if not (network.labels and other.labels) and network.classes != other.classes:
         bare = network if not network.labels else other
         raise NetworkError(
             f"{bare.name} has no labels, and {network.name} has {network.classes} classes where {other.name} has "
             f"{other.classes}; name a second network of the same classes"
         )
-    return tuple(
-        _opinion(other, index, each) if (index := _match(other, network, objective)) is not None else None
-        for objective, each in zip(objectives, images, strict=True)
-    )
 
 
 def _opinion(other: Network, index: int, pixels: Tensor) -> Opinion:
@@ -227,7 +232,7 @@ def _match(other: Network, network: Network, objective: Objective) -> int | None
     if not isinstance(objective, Logit):
         return None
     assert isinstance(objective.index, int), "bound objectives know their index"
-    if not (network.labels and other.labels):
+    if not (network.labels and other.labels) or network.labels == other.labels:
         return objective.index
     try:
         return other.index(network.label(objective.index))
