@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from phosphene.core.objective import Channel, Logit, Neuron
 from phosphene.core.result import Cost
 from phosphene.synthesis.manner import Best, Lecture
