@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+import torchvision
+from torch import nn
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.image import Picture
+from phosphene.core.network import Network, Preprocess
 from phosphene.core.objective import Channel, Logit, Sum
 from phosphene.synthesis import guide
 from phosphene.synthesis.guide import Energy, Likeness, about, default_layer, likeness
@@ -77,3 +81,17 @@ def test_what_excludes_each_other_and_what_is_not_there() -> None:
         about(network, layers=["features.9"])
     with pytest.raises(TargetError, match="has no channel 99"):
         about(network, layers=["features.2"], channel=99)
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2), "blocks"),
+        (torchvision.models.VisionTransformer(64, 16, 2, 2, 24, 48), "encoder.layers"),
+        (timm.create_model("convnext_atto"), "stages.2"),
+    ],
+    ids=["vit", "torchvision's", "convnext"],
+)
+def test_no_dream_is_of_a_layer_whose_energy_is_always_the_same(module: nn.Module, layer: str) -> None:
+    """A layer norm makes any picture as strong as any other: its gradient is rounding."""
+    assert default_layer(Network(module.eval(), Preprocess((64, 64)))) == layer

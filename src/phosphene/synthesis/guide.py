@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,7 @@ from phosphene.core.image import Picture
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Channel, Objective
 from phosphene.core.targets import parse
+from phosphene.core.wiring import wiring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,8 @@ def about(
 def default_layer(network: Network) -> str:
     """The last layer whose map has 1/16 of the rows and columns of the input: deep enough for things, yet with places.
 
-    Parts of parts are passed over: of "blocks.4.0.conv" and "blocks.4", the second is the name.
+    Parts of parts are passed over: of "blocks.4.0.conv" and "blocks.4", the second is the name. So is what a layer norm
+    returns: its mean square is the same for every picture.
 
     Raises:
         LayerError: the network has no maps.
@@ -149,8 +152,13 @@ def default_layer(network: Network) -> str:
     >>> default_layer(tiny)
     'features'
     """
-    height, width = network.preprocess.size
-    shapes = {name: each.shape for name, each in network.layers.items() if each.spatial and name.count(".") <= 1}
+    (height, width), ends = network.preprocess.size, wiring(network).ends
+    level = {name for name in network.layers if _LEVEL.search(network.layer(ends.get(name, name)).kind)}
+    shapes = {
+        name: each.shape
+        for name, each in network.layers.items()
+        if each.spatial and name.count(".") <= 1 and name not in level
+    }
     found = [name for name, (_, rows, columns) in shapes.items() if rows * 16 >= height and columns * 16 >= width]
     if not found:
         raise LayerError(f"{network.name} has no layer with maps to dream of; name a target, or a layer")
@@ -171,4 +179,5 @@ def _places(activations: Tensor) -> Tensor:
     return activations.flatten(2) if activations.ndim > 2 else activations[..., None]
 
 
+_LEVEL = re.compile("LayerNorm|RMSNorm")
 _PRODUCTS = 1 << 22
