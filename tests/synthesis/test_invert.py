@@ -143,6 +143,7 @@ def test_a_budget_buys_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == bought
     monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda _: 1e-9)
     assert afford(network, shown, ["logits"], how=how, seconds=30) == how
+    assert afford(nets.build("dead"), shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == how
 
 
 def test_the_network_is_left_as_it_was_found() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from phosphene.cli.easel import easel
+from phosphene.cli.easel import STATE, easel, signed
 from phosphene.cli.options import everywhere, from_any
 from phosphene.cli.session import Session, session
 from phosphene.core import image
@@ -75,7 +74,7 @@ def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, as
     size, notes = _size(picture, asked["size"])
     how = dataclasses.replace(how, channel=None)  # the objective has it
     if asked["seconds"]:
-        share, state = asked["seconds"] / (asked["frames"] or 1), folder / _STATE
+        share, state = asked["seconds"] / (asked["frames"] or 1), folder / STATE
         how, size, note = afford(run.network, objective, how, size=size, seconds=share, folder=state)
         notes.append(note)
     work = _zoom if asked["frames"] else _dream
@@ -84,12 +83,8 @@ def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, as
         "dream", run.network, (picture,), options=options, target=str(objective), files=tuple(files),
         cost=dataclasses.replace(cost, seconds=time.perf_counter() - began), seed=run.seed, extra={"notes": notes},
     )  # fmt: skip
-    manifest.save(folder)
-    shutil.rmtree(folder / _STATE, ignore_errors=True)
-    (folder / "preview.png").unlink(missing_ok=True)
+    signed(run, manifest, folder)
     run.say(f"{picture.name}: {line}, {manifest.cost} → {folder}")
-    for note in notes:
-        run.say(f"  {note}")
     return manifest
 
 
@@ -107,9 +102,9 @@ def _dream(
     asked: dict[str, Any],
 ) -> _Made:  # fmt: skip
     plan = fingerprint(objective, how, picture.sha256, size, run.seed)[:16]
-    frames = folder / _STATE / plan if asked["animate"] else None
+    frames = folder / STATE / plan if asked["animate"] else None
     with easel(run, picture.name, folder, steps=how.steps * len(how.sizes(size)), frames=frames) as watch:
-        state = folder / _STATE / "octaves"
+        state = folder / STATE / "octaves"
         found = make(run.network, picture, objective, how=how, size=size, state=state, seed=run.seed, watch=watch)
     files = found.save(folder)
     if frames is not None:
@@ -125,7 +120,7 @@ def _zoom(
     count, suffix = asked["frames"], asked["animate"] or "mp4"
     with easel(run, picture.name, folder, steps=count * how.steps * len(how.sizes(size))) as watch:
         frames = zoom(
-            run.network, picture, objective, frames=count, how=how, size=size, state=folder / _STATE, seed=run.seed,
+            run.network, picture, objective, frames=count, how=how, size=size, state=folder / STATE, seed=run.seed,
             watch=watch,
         )  # fmt: skip
         path = film(folder / f"zoom.{suffix}", frames, rate=asked["rate"])
@@ -143,5 +138,4 @@ def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:
 
 _Made = tuple[list[dict[str, Any]], Cost, str]
 _LONGEST = 1024
-_STATE = "state"
 _HELD = 12  # frames

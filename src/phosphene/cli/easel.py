@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,11 @@ from phosphene.cli.session import Session
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from phosphene.core.result import Manifest
     from phosphene.synthesis.base import Watch
+
+STATE = "state"
+"""Folder beside the results, for what only serves their making."""
 
 
 @contextmanager
@@ -29,7 +34,7 @@ def easel(
         text: what is made.
         folder: of the preview.
         steps: how many there will be; unknown by default.
-        frames: a folder for pictures of at most 100 of the steps.
+        frames: a folder for pictures of the steps: of at most 100, where it is known how many there will be.
     """
     from phosphene.core import image, picture
 
@@ -55,12 +60,21 @@ def easel(
         yield watch
 
 
+def signed(run: Session, manifest: Manifest, folder: Path) -> None:
+    """Write the manifest of pictures that are saved, take away what only served their making, and say the notes."""
+    manifest.save(folder)
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+    (folder / "preview.png").unlink(missing_ok=True)
+    for note in manifest.extra["notes"]:
+        run.say(f"  {note}")
+
+
 def _columns(count: int) -> int:
     return next(side for side in range(1, count + 1) if side * side >= count)
 
 
 def _filmed(steps: int) -> Sequence[int]:
-    """Which steps a film of at most 100 frames shows."""
+    """Of so many steps, those that a film of at most 100 frames shows."""
     return range(1, steps + 1, max(1, -(-steps // _FRAMES)))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from typing import Any
 
 import click
 
-from phosphene.cli.easel import easel
+from phosphene.cli.easel import STATE, easel, signed
 from phosphene.cli.options import build, everywhere, from_any
 from phosphene.cli.session import Session, session
 from phosphene.core import files
@@ -84,7 +83,7 @@ def _one(
     seconds: float | None,
 ) -> Manifest:  # fmt: skip
     folder, began, options = run.folder(picture.name), time.perf_counter(), how.manifest()
-    state, original = folder / _STATE, seen(run.network, picture, size=(size, size) if size else None)
+    state, original = folder / STATE, seen(run.network, picture, size=(size, size) if size else None)
     layers, notes = _alive(run.network, original, layers)
     if seconds:
         planned = how.passes
@@ -107,11 +106,7 @@ def _one(
         target=", ".join(layers), predictions=(found[0].wanted,), files=tuple(written), cost=cost,
         seed=run.seed, extra={"results": [each.manifest() for each in found], "notes": notes},
     )  # fmt: skip
-    manifest.save(folder)
-    shutil.rmtree(state, ignore_errors=True)
-    (folder / "preview.png").unlink(missing_ok=True)
-    for note in notes:
-        run.say(f"  {note}")
+    signed(run, manifest, folder)
     run.say(f"{picture.name}: {how.passes} steps for each of {len(layers)} layers, {cost} → {folder}")
     return manifest
 
@@ -132,5 +127,4 @@ def _alive(network: Network, original: Images, layers: tuple[str, ...]) -> tuple
     return tuple(alive), notes
 
 
-_STATE = "state"
 _FEW, _MANY = 4, 8

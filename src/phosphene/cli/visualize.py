@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 
 from phosphene import zoo
-from phosphene.cli.easel import easel
+from phosphene.cli.easel import STATE, easel, signed
 from phosphene.cli.options import build, everywhere, from_any
 from phosphene.cli.session import Session, session
 from phosphene.core import image
@@ -68,7 +67,7 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
     if own["facets"] and source:
         kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
-    frames = folder / _STATE / fingerprint(targets, chosen, own, run.seed)[:16] if own["animate"] else None
+    frames = folder / STATE / fingerprint(targets, chosen, own, run.seed)[:16] if own["animate"] else None
     starts = kinds.starts if kinds else None
     found = _make(run, list(targets), chosen, own, folder=folder, frames=frames, starts=starts)
     written, cost = [*found.save(folder), *_film(folder, frames, own["animate"])], found.synthesis.cost
@@ -85,11 +84,9 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
         files=tuple(written), cost=cost, seed=run.seed,
         extra={"results": [each.manifest() for each in beliefs], "notes": notes},
     )  # fmt: skip
-    manifest.save(folder)
-    (folder / "preview.png").unlink(missing_ok=True)
-    shutil.rmtree(folder / _STATE, ignore_errors=True)
-    for line in (*map(str, beliefs), *(f"  {note}" for note in notes)):
-        run.say(line)
+    for each in beliefs:
+        run.say(str(each))
+    signed(run, manifest, folder)
     height, width = found.synthesis.images.shape[2:]
     run.say(f"{found.manner.name}, {len(found.synthesis.scores)} steps at {height} × {width}, {cost} → {folder}")
     return run.finish([manifest])
@@ -137,7 +134,7 @@ def _make(
             starts=starts,
             seconds=own["seconds"],
             precision=own["precision"],
-            state=folder / _STATE,
+            state=folder / STATE,
             seed=run.seed,
             watch=watch,
         )
@@ -169,6 +166,5 @@ def _film(folder: Path, frames: Path | None, kind: str) -> list[dict[str, Any]]:
     return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
 
 
-_STATE = "state"
 _HELD = 12  # times the last frame stands in a film
 _OWN = ("size", "seconds", "diverse", "facets", "natural", "second", "precision", "animate", "ablate")

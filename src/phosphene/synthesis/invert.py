@@ -177,7 +177,7 @@ def afford(
         pace = sum(seconds_of(partial(_descend, network, each, original, once, seeds=seeds)) for each in matches)
         return {"thousandths": max(1, min(1000, int(900 * seconds / (pace * how.passes))))}
 
-    plan = fingerprint(original, tuple(layers), seeds, how, seconds)
+    plan = fingerprint(network, original, tuple(layers), seeds, how, seconds)
     path = Path(state) / "budget.json" if state else None
     return how.times(kept(path, plan, fit)["thousandths"] / 1000)
 
