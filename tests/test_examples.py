@@ -11,7 +11,7 @@ from phosphene.core import image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # The others cover place after place.
-QUICK = ("compare", "difference", "first_layer", "channel", "pointing", "digits")
+QUICK = ("compare", "difference", "first_layer", "channel", "pointing", "digits", "digits_visualize")
 
 
 @pytest.mark.parametrize("name", QUICK)
