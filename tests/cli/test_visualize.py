@@ -60,11 +60,13 @@ def test_kinds_of_images_are_starts_and_photographs_the_measure(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photographs(place / "photos")
+    (place / "photos" / "torn.png").write_bytes(b"no picture")
     how = ("--model", "net.py:make", "--steps", "4", "--facets", "2", "--natural", "photos", "-o", "out")
     assert run("visualize", "0.0:3", *how) == 0
     said = capsys.readouterr().out
     assert "percentile of 4 natural images" in said
     assert "reach half of what the first does" in said
+    assert said.count("--natural: 1 of 5 images cannot be read; the first: ") == said.count("torn.png is no PNG") == 1
     assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {each.name for each in (place / "out").iterdir()}
     record = json.loads((place / "out" / "result.json").read_text())
     assert [each["natural_images"] for each in record["results"]] == [4, 4]

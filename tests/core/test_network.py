@@ -94,7 +94,15 @@ def test_a_preprocess_of_another_size_is_an_error_that_says_so() -> None:
             network.layers  # noqa: B018
         assert "\n" not in str(caught.value)
         with pytest.raises(NetworkError, match="Set Preprocess"):
+            network.fields  # noqa: B018
+        with pytest.raises(NetworkError, match="Set Preprocess"):
             attribute(network, torch.rand(1, 3, *network.preprocess.size), 0)
+
+
+def test_a_network_of_grey_pictures_is_told_how_they_are_asked_for() -> None:
+    grey = Network(nn.Sequential(nn.Conv2d(1, 4, 3)).eval(), Preprocess((28, 28)), name="digits")
+    with pytest.raises(NetworkError, match='or order="grey"'):
+        grey.layers  # noqa: B018
 
 
 # What is read

@@ -199,6 +199,12 @@ def test_a_text_that_names_nothing_is_an_error(text: str, kind: type[Exception],
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_whose_name_is_also_that_of_a_layer_is_the_class() -> None:
+    digits = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4)).eval()
+    for labels in ((), ("0", "1", "2", "3")):
+        assert parse("1", Network(digits, Preprocess((4, 4)), labels)) == Logit(1)
+
+
 def test_maps_of_logits_have_places() -> None:
     network = Network(nn.Conv2d(3, 4, 3).eval(), Preprocess((16, 16)), name="segmenter")
     images = torch.rand(2, 3, 16, 16)

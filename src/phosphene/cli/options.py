@@ -28,7 +28,7 @@ _EVERYWHERE: tuple[Decorator, ...] = (
         show_default=True,
         help="Network: a name, torchvision:NAME, timm:NAME or FILE.py:FACTORY.",
     ),
-    click.option("--weights", type=click.Path(), help="File of weights for it: .safetensors, .pt or .pth."),
+    click.option("--weights", type=click.Path(), help="File of weights for it: .safetensors, .pt or .pth; or random."),
     click.option("--device", default="cpu", show_default=True, help="Where to run: cpu, cuda, cuda:1, mps."),
     click.option("--seed", default=0, show_default=True, help="Of every random choice."),
     click.option(

@@ -78,7 +78,8 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
         image.save(folder / "facets.png", kinds.picture())
         written.append({"path": "facets.png", "kind": "picture"})
     beliefs = believe(run.network, found, source=source, second=second)
-    notes = [*(kinds.notes if kinds else ()), *found.synthesis.notes]
+    compared = {f"--natural: {each.natural.note}" for each in beliefs if each.natural and each.natural.note}
+    notes = [*(kinds.notes if kinds else ()), *sorted(compared), *found.synthesis.notes]
     manifest = Manifest(
         "visualize", run.network, options={**chosen.manifest(), **own}, target=", ".join(found.names),
         files=tuple(written), cost=cost, seed=run.seed,

@@ -82,7 +82,10 @@ class Network:
     @cached_property
     def fields(self) -> Mapping[str, Field | None]:
         """The receptive field of every layer; None where it is not known. Cost: about a second."""
-        return fields(self.module, self._example)
+        try:
+            return fields(self.module, self._example)
+        except _MISFITS as error:
+            raise NetworkError(self._misfit(error)) from error
 
     @cached_property
     def classes(self) -> int:
@@ -103,7 +106,8 @@ class Network:
 
     def _misfit(self, error: Exception) -> str:
         size = "×".join(map(str, self.preprocess.size))
-        return f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…)"
+        grey = ', or order="grey"' if "to have 1 channels" in str(error) else ""
+        return f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…){grey}"
 
     @property
     def _example(self) -> Tensor:

@@ -77,7 +77,11 @@ def _unit(text: str, network: Network) -> Objective:
         return Channel(layer, channel)
     probability = re.fullmatch(r"p\((.+)\)", text)
     kind, label = (Probability, probability[1]) if probability else (Logit, text)
-    if text in network.layers and not probability:
+    # A label that looks like a number is still that label, and no number is a layer: many are called 0, 1, 2.
+    if label in network.labels:
+        return kind(label)
+    if re.fullmatch(r"-?\d+", label):
+        return kind(int(label))
+    if label in network.layers and not probability:
         raise TargetError(f"{text!r} is a layer of {network.name}; name a channel of it, such as {text}:0")
-    # A label that looks like a number is still that label.
-    return kind(int(label) if re.fullmatch(r"-?\d+", label) and label not in network.labels else label)
+    return kind(label)

@@ -290,7 +290,8 @@ def _looked(pictures: Photographs, network: Network, objectives: Sequence[Object
                 waiting.clear()
     if not rows:
         raise ImageError(f"no natural image can be read; the first of {len(lost)}: {lost[0]}")
-    return torch.cat(rows).double().numpy(), f"{len(lost)} of {last + 1} images cannot be read" if lost else ""
+    note = f"{len(lost)} of {last + 1} images cannot be read; the first: {lost[0]}" if lost else ""
+    return torch.cat(rows).double().numpy(), note
 
 
 def _read(network: Network, images: Images, objectives: Sequence[Objective]) -> Activations:
