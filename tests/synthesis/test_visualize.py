@@ -145,3 +145,12 @@ def test_inference_mode_around_it_changes_nothing(target: str) -> None:
         again = visualize(network, target, manner=Best(steps=17))
     assert torch.equal(again.synthesis.images, usual.synthesis.images)
     assert again.synthesis.notes == usual.synthesis.notes
+
+
+def test_many_targets_go_through_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    network = nets.build("gap")
+    network.module.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
+    monkeypatch.setattr(module, "_VIEWS", 6)
+    visualize(network, list(range(5)) * 2, manner=Best(steps=1))
+    assert max(sizes) == 6  # the sample photographs go alone, the twenty views in four passes

@@ -20,7 +20,7 @@ from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
-from phosphene.synthesis.window import placed, shared
+from phosphene.synthesis.window import placed, shared, terms
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -130,6 +130,8 @@ class Plan:
             optimizer=optimizer,
             steps=self.manner.steps,
             redirect=self.redirect,
+            # Memory does not grow with the targets; pictures that are pushed apart are compared all at once.
+            batch=None if any(isinstance(term, Diverse) for one in self.asked for term in terms(one)) else _VIEWS,
             precision=self.precision,
             state=state,
             seed=self.seed,
@@ -181,4 +183,5 @@ def _layer_of(objective: Objective, network: Network) -> str:
 
 
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
+_VIEWS = 16  # images in a pass
 _MARGIN = 8  # pixels around what a neuron sees
