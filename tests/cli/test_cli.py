@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,10 @@ from PIL import Image
 
 from phosphene.attribution import Attribution
 from phosphene.cli import VERBS, main
+from phosphene.core.registry import Named
+from phosphene.synthesis.dream import Dream
+from phosphene.synthesis.invert import Invert
+from phosphene.synthesis.manner import Best, Lecture
 
 NET = """
 import torch
@@ -67,6 +72,23 @@ def test_every_method_has_help_with_each_of_its_fields(method: str, capsys: pyte
     for option in Attribution.find(method).options():
         assert f"--{option.name.replace('_', '-')}" in text
         assert option.help, f"{method}: the docstring says nothing of {option.name}"
+
+
+@pytest.mark.parametrize(
+    ("verb", "methods"), [("visualize", (Best, Lecture)), ("dream", (Dream,)), ("invert", (Invert,))]
+)
+def test_help_tells_every_default_of_a_recipe(
+    verb: str, methods: tuple[type[Named], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(verb, "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for option in (each for method in methods for each in method.options() if each.name not in {"layers", "channel"}):
+        flag = option.name.replace("_", "-")
+        told = re.search(rf"--(?:no-)?{flag} [A-Z].*?(?= --|$)", text)
+        assert told is not None
+        assert "default" in told[0], told[0]
+    if verb == "visualize":
+        assert "How many. [default: best 128, lecture 200]" in text
 
 
 def test_explain_writes_a_report_pictures_maps_and_a_manifest(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,11 @@ from phosphene.synthesis.zoom import ENTERED, zoom
     "--size", type=click.IntRange(8), help="Long side of the result, in pixels. [default: its own, at most 1024]"
 )
 @click.option("--seconds", type=click.FloatRange(1), help="Budget of time: chooses the steps, then the size.")
-@click.option("--zoom", "frames", type=click.IntRange(1), help="A film of so many frames into the dream, instead.")
+@click.option(
+    "--zoom", "frames", type=click.IntRange(1),
+    help="A film of so many frames into the dream, instead; "
+    f"--octaves are {ENTERED.octaves}, --steps {ENTERED.steps} and --lr {ENTERED.lr} then, unless they are given.",
+)  # fmt: skip
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps; the kind of --zoom.")
 @click.option("--rate", type=click.FloatRange(1, 50), default=12, show_default=True, help="Frames of films per second.")
 @from_any(Dream)

@@ -60,8 +60,11 @@ def from_any(*methods: type[Named]) -> Decorator:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         found = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
         for option in found.values():
-            kind = bool if option.type is bool else _Value(option.type)
-            command = click.option(_flag(option), option.name, type=kind, default=None, help=_help(option))(command)
+            kind, text = (
+                bool if option.type is bool else _Value(option.type),
+                _help(option) + _defaults(option, methods),
+            )
+            command = click.option(_flag(option), option.name, type=kind, default=None, help=text)(command)
         return command
 
     return decorate
@@ -83,6 +86,23 @@ def _option(option: Option) -> click.Option:
         required=option.default is dataclasses.MISSING,
         help=_help(option),
     )
+
+
+def _defaults(option: Option, methods: tuple[type[Named], ...]) -> str:
+    """What happens without an option: of each method, where they differ."""
+    found = {
+        str(method.name): each.default for method in methods for each in method.options() if each.name == option.name
+    }
+    if all(each is None or each is dataclasses.MISSING for each in found.values()):
+        return ""
+    texts = [f"{name} {_plain(each)}" for name, each in found.items()]
+    return f" [default: {', '.join(texts) if len({*found.values()}) > 1 else _plain(option.default)}]"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _flag(option: Option) -> str:
