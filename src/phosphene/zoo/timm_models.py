@@ -62,7 +62,7 @@ def _pretrained(name: str) -> Any:
         reason = str(error).partition("\n")[0]
         raise NetworkError(
             f"the weights of timm:{name} are not on this computer and cannot be fetched ({reason}); "
-            "run once with the internet, pass weights with a file or 'random', or use the embedded efficientnet-lite0"
+            "run once with the internet, pass weights with a file or 'random', or use efficientnet-lite0"
         ) from error
 
 

@@ -75,7 +75,7 @@ def _fetched(name: str, own: Any) -> Checkpoint:
             reason = str(error).partition("\n")[0]
             raise NetworkError(
                 f"the weights of torchvision:{name} are not on this computer and cannot be fetched ({reason}); "
-                "run once with the internet, pass weights with a file or 'random', or use the embedded efficientnet-lite0"
+                "run once with the internet, pass weights with a file or 'random', or use efficientnet-lite0"
             ) from error
     return checkpoint.load(path)
 
