@@ -10,7 +10,7 @@ CLASSES = (
 )
 
 
-def main(path: str = "classes.png", names: str = CLASSES, steps: str = "192") -> None:
+def main(path: str = "classes.png", names: str = CLASSES, steps: str = "128") -> None:
     network, tiles, labels, wanted = ph.load(), [], [], names.split(", ")
     for first in range(0, len(wanted), 4):
         found = ph.visualize(network, wanted[first : first + 4], manner=ph.Best(steps=int(steps)))

@@ -6,7 +6,7 @@ import phosphene as ph
 from phosphene.core import image, picture
 
 
-def main(path: str = "diverse.png", target: str = "coffee mug", steps: str = "192") -> None:
+def main(path: str = "diverse.png", target: str = "coffee mug", steps: str = "128") -> None:
     found = ph.visualize(ph.load(), target, manner=ph.Best(steps=int(steps)), each=4)
     image.save(path, picture.grid(found.pictures(), 4, labels=found.lines()))
 

@@ -49,7 +49,11 @@ from phosphene.synthesis.visualize import visualize as make
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
     help="Of the network's multiplications: bfloat16 is faster where the machine has it.",
 )  # fmt: skip
-@click.option("--ablate", is_flag=True, help="Also a sheet: the regularizers of the lecture, one at a time.")
+@click.option(
+    "--ablate",
+    is_flag=True,
+    help="Also a sheet: the regularizers of the lecture, one at a time; 200 steps each, or as the lecture is told.",
+)
 @from_any(Best, Lecture)
 @everywhere
 def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
@@ -146,7 +150,8 @@ def _sheet(
 ) -> tuple[dict[str, Any], Cost]:
     """The ablation sheet, with the steps and the size of the pictures where they are in the manner of the lecture."""
     steps = manner.steps if isinstance(manner, Lecture) else Lecture().steps
-    columns = ablate(run.network, targets, steps=steps, size=_square(size), seed=run.seed)
+    with easel(run, "ablation", folder, steps=steps) as watch:
+        columns = ablate(run.network, targets, steps=steps, size=_square(size), seed=run.seed, watch=watch)
     image.save(folder / "ablation.png", columns.picture())
     cost = sum((each.synthesis.cost for each in columns.columns.values()), Cost())
     return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost

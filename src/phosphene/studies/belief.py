@@ -51,7 +51,7 @@ class Belief:
 
     def manifest(self) -> Mapping[str, Any]:
         """The same as plain values."""
-        facts: dict[str, Any] = {"target": self.target, "activation": self.activation, "rank": self.rank}
+        facts: dict[str, Any] = {"target": self.target, "activation": self.activation, "rank": self.rank or None}
         facts["predictions"] = [each._asdict() for each in self.predictions]
         if self.natural is not None:
             facts |= {

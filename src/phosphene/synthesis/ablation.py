@@ -10,6 +10,7 @@ import numpy as np
 from phosphene.core import picture
 from phosphene.core.image import Pixels
 from phosphene.core.network import Network
+from phosphene.synthesis.base import Watch
 from phosphene.synthesis.visualize import Lecture, Target, Visualization, visualize
 
 ABLATIONS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -56,6 +57,7 @@ def ablate(
     steps: int = 100,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> Ablation:
     """One sheet: the regularizers of the lecture, one at a time. Cost: that of `visualize` for each column.
 
@@ -65,11 +67,14 @@ def ablate(
         steps: of each picture.
         size: height and width; see `visualize`.
         seed: the same for all.
+        watch: is told of each step of each column in turn, and may stop the column.
     """
     off = {"decay": 0.0, "blur": 0.0}
     return Ablation(
         {
-            name: visualize(network, targets, manner=Lecture(steps, **{**off, **options}), size=size, seed=seed)
+            name: visualize(
+                network, targets, manner=Lecture(steps, **{**off, **options}), size=size, seed=seed, watch=watch
+            )
             for name, options in ABLATIONS
         }
     )

@@ -30,7 +30,7 @@ class State:
         seconds: between two writings.
     """
 
-    def __init__(self, path: str | Path | None, plan: str, seconds: float = 10.0) -> None:
+    def __init__(self, path: str | Path | None, plan: str, seconds: float = 3.0) -> None:
         self.path, self.plan, self.seconds = Path(path) if path else None, plan, seconds
         self.saved = time.monotonic()
 
