@@ -86,3 +86,9 @@ def test_units_need_less_to_hold_them_together_than_classes() -> None:
     unit = dataclasses.replace(WELL, target=Channel("blocks.1", 3))
     classes, units = (remedies(findings(each), Best()).weights[0] for each in (WELL, unit))
     assert units == pytest.approx(0.1 * classes)
+
+
+def test_units_are_shown_at_the_size_they_look_for_and_classes_at_any() -> None:
+    unit = dataclasses.replace(WELL, target=Channel("blocks.1", 3))
+    assert remedies(findings(unit), Best()).manner.least == 0.85
+    assert remedies(findings(unit, WELL), Best()).manner.least == Best().least

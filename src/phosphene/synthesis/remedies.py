@@ -102,6 +102,8 @@ def _wishes(findings: Findings, manner: Manner, size: tuple[int, int]) -> Iterat
             False,
             f"left and right mean something to the network ({findings.handed:.0%}): no crop is mirrored",
         )
+    if all(each.target.reads != {"logits"} for each in findings.targets):
+        yield "least", _AS_SEEN, ""  # a unit looks for its pattern at one size, and that is the size to show it at
     if findings.grey:
         yield "recolor", 0.0, "the network sees no colors: the pictures are grey"
     if side < _SMALL:
@@ -122,5 +124,6 @@ _WAKE = 16  # steps, where the manner has no say
 _HANDED = 0.15  # networks of photographs differ by 0.02 … 0.06 from image to mirror image, one of digits by 0.3
 _SMALL, _GENTLE = 64, 0.8  # pixels; share of the side that a crop of few pixels should keep
 _TUNED, _SPREAD = 224, 1.2  # side, and spread of logits, of the network that the penalties were weighed on
+_AS_SEEN = 0.85  # share of the side that a crop keeps, where the size of things matters
 _UNIT = 0.1  # of the penalties, for what is no class
 _MUCH = 3.0  # change of the penalties that is worth a sentence
