@@ -110,6 +110,14 @@ def matches(pictures: Tensor) -> int:
     return int((alike.argmax(1) == torch.arange(10)).sum())
 
 
+def test_a_network_of_one_oblong_size() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 12 * 20, 4))
+    network = Network(module.eval(), Preprocess((24, 40), (0.5,) * 3, (0.25,) * 3), name="oblong")
+    found = visualize(network, [0, "1:5"], manner=Best(steps=8))
+    assert found.synthesis.images.shape == (2, 3, 24, 40)
+
+
 class Dead(nn.Module):
     """Channel 0 rests far below its threshold, channel 1 has lost its weights, channel 2 is well."""
 

@@ -129,6 +129,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     found = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
     assert torch.equal(found.images, dream(network, images, how=FEW).images)
     assert told == list(range(last, 10))  # the step in which it died was not kept
+    assert ("octave 1: went on at step" in " ".join(found.notes)) == (last > 1)
     told.clear()
     again = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
     assert torch.equal(again.images, found.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from phosphene.core.objective import Channel, Logit
 from phosphene.synthesis import plan as module
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
+from phosphene.synthesis.probe import Findings, probe
 from phosphene.synthesis.visualize import Best, Lecture, Manner, Target, Visualization, visualize
 
 
@@ -85,12 +87,28 @@ def test_a_budget_chooses_steps_and_keeps_its_choice(tmp_path: Path, monkeypatch
         return visualize(nets.build("gap"), 1, manner=Lecture(steps=20), seconds=seconds, state=folder)
 
     monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     long, short = make(60, tmp_path / "a"), make(3, tmp_path / "b")
     assert (len(long.synthesis.scores), long.synthesis.images.shape[2]) == (80, 32)  # four times the manner's at most
     assert (len(short.synthesis.scores), short.synthesis.images.shape[2]) == (27, 16)
     monkeypatch.setattr(module, "seconds_of", lambda work: 99.0)
     again = make(3, tmp_path / "b")
     assert torch.equal(again.synthesis.images, short.synthesis.images)
+
+
+def test_what_goes_before_the_first_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def slow(*given: Any) -> Findings:
+        nonlocal now
+        now += 2
+        return probe(*given)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+    monkeypatch.setattr(module, "probe", slow)
+    found = visualize(nets.build("gap"), 1, manner=Lecture(steps=20), size=(32, 32), seconds=3)
+    assert len(found.synthesis.scores) == 9  # one second is left, of which a tenth is kept
 
 
 def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,10 +82,11 @@ def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, as
         how, size, note = afford(run.network, objective, how, size=size, seconds=share, folder=state)
         notes.append(note)
     work = _zoom if asked["frames"] else _dream
-    files, cost, line = work(run, objective, how, picture, size=size, folder=folder, asked=asked)
+    files, cost, (line, *more) = work(run, objective, how, picture, size=size, folder=folder, asked=asked)
+    cost = dataclasses.replace(cost, seconds=time.perf_counter() - began)
     manifest = Manifest(
         "dream", run.network, (picture,), options=options, target=str(objective), files=tuple(files),
-        cost=dataclasses.replace(cost, seconds=time.perf_counter() - began), seed=run.seed, extra={"notes": notes},
+        cost=cost, seed=run.seed, extra={"notes": [*notes, *more]},
     )  # fmt: skip
     signed(run, manifest, folder)
     run.say(f"{picture.name}: {line}, {manifest.cost} → {folder}")
@@ -114,7 +115,7 @@ def _dream(
     if frames is not None:
         path = film(folder / f"steps.{asked['animate']}", _growth(frames, found), rate=asked["rate"])
         files.append({"path": path.name, "kind": "picture"})
-    return files, found.cost, found.lines()[0]
+    return files, found.cost, found.lines()
 
 
 def _zoom(
@@ -130,7 +131,7 @@ def _zoom(
         path = film(folder / f"zoom.{suffix}", frames, rate=asked["rate"])
     passes = count * how.passes(run.network, size)
     line = f"{objective}, {count} frames of {size[0]}×{size[1]}, {how.octaves} octaves, {how.steps} steps each"
-    return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), line
+    return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), (line,)
 
 
 def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:
@@ -140,6 +141,6 @@ def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:
     yield from found.pictures() * _HELD
 
 
-_Made = tuple[list[dict[str, Any]], Cost, str]
+_Made = tuple[list[dict[str, Any]], Cost, tuple[str, ...]]  # files, cost, lines
 _LONGEST = 1024
 _HELD = 12  # frames

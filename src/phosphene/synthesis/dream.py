@@ -221,6 +221,7 @@ def dream(
         detail = _held((begin + found.images - shown).clamp(0, 1) - base, how.most)
         passes += found.cost.forwards
         scores.append(found.scores)
+        notes += [f"octave {number + 1}: {note}" for note in found.notes]
     cost = Cost(passes, passes, time.perf_counter() - begun)
     none = [torch.zeros(0, len(images))] * len(sizes)
     table = pad_sequence(scores or none, batch_first=True, padding_value=math.nan)

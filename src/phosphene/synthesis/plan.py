@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -138,10 +139,16 @@ class Plan:
             watch=watch,
         )
 
-    def within(self, seconds: float, folder: Path | None) -> Plan:
-        """The same with the steps that fit into a time; where they are too few, and it may be, smaller pictures."""
+    def within(self, seconds: float, begun: float, folder: Path | None) -> Plan:
+        """The same with the steps that fit into a time; where they are too few, and it may be, smaller pictures.
+
+        Args:
+            seconds: of all.
+            begun: when they began to run, by `time.perf_counter`.
+            folder: keeps the choice.
+        """
         asked = fingerprint(self, seconds) if folder else ""
-        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(seconds))
+        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(begun + seconds))
         height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
         note = f"{seconds:g} s allow {steps} steps at {height} × {width}"
         return dataclasses.replace(self._at((height, width), steps), notes=(*self.notes, note))
@@ -150,7 +157,7 @@ class Plan:
         start = None if self.start is None else resize(self.start, size, "bilinear")
         return dataclasses.replace(self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=steps))
 
-    def _fit(self, seconds: float) -> dict[str, int]:
+    def _fit(self, deadline: float) -> dict[str, int]:
         chosen: dict[str, int] = {}
         for share in (1.0, 0.75, 0.5) if self.shrinks else (1.0,):
             height, width = (round(side * share) for side in self.size)
@@ -160,7 +167,7 @@ class Plan:
                 if not chosen:
                     raise
                 break  # the network takes one size alone
-            steps = int(0.9 * seconds / pace)
+            steps = int(0.9 * (deadline - time.perf_counter()) / pace)
             chosen = {"height": height, "width": width, "steps": min(max(steps, 8), _MANY * self.manner.steps)}
             if steps >= _FEW:
                 break

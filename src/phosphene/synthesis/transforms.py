@@ -10,7 +10,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from phosphene.core.errors import OptionError
 from phosphene.core.network import Images
@@ -88,12 +87,12 @@ class Pad(Transform, name="pad"):
 
 @dataclasses.dataclass(frozen=True)
 class Crops(Transform, name="crops"):
-    """Several square crops of each image, of random size and place, all seen at once.
+    """Several crops of each image, of its proportions and of random size and place, all seen at once at its size.
 
     Args:
         count: crops of each image.
-        low: least side, as a share of the short side of the image.
-        high: greatest side.
+        low: least height and width, as a share of those of the image.
+        high: greatest.
         noise: deviation of noise that is added, in [0, 1].
 
     Reference: Fel et al., NeurIPS 2023 (MACO), section 3.
@@ -109,18 +108,18 @@ class Crops(Transform, name="crops"):
             raise OptionError(f"crops wants at least 1 of them, and shares in order within 0 … 1; found {self}")
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """(N * count, 3, S, S); the crops of one image stand together, S is the short side of the images."""
+        """(N * count, 3, H, W); the crops of one image stand together."""
         height, width = images.shape[2:]
-        side = min(height, width)
         shares = self.low + (self.high - self.low) * torch.rand(len(images), self.count, generator=generator)
         # Beyond the corners and back to them: or the margins would be seen by few crops, and stay blank.
         places = (torch.rand(len(images), self.count, 2, generator=generator) * 1.4 - 0.2).clamp(0, 1)
         crops = []
         for image, sizes, corners in zip(images, shares, places, strict=True):
             for share, corner in zip(sizes.tolist(), corners.tolist(), strict=True):
-                cut = max(2, round(share * side))
-                top, left = (round(at * (room - cut)) for at, room in zip(corner, (height, width), strict=True))
-                crops.append(_resized(image[None, :, top : top + cut, left : left + cut], side))
+                high, wide = (max(2, round(share * side)) for side in (height, width))
+                top, left = round(corner[0] * (height - high)), round(corner[1] * (width - wide))
+                crop = image[None, :, top : top + high, left : left + wide]
+                crops.append(F.interpolate(crop, (height, width), mode="bilinear", antialias=True))
         found = torch.cat(crops)
         if self.noise:
             found = found + self.noise * torch.randn(found.shape, generator=generator).to(found)
@@ -156,7 +155,3 @@ class Flip(Transform, name="flip"):
         """The images, some of them mirrored."""
         drawn = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         return torch.where(drawn.to(images.device), images.flip(3), images)
-
-
-def _resized(images: Tensor, side: int) -> Tensor:
-    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)

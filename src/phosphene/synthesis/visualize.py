@@ -132,6 +132,7 @@ def visualize(
     >>> found.names, found.synthesis.images.shape, found.synthesis.cost.forwards
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)
     """
+    begun = time.perf_counter()
     wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
     if not wanted or each < 1 or (seconds is not None and seconds <= 0):
         limit = "" if seconds is None else f" in {seconds} s"
@@ -142,7 +143,7 @@ def visualize(
     plan = Plan.of(network, wanted, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
     folder = Path(state) if state else None
     if seconds is not None:
-        plan, watch = plan.within(seconds, folder), _until(time.perf_counter() + seconds, watch)
+        plan, watch = plan.within(seconds, begun, folder), _until(begun + seconds, watch)
     found = plan.make(state=folder / "pictures.pt" if folder else None, watch=watch)
     found = dataclasses.replace(found, objectives=plan.shown, notes=(*plan.notes, *found.notes))
     found = dataclasses.replace(found, cost=found.cost + plan.findings.cost)
