@@ -54,7 +54,7 @@ def against_captum(network: Network, image: Tensor, repeats: int, stride: int) -
 def batches(network: Network, image: Tensor, repeats: int, count: int = 48) -> None:
     places = torch.randint(0, 192, (count, 2))
     patches = Patches(places, (32, 32), torch.full_like(image, 0.5))
-    engines = {size: Engine(network, image, batch=size) for size in BATCHES}
+    engines = {size: Engine(network, batch=size) for size in BATCHES}
     ways = {
         f"batch {size}": functools.partial(each.run, image, patches, {"logits"}, CLASS)
         for size, each in engines.items()

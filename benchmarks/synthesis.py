@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from interleave import Times
 from occlusion import build
 from phosphene.cli.memory import keep_memory
-from phosphene.core.folding import channels_last, folded
+from phosphene.core.folding import lean
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Channel, Logit, Objective
 from phosphene.synthesis.base import synthesize
@@ -178,7 +178,7 @@ def compare(ways: Mapping[str, Way], rounds: int, steps: int) -> str:
 
 def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[str, Way]]]:
     """Titles, and what is compared."""
-    quick = channels_last(folded(network))
+    quick = lean(network)
     for layer in (HALF[name], "logits"):
         for count in (1, 4):
             title = f"{name} {layer}, batch of {count}"
@@ -189,7 +189,7 @@ def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[s
             elif what == "lucent" and layer != "logits":
                 yield title, {"phosphene": plain, "as lucent": lucent(network, layer, count)}
             elif what == "passes":
-                variants = {"as it is": network, "folded": folded(network), "channels last, too": quick}
+                variants = {"as it is": network, "folded": lean(network, last=False), "channels last, too": quick}
                 variants |= {
                     "autocast": half(network),
                     "autocast, folded": half(quick),

@@ -29,7 +29,7 @@ def test_over_all_masks_of_a_small_image_a_pixel_counts_half_of_what_it_adds():
     network, image, adds = linear(3)
     every = torch.tensor(list(itertools.product((0.0, 1.0), repeat=9)), dtype=torch.float64).view(512, 1, 3, 3)
     masks = Masks(512, every.__getitem__, filling("mean", network, image))
-    scores = Engine(network, image).run(image, masks, {"logits"}, Logit(0))
+    scores = Engine(network).run(image, masks, {"logits"}, Logit(0))
     found = weighted_mean(masks, scores)[0, 0]
     assert (found - found[0, 0] - 0.5 * (adds - adds[0, 0])).abs().max() < 1e-12
     base = network(filling("mean", network, image))[0, 0].item()

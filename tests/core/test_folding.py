@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.errors import NetworkError
-from phosphene.core.folding import channels_last, folded
+from phosphene.core.folding import lean
 from phosphene.core.network import Network, Preprocess
 from phosphene.zoo import load
 
@@ -70,11 +70,10 @@ REAL: dict[str, Callable[[], Network]] = {
 @pytest.mark.parametrize("name", nets.NETS)
 def test_a_folded_tiny_network_is_the_same_network(name: str) -> None:
     network = nets.build(name)
-    twin = channels_last(folded(network))
+    twin = lean(network)
     layers = [name for name, each in network.layers.items() if each.kind != "Conv2d" and each.layout != "other"]
     assert_same(network, twin, layers, nets.pictures())
     assert norms(twin) == 0
-    assert (folded(network) is network) == (norms(network) == 0)
 
 
 @pytest.mark.parametrize(("name", "left"), [("efficientnet-lite0", 0), ("resnet50", 0), ("densenet", 62)])
@@ -83,12 +82,11 @@ def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) ->
     network.module.train()
     before = {key: each.clone() for key, each in network.module.state_dict().items()}
     layers = [key for key in network.layers if key.endswith(("bn1", "norm1", "act", "conv3", "2"))][:40]
-    twin = folded(network, layers)
-    fast = channels_last(twin)
-    assert twin.layers == fast.layers == network.layers
-    assert norms(folded(network)) <= left < norms(network)
+    twin = lean(network, layers)
+    assert twin.layers == network.layers
+    assert norms(lean(network)) <= left < norms(network)
     images = torch.rand(2, 3, *network.preprocess.size)
-    assert_same(network, fast, layers, images)
+    assert_same(network, twin, layers, images)
     after = network.module.state_dict()
     assert all(torch.equal(each, after[key]) for key, each in before.items())
     assert network.module.training
@@ -98,23 +96,27 @@ def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) ->
 @pytest.mark.parametrize("name", ["convnext", "vit"])
 def test_without_batch_norms_there_is_nothing_to_fold(name: str) -> None:
     network = REAL[name]()
-    assert folded(network) is network
-    assert_same(network, channels_last(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
+    assert_same(network, lean(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
 
 
 def test_a_twin_has_the_weights_of_the_network_but_for_those_it_folded() -> None:
     network = nets.build("gap")
-    twin = folded(network)
+    twin = lean(network, last=False)
     mine, theirs = dict(twin.module.named_parameters()), dict(network.module.named_parameters())
     assert {name for name in theirs if name not in mine} == {"features.1.weight", "features.1.bias"}
     assert {name for name, each in mine.items() if each is not theirs[name]} == {"features.0.weight", "features.0.bias"}
-    assert folded(twin) is twin
 
 
 def test_a_convolution_that_is_read_is_not_folded() -> None:
     network = nets.build("gap")
-    assert folded(network, ["features.0"]) is network
-    assert_same(network, folded(network, ["features.1"]), ["features.1"], nets.pictures())
+    assert norms(lean(network, ["features.0"])) == norms(network) == 1
+    assert_same(network, lean(network, ["features.1"]), ["features.1"], nets.pictures())
+
+
+def test_a_block_that_returns_its_convolution_shows_it_too() -> None:
+    network = small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1)))
+    assert norms(lean(network)) == 0
+    assert norms(lean(network, ["0"])) == norms(lean(network, ["0.0"])) == 1
 
 
 class Net(nn.Module):
@@ -149,7 +151,7 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_where_somebody_else_has_a_part_in_it_the_pair_stays(way: str) -> None:
     network = small(Net(WAYS[way]))
-    twin = folded(network)
+    twin = lean(network)
     assert isinstance(twin.module.norm, nn.BatchNorm2d)
     assert not isinstance(twin.module.first, nn.BatchNorm2d)
     assert_same(network, twin, ["first", "norm"], nets.pictures())
@@ -162,7 +164,7 @@ def test_groups_strides_no_bias_no_affine_and_linear_layers_fold() -> None:
         nn.Linear(64, 10), nn.BatchNorm1d(10), nn.Tanh(), nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4),
     )  # fmt: skip
     network = small(module)
-    twin = folded(network)
+    twin = lean(network)
     assert norms(twin) == 0
     assert_same(network, twin, ["1", "4", "8", "11"], nets.pictures())
 
@@ -174,7 +176,7 @@ def test_norms_of_the_batch_itself_and_standardized_weights_stay() -> None:
         nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1),
     )  # fmt: skip
     network = small(module)
-    assert folded(network) is network
+    assert norms(lean(network)) == norms(network)
 
 
 def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,8 +185,7 @@ def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.
 
     network = nets.build("gap")
     monkeypatch.setattr(Network, "twin", refuse)
-    assert folded(network) is network
-    assert channels_last(network) is network
+    assert lean(network) is network
 
 
 def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
@@ -192,7 +193,7 @@ def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.features(x).view(len(x), -1)[:, :12])
 
-    network = small(Viewing())
-    assert channels_last(network) is network
-    usual = nets.build("gap")
-    assert channels_last(usual) is not usual
+    for module, last in ((Viewing(), False), (nets.Gap(), True)):
+        twin = lean(small(module))
+        assert norms(twin) == 0
+        assert twin.module.features[0].weight.is_contiguous(memory_format=torch.channels_last) == last

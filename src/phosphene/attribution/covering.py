@@ -31,7 +31,6 @@ class Covering:
         shares: of the pixels that are covered, in [0, 1], (N,).
         fill: what the cover shows.
         cost: passes.
-        notes: what was chosen on the way.
     """
 
     targets: tuple[str, ...]
@@ -42,7 +41,6 @@ class Covering:
     shares: Tensor
     fill: Fill
     cost: Cost
-    notes: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> Tensor:
@@ -67,7 +65,6 @@ class Covering:
             "shares": self.shares.tolist(),
             "fill": self.fill,
             "cost": dataclasses.asdict(self.cost),
-            "notes": list(self.notes),
         }
 
 
@@ -115,7 +112,7 @@ def covering(
     count = round(share * images[0, 0].numel())
     if controls < 1 or not 0 < count < images[0, 0].numel():
         raise OptionError(f"controls={controls}, share={share:g}: want at least 1, and a share that covers some pixels")
-    engine, shifts = Engine(network, images[:1], target.reads), _shifts(controls, *images.shape[2:], seed=seed)
+    engine, shifts = Engine(network, target.reads), _shifts(controls, *images.shape[2:], seed=seed)
     shown = (order(values) < count) & (saliency(values) > 0)
     scores, targets = [], _places(network, images, target)
     for image, cover, place in zip(images, shown.to(images.device), targets, strict=True):
@@ -134,7 +131,6 @@ def covering(
         shares=shown.float().mean((1, 2)),
         fill=fill,
         cost=Cost(forwards=found.numel() + TRIAL + len(images) * isinstance(target, ChannelMax)),
-        notes=engine.notes,
     )
 
 

@@ -29,7 +29,6 @@ class Curves:
         values: unit → (N, P): the target in its own unit, and the probability too where the target is a logit.
         fill: what is seen where the image is not.
         cost: passes.
-        notes: what was chosen on the way.
     """
 
     way: Literal["deletion", "insertion"]
@@ -38,7 +37,6 @@ class Curves:
     values: Mapping[str, Tensor]
     fill: Fill
     cost: Cost
-    notes: tuple[str, ...] = ()
 
     @property
     def areas(self) -> dict[str, Tensor]:
@@ -55,7 +53,6 @@ class Curves:
             "shares": self.shares.tolist(),
             "values": {unit: curve.tolist() for unit, curve in self.values.items()},
             "cost": dataclasses.asdict(self.cost),
-            "notes": list(self.notes),
         }
 
 
@@ -150,13 +147,13 @@ def _curves(
         raise OptionError(f"steps is {steps}; choose 1 … {pixels}, the number of pixels")
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long().to(images.device)
     cost, meters = Cost(forwards=len(images) * len(counts) + (TRIAL if engine is None else 0)), _meters(target)
-    engine = engine or Engine(network, images[:1], target.reads)
+    engine = engine or Engine(network, target.reads)
     curves = []
     for image, ranks in zip(images, order(values.to(images.device)), strict=True):
         masks = _masks(way, ranks, counts, filling(fill, network, image[None]))
         curves.append(engine.run(image[None], masks, target.reads, _all(meters.values())))
     found = torch.stack(curves).permute(2, 0, 1)
-    return Curves(way, str(target), counts / pixels, dict(zip(meters, found, strict=True)), fill, cost, engine.notes)
+    return Curves(way, str(target), counts / pixels, dict(zip(meters, found, strict=True)), fill, cost)
 
 
 def order(values: Tensor) -> Tensor:

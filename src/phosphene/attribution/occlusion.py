@@ -57,10 +57,6 @@ class _Covering(Attribution):
         """One forward pass for each place and image, and the trial of the engine."""
         return Cost(forwards=len(images) * math.prod(self.grid(*images.shape[2:])) + TRIAL)
 
-    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """Why a map is blank, and how the engine ran."""
-        return *super().explain(run, target, values), *engine_for(run).notes
-
     def covered(self, run: Pass, image: Images, reads: frozenset[str], read: Callable[[Activations], Tensor]) -> Tensor:
         """What is read with the patch at each place, (rows, columns)."""
         rows, columns = self.grid(*image.shape[2:])
@@ -160,11 +156,11 @@ class OcclusionClass(_Covering, name="occlusion-class"):
         return torch.cat(maps)
 
     def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:  # noqa: ARG002
-        """Which classes were seen, and how the engine ran."""
+        """Which classes were seen."""
         now = run.activations["logits"].argmax(1).view(-1, 1, 1, 1)
-        share = (values != now).double().mean().item()
+        share = (values != now).float().mean().item()
         seen = ", ".join(run.network.label(int(each)) for each in sorted(set(values.flatten().tolist())))
-        return f"the most probable class changes on {share:.0%} of the places; seen: {seen}", *engine_for(run).notes
+        return (f"the most probable class changes on {share:.0%} of the places; seen: {seen}",)
 
     def _nearest(self, count: int, size: int) -> Tensor:
         """For each pixel of a side, the patch whose center, inside the image, is nearest; the first of two."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, cast, get_args
@@ -10,11 +9,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from phosphene.attribution.base import Baseline, Pass, baseline
-from phosphene.attribution.fold import fold
 from phosphene.core.errors import OptionError
+from phosphene.core.folding import lean
 from phosphene.core.network import Activations, Images, Network
 
 Fill = Baseline | Literal["noise", "blur"] | float
@@ -100,22 +99,18 @@ class Masks:
 class Engine:
     """Runs alterations in small batches, without gradients, on a faster copy of the network.
 
-    In the copy the batch norms are folded and the convolutions lie channels last. It is used only where, on the image
-    mixed with noise, it agrees with the network in all that will be read, to half of the digits of its numbers;
-    otherwise the network itself runs, and `notes` says so. Cost, once: a copy of the convolutions, TRIAL passes.
+    The copy is that of `lean`, which agrees with the network in all that can be read. Cost, once: a copy of the
+    convolutions, TRIAL passes.
 
     Args:
         network: never changed.
-        image: (1, 3, H, W), to try the copy on.
         reads: activations that will be read.
         batch: images per batch; by default CPU_BATCH or GPU_BATCH.
     """
 
-    def __init__(
-        self, network: Network, image: Images, reads: Iterable[str] = ("logits",), *, batch: int | None = None
-    ) -> None:
+    def __init__(self, network: Network, reads: Iterable[str] = ("logits",), *, batch: int | None = None) -> None:
         self.reads = frozenset(reads)
-        self.network, self.notes = _prepare(network, image, self.reads)
+        self.network = lean(network, self.reads)
         self.batch = batch or (CPU_BATCH if network.device.type == "cpu" else GPU_BATCH)
 
     @torch.no_grad()
@@ -156,45 +151,8 @@ def engine_for(run: Pass) -> Engine:
     It lives no longer than the pass because weights may change in ways that nothing records, such as `.data`.
     """
     if run not in _ENGINES:
-        _ENGINES[run] = Engine(run.network, run.images[:1], run.activations.keys() - {"input"})
+        _ENGINES[run] = Engine(run.network, run.activations.keys() - {"input"})
     return _ENGINES[run]
-
-
-@torch.no_grad()
-def _prepare(network: Network, image: Images, reads: frozenset[str]) -> tuple[Network, tuple[str, ...]]:
-    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype).to(image)
-    probe, inner = torch.lerp(image, noise, 0.5), reads - {"input", "logits"}
-    truth = network.tap(probe, reads)
-    for channels_last in (True, False):
-        try:
-            faster = dataclasses.replace(network, module=_faster(network, probe, reads, channels_last))
-            faster._overwritten.update(network._overwritten)  # or the pass would be run again to find out
-            if inner:
-                vars(faster)["layers"] = network.layers  # a folded norm would be of another kind
-            found = faster.tap(probe, reads)
-        except (RuntimeError, AttributeError, TypeError):  # such as a view that channels last does not allow
-            continue
-        if all(_agree(found[name], truth[name]) for name in reads):
-            return faster, ()
-    return network, (f"a faster copy of {network.name} did not agree with it, so it ran as it is",)
-
-
-def _faster(network: Network, probe: Images, reads: frozenset[str], channels_last: bool) -> nn.Module:
-    # Parameters are shared: what changes below is given new ones, and of large linear layers there is one copy only.
-    shared = {id(each): each for each in network.module.parameters()}
-    module = copy.deepcopy(network.module, shared).eval()
-    fold(module, network.preprocess.normalize(probe), reads)
-    if channels_last:
-        for each in module.modules():
-            if isinstance(each, nn.Conv2d) and "weight" in each._parameters:
-                weight = each.weight.detach().contiguous(memory_format=torch.channels_last)
-                each.weight = nn.Parameter(weight, requires_grad=False)
-    return module
-
-
-def _agree(found: Tensor, truth: Tensor) -> bool:
-    bound = torch.finfo(truth.dtype).eps ** 0.5 * truth.abs().max()
-    return bool(found.shape == truth.shape and (found - truth).abs().max() <= bound)
 
 
 def filling(fill: Fill, network: Network, image: Images, *, sigma: float = 8.0, seed: int = 0) -> Images:

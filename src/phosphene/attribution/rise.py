@@ -71,10 +71,6 @@ class RISE(Attribution, name="rise"):
         """Weighted mean of the scores, (N, 1, H, W)."""
         return torch.cat([self._one(run, image, target) for image in run.images[:, None]])
 
-    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """Why a map is blank, and how the engine ran."""
-        return *super().explain(run, target, values), *engine_for(run).notes
-
     def _one(self, run: Pass, image: Images, target: Objective) -> Tensor:
         engine = engine_for(run)
         fill = filling(self.fill, run.network, image, seed=self.seed)

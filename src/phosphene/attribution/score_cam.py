@@ -79,10 +79,6 @@ class ScoreCAM(LayerMap, name="score-cam"):
         maps = run.activations[layer].detach()
         return torch.cat([self._one(run, *pair, target) for pair in zip(run.images[:, None], maps, strict=True)])
 
-    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """Why a map is blank, and how the engine ran."""
-        return *super().explain(run, target, values), *engine_for(run).notes
-
     def _one(self, run: Pass, image: Images, maps: Tensor, target: Objective) -> Tensor:
         kept = maps[maps.mean((1, 2)).topk(self._most(len(maps))).indices, None]
 

@@ -206,6 +206,7 @@ class Network:
             raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
         twin = dataclasses.replace(self, module=module)
         twin.__dict__["layers"] = self.layers
+        twin._overwritten.update(self._overwritten)
         return twin
 
     def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:

@@ -225,7 +225,7 @@ class _Job:
 
     def curves(self, maps: Mapping[str, Heatmap]) -> dict[str, tuple[Curves, Curves]]:
         """Deletion and insertion of each map, and of pixels in random order, which any map must beat."""
-        engine, found = Engine(self.network, self.images, self.target.reads), {}
+        engine, found = Engine(self.network, self.target.reads), {}
         noise = torch.rand(self.images[:, :1].shape, generator=torch.Generator().manual_seed(self.plan.seed))
         for name, values in {**{name: each.values for name, each in maps.items()}, RANDOM: noise}.items():
             self.tell(f"scoring {name}")

@@ -89,7 +89,7 @@ def hide(
             continue
         image = network.prepare(photograph).images
         for each in (usable[place] for place in places):
-            engine = engine or Engine(network, image, [each.patch.layer])
+            engine = engine or Engine(network, [each.patch.layer])
             masks = (~_regions(each, share, controls, random)[:, None]).to(image)
             copies = Masks(len(masks), masks.__getitem__, filling("blur", network, image))
             after = engine.run(image, copies, [each.patch.layer], _neuron(network, each.patch))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phosphene.core import rules
 from phosphene.core.errors import ImageError, OptionError
-from phosphene.core.folding import channels_last, folded
+from phosphene.core.folding import lean
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
@@ -116,8 +116,9 @@ def synthesize(
         steps >= _LONG,
     )  # fmt: skip
     plan = fingerprint(bound, network.module, network.preprocess, *how) if state else ""
-    lean = _lean(network, bound) if steps >= _LONG else network
-    ask = Question(lean, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
+    reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
+    asked = lean(network, reads) if steps >= _LONG else network
+    ask = Question(asked, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
     loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
     notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
     images = painting().detach().clamp(0, 1)
@@ -225,11 +226,6 @@ def _size(network: Network, count: int, size: tuple[int, int] | None, start: Ima
             f"start is {tuple(start.shape)}; {count} of {height} × {width} begin from 1 or {count} of their size"
         )
     return height, width
-
-
-def _lean(network: Network, objectives: Sequence[Objective]) -> Network:
-    """The same in fewer operations, which many steps repay."""
-    return channels_last(folded(network, frozenset().union(*(each.reads for each in objectives)) - {"input"}))
 
 
 def _bind(objectives: Sequence[Objective], network: Network) -> tuple[Objective, ...]:
