@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import nets
-from phosphene.core.errors import ImageError, LayerError, OptionError, TargetError
-from phosphene.core.network import Images
-from phosphene.core.objective import Channel, Logit, Neuron
+from phosphene.core.errors import ImageError, LayerError, NetworkError, OptionError, TargetError
+from phosphene.core.network import Images, Network, Preprocess
+from phosphene.core.objective import Channel, Logit, Neuron, Objective
 from phosphene.synthesis.base import synthesize
 from phosphene.synthesis.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.edits import Blur, Decay
@@ -93,6 +94,57 @@ def test_watching_and_stopping() -> None:
     found = synthesize(nets.build("gap"), Logit(0), steps=9, watch=watch, size=(40, 48))
     assert told == [(1, (1, 3, 40, 48)), (2, (1, 3, 40, 48)), (3, (1, 3, 40, 48))]
     assert found.scores.shape == (3, 1)
+
+
+def test_who_stops_a_synthesis_may_go_on_with_it(tmp_path: Path) -> None:
+    how = {"steps": 8, "state": tmp_path / "state.pt"}
+    network = nets.build("gap")
+    part = synthesize(network, Logit(0), watch=lambda step, *_: step == 3, **how)  # type: ignore[arg-type]
+    assert part.notes == ("stopped after 3 of 8 steps",)
+    whole = synthesize(network, Logit(0), **how)  # type: ignore[arg-type]
+    assert whole.notes == ("went on at step 3",)
+    assert torch.equal(whole.images, synthesize(network, Logit(0), steps=8).images)
+
+
+class Numb(nn.Module):
+    """Says something of images, and keeps how to itself."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class Loud(nn.Module):
+    """Its second class is no number once the image is a little brighter than grey."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3))
+        return torch.cat([means[:, :1], (0.01 - means[:, 1:2]).sqrt()], 1)
+
+
+@pytest.mark.parametrize("wanted", [Logit(0), Logit(0) - L2()])
+def test_a_network_that_lets_no_gradient_through(wanted: Objective) -> None:
+    network = Network(Numb().eval(), Preprocess((8, 8)), name="numb")
+    with pytest.raises(NetworkError, match="no gradient of numb reaches the image"):
+        synthesize(network, wanted, steps=2)
+
+
+def test_what_is_no_number_any_more_is_said_and_the_last_good_state_is_left(tmp_path: Path) -> None:
+    network = Network(Loud().eval(), Preprocess((8, 8), (0.5,) * 3, (0.5,) * 3), name="loud")
+    how = {"optimizer": Ascent(0.004), "steps": 9}
+    assert synthesize(network, Logit(0), Pixels(), **how).scores.isfinite().all()  # type: ignore[arg-type]
+    with pytest.raises(NetworkError, match=r"^-1\*1 is no number any more; take smaller steps"):
+        synthesize(network, [Logit(0), -1 * Logit(1)], Pixels(), **how)  # type: ignore[arg-type]
+
+
+def test_pictures_that_share_their_curvature_would_disturb_one_another() -> None:
+    with pytest.raises(OptionError, match="lbfgs makes one picture at a time; found 2"):
+        synthesize(nets.build("gap"), [Logit(0), Logit(1)], Pixels(), optimizer=LBFGS())
+
+
+def test_a_place_outside_of_a_small_image() -> None:
+    with pytest.raises(TargetError, match=r"features.2:1@9,9 is outside of a map of 6 × 6; give a larger image"):
+        synthesize(nets.build("gap"), Neuron("features.2", 1, 9, 9), size=(12, 12))
 
 
 def test_a_silent_unit_is_woken_by_the_redirected_gradient() -> None:

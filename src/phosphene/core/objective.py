@@ -217,7 +217,13 @@ class Neuron(Channel, name="neuron"):
     column: int = 0
 
     def __call__(self, activations: Activations) -> Tensor:
-        return activations[self.layer][:, self.channel, self.row, self.column]
+        maps = activations[self.layer]
+        height, width = maps.shape[2:]
+        if self.row >= height or self.column >= width:
+            raise TargetError(
+                f"{self} is outside of a map of {height} × {width}; give a larger image, or a place in it"
+            )
+        return maps[:, self.channel, self.row, self.column]
 
     def bind(self, network: Network) -> Objective:
         """The same neuron, known to exist."""

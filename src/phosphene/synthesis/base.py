@@ -93,13 +93,14 @@ def synthesize(
         state: a file to keep the state in. Where the same synthesis left one, it goes on from there to the same bytes;
             where it had finished, what it had found is returned.
         seed: of the start and of every transformation.
-        watch: is told of each step, and may stop.
+        watch: is told of each step, and may stop; the same call then goes on, if a state was kept.
 
     Raises:
         OptionError: no step, no objective, or edits on a canvas that has no pixels.
         ImageError: images to begin from of other values, another number or another size.
         TargetError: the network has no such unit or class.
         LayerError: the network has no such layer.
+        NetworkError: it lets no gradient through, or what is climbed is no number any more.
         OutputError: the state cannot be written.
     """
     wanted = [objective] if isinstance(objective, Objective) else list(objective)
@@ -135,7 +136,7 @@ class _Loop:
     ask: Question
     generator: torch.Generator
     scores: list[Tensor] = dataclasses.field(default_factory=list)
-    stopped: bool = False
+    settled: bool = False
     seconds: float = 0.0
 
     def run(
@@ -154,19 +155,20 @@ class _Loop:
             self._load(facts)
             notes.append(f"went on at step {facts['step']}")
             begun -= self.seconds
-        while len(self.scores) < steps and not self.stopped:
+        told = False
+        while len(self.scores) < steps and not self.settled and not told:
             step = len(self.scores) + 1
             images, scores = self._step(rules.redirected if step <= redirect else None)
             _edit(self.painting, edits, step)
             self.painting.project()
             self.scores.append(scores.cpu())  # as those of a state are
             self.seconds = time.perf_counter() - begun
-            told = watch is not None and watch(step, images, scores)
-            self.stopped = bool(told) or self._settled(patience)
+            told = watch is not None and bool(watch(step, images, scores))
+            self.settled = self._settles(patience)
             if state.due:  # between steps alone: a state from within one would not go on to the same bytes
                 state.save(self._facts())
         state.save(self._facts())
-        if self.stopped:
+        if self.settled or told:
             notes.append(f"stopped after {len(self.scores)} of {steps} steps")
         return tuple(notes)
 
@@ -186,7 +188,7 @@ class _Loop:
         self.mover.step(closure)
         return asked[0]
 
-    def _settled(self, patience: int) -> bool:
+    def _settles(self, patience: int) -> bool:
         """Whether nothing has grown for some time."""
         if not patience or len(self.scores) < 2 * patience:
             return False
@@ -196,7 +198,7 @@ class _Loop:
     def _facts(self) -> Facts:
         return {
             "step": len(self.scores),
-            "stopped": self.stopped,
+            "settled": self.settled,
             "seconds": self.seconds,
             "passes": self.ask.passes,
             "scores": torch.stack(self.scores) if self.scores else torch.zeros(0),
@@ -207,7 +209,7 @@ class _Loop:
 
     @torch.no_grad()
     def _load(self, facts: Facts) -> None:
-        self.scores, self.stopped, self.seconds = list(facts["scores"]), facts["stopped"], facts["seconds"]
+        self.scores, self.settled, self.seconds = list(facts["scores"]), facts["settled"], facts["seconds"]
         self.ask.passes = facts["passes"]
         for name, each in self.painting.named_parameters():
             each.copy_(facts["painting"][name])

@@ -80,7 +80,16 @@ class LBFGS(Optimizer, name="lbfgs"):
     history: int = 10
 
     def begin(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's own, one iteration a step."""
+        """Torch's own, one iteration a step.
+
+        Raises:
+            OptionError: several pictures, which would share one curvature.
+        """
+        parameters = list(parameters)
+        if len(parameters[0]) > 1:
+            raise OptionError(
+                f"lbfgs makes one picture at a time; found {len(parameters[0])}. Call it for each, or adam"
+            )
         return torch.optim.LBFGS(
             parameters, lr=self.lr, max_iter=1, max_eval=20, history_size=self.history, line_search_fn="strong_wolfe"
         )

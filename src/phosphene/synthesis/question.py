@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core import rules
+from phosphene.core.errors import NetworkError
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.synthesis.transforms import Transform
@@ -68,12 +69,20 @@ class Question:
                 slopes[first : first + len(piece)] = down
                 own += beside
                 scores += value.detach()
+        sound = (scores + own.sum((1, 2, 3)) + slopes.unflatten(0, (len(images), -1)).sum((1, 2, 3, 4))).isfinite()
+        if not sound.all():  # an image that follows such a slope never is one again
+            lost = dict.fromkeys(str(each) for each, begin, end in self.groups if not sound[begin:end].all())
+            raise NetworkError(f"{', '.join(lost)} is no number any more; take smaller steps (lr), or float32")
         return scores, torch.autograd.grad((seen, images), parameters, (slopes, own))
 
     def _scores(self, piece: Images, images: Images, first: int, many: int) -> Tensor:
         """The share of a chunk in the scores (N,): it begins at place `first` of all the views, `many` an image."""
         with torch.autocast(piece.device.type, torch.bfloat16, enabled=self.half):
             found = self.network.tap(piece, self.reads) if self.reads else {}
+        if found and not any(each.requires_grad for each in found.values()):
+            raise NetworkError(
+                f"no gradient of {self.network.name} reaches the image; take no_grad and detach out of its forward"
+            )
         scores = [piece.new_zeros(())] * len(images)
         for objective, begin, end in self.groups:
             for view in range(many):  # of all images of the objective at once
