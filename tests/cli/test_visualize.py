@@ -44,6 +44,11 @@ def test_an_option_of_the_other_manner_is_refused(place: Path, capsys: pytest.Ca
     assert "--crops is not an option of --manner lecture" in capsys.readouterr().err
 
 
+def test_an_option_that_the_canvas_makes_no_use_of_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("visualize", "goldfish", "--model", "net.py:make", "--canvas", "maco", "--tv", "3") == 2
+    assert "--tv does nothing with --canvas maco; leave one of both out" in capsys.readouterr().err
+
+
 def test_a_class_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("visualize", "goldfsh", "--model", "net.py:make") == 2
     assert "TargetError: small has no class 'goldfsh'" in capsys.readouterr().err.replace("net.py:make", "small")

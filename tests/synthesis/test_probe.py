@@ -14,6 +14,7 @@ from phosphene.core.network import Network, Preprocess
 from phosphene.core.objective import Channel, Logit, Neuron
 from phosphene.synthesis.manner import Best
 from phosphene.synthesis.probe import probe
+from phosphene.synthesis.visualize import visualize
 
 
 def network(module: nn.Module, order: str = "rgb") -> Network:
@@ -55,6 +56,32 @@ def test_a_unit_that_sleeps_at_the_start_is_silent_however_its_relu_is_spelled(s
     assert not any(each.dead for each in found)
     assert found[0].resting == 0
     assert found[0].natural[1] > 0  # red enough in photographs
+
+
+def soft(module: nn.Module) -> Network:
+    body = (nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    torch.manual_seed(0)
+    return network(nn.Sequential(*body, module))
+
+
+def test_probabilities_are_known_and_the_scores_before_them_are_climbed() -> None:
+    (bent,), (plain,) = (probe(soft(each), [Logit(1)], Best()).targets for each in (nn.Softmax(1), nn.Identity()))
+    assert (bent.unbent, plain.unbent) == ("4", None)
+    assert 0.3 < bent.spread / plain.spread < 3
+    found = visualize(soft(nn.Softmax(1)), [1, "1:2"], manner=Best(steps=2))
+    (note,) = (each for each in found.synthesis.notes if "probabilities" in each)
+    assert note.endswith("which saturate: the scores before its softmax, those of 4, are climbed")
+    assert found.names == ("1", "1:2")
+    assert 0 < found.activations[0] < 1
+
+
+def test_a_softmax_that_is_no_layer_is_told() -> None:
+    class Function(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.softmax(1)
+
+    found = visualize(soft(Function()), 1, manner=Best(steps=2))
+    assert any(each.endswith("without its softmax they would be climbed") for each in found.synthesis.notes)
 
 
 def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:

@@ -16,7 +16,7 @@ WELL = Finding(Logit(0), resting=0.0, natural=(-2.0, 3.0), spread=1.2)
 
 
 def findings(*targets: Finding, **found: object) -> Findings:
-    healthy = Findings(targets or (WELL,), (224, 224), stride=32, grey=False, handed=0.03, cost=Cost(forwards=14))
+    healthy = Findings(targets or (WELL,), (224, 224), stride=32, grey=False, softmax=False, handed=0.03, cost=Cost(14))
     return dataclasses.replace(healthy, **found)  # type: ignore[arg-type]
 
 

@@ -74,6 +74,48 @@ def test_several_pictures_of_a_target_are_pushed_apart_and_told_apart() -> None:
     assert not torch.equal(*found.synthesis.images[:2])
 
 
+def test_pictures_of_the_lecture_differ_if_they_are_to() -> None:
+    found = visualize(nets.build("gap"), "goldfish", manner=Lecture(steps=4), each=2)
+    assert not torch.equal(*found.synthesis.images)
+    assert "pictures that are to differ begin with noise" in found.synthesis.notes
+    noises = [
+        visualize(nets.build("gap"), 0, manner=Lecture(steps=1, start="noise"), seed=seed).synthesis.images
+        for seed in range(2)
+    ]
+    assert not torch.equal(*noises)
+
+
+def test_the_penalty_of_the_first_formula() -> None:
+    pale, loud = (
+        visualize(nets.build("gap"), "goldfish", manner=Lecture(40, decay=0, blur=0, l2=l2)).synthesis.images
+        for l2 in (1e4, 0.0)
+    )
+    assert pale.std() < 0.5 * loud.std()
+
+
+@pytest.mark.parametrize(("size", "seen"), [((64, 96), (32, 32)), ((32, 32), (32, 32)), ((24, 24), (24, 24))])
+def test_crops_of_a_large_canvas_are_shown_at_the_size_the_network_takes(
+    size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    network = nets.build("gap")
+    network.module.register_forward_hook(lambda _, args, out: sizes.append(tuple(args[0].shape)))
+    found = visualize(network, "goldfish", manner=Best(steps=1), size=size)
+    assert found.synthesis.images.shape[2:] == size
+    assert sizes[-2:] == [(2, 3, *seen), (1, 3, 32, 32)]  # the step, and the file as it is read again
+
+
+def test_a_network_of_one_size_has_large_pictures_too() -> None:
+    found = visualize(nets.build("linear"), "goldfish", manner=Best(steps=2), size=(48, 48))
+    assert found.synthesis.images.shape[2:] == (48, 48)
+    assert found.ranks[0] >= 1
+
+
+def test_what_brings_nothing_any_more_ends() -> None:
+    found = visualize(nets.build("gap"), "goldfish", manner=Lecture(400, patience=10))
+    assert len(found.synthesis.scores) < 400
+
+
 def test_pictures_begin_with_what_they_are_given() -> None:
     starts = torch.rand(2, 3, 16, 16).repeat_interleave(2, 2).repeat_interleave(2, 3)
     found = visualize(nets.build("gap"), ["goldfish", 1], manner=Lecture(steps=1, decay=0), starts=starts)
@@ -172,3 +214,6 @@ def test_many_targets_go_through_in_passes_of_bounded_size(monkeypatch: pytest.M
     monkeypatch.setattr(module, "_VIEWS", 6)
     visualize(network, list(range(5)) * 2, manner=Best(steps=1))
     assert max(sizes) == 6  # the sample photographs go alone, the twenty views in four passes
+    sizes.clear()
+    visualize(network, [0, 1, 2], manner=Best(steps=1, crops=1), each=5)
+    assert max(sizes) == 5  # those of one target are compared, and go together

@@ -37,7 +37,11 @@ from phosphene.synthesis.visualize import visualize as make
     help="best: waves of natural colors, seen in random crops. lecture: pixels, with the regularizers of the notes.",
 )
 @click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: what the target sees]")
-@click.option("--seconds", type=click.FloatRange(1), help="Budget of time: chooses the steps, and the size.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1),
+    help="Budget of time: chooses the steps, and the size; what else is asked for comes on top.",
+)
 @click.option("--diverse", type=click.IntRange(2, 32), help="So many pictures of each target, pushed apart.")
 @click.option(
     "--facets", type=click.IntRange(2, 32), help="So many pictures, each from another kind of image of --natural."
@@ -76,7 +80,8 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     found = _make(run, list(targets), chosen, own, folder=folder, frames=frames, starts=starts)
     written, cost = [*found.save(folder), *_film(folder, frames, own["animate"])], found.synthesis.cost
     if own["ablate"]:
-        more, spent = _sheet(run, list(targets), chosen, own["size"], folder=folder)
+        lecture = chosen if isinstance(chosen, Lecture) else Lecture()
+        more, spent = _sheet(run, list(targets), lecture, own["size"], folder=folder)
         written, cost = [*written, more], cost + spent
     if kinds:
         image.save(folder / "facets.png", kinds.picture())
@@ -105,6 +110,9 @@ def _manner(name: str, options: dict[str, Any]) -> Manner:
     stray = sorted(each for each, value in given.items() if value is not None and each not in names)
     if stray:
         raise click.UsageError(f"--{stray[0].replace('_', '-')} is not an option of --manner {name}")
+    idle = [each for each in _IDLE.get(str(given["canvas"]), ()) if given[each] is not None]
+    if idle:
+        raise click.UsageError(f"--{idle[0]} does nothing with --canvas {given['canvas']}; leave one of both out")
     chosen = build(kind, given)
     assert isinstance(chosen, Manner)
     return chosen
@@ -146,12 +154,14 @@ def _make(
 
 
 def _sheet(
-    run: Session, targets: list[str], manner: Manner, size: int | None, *, folder: Path
+    run: Session, targets: list[str], manner: Lecture, size: int | None, *, folder: Path
 ) -> tuple[dict[str, Any], Cost]:
-    """The ablation sheet, with the steps and the size of the pictures where they are in the manner of the lecture."""
-    steps = manner.steps if isinstance(manner, Lecture) else Lecture().steps
-    with easel(run, "ablation", folder, steps=steps) as watch:
-        columns = ablate(run.network, targets, steps=steps, size=_square(size), seed=run.seed, watch=watch)
+    """The ablation sheet, made as the pictures are where they are in the manner of the lecture."""
+    state = folder / STATE / "ablation"
+    with easel(run, "ablation", folder, steps=manner.steps) as watch:
+        columns = ablate(
+            run.network, targets, manner=manner, size=_square(size), state=state, seed=run.seed, watch=watch
+        )
     image.save(folder / "ablation.png", columns.picture())
     cost = sum((each.synthesis.cost for each in columns.columns.values()), Cost())
     return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost
@@ -172,5 +182,6 @@ def _film(folder: Path, frames: Path | None, kind: str) -> list[dict[str, Any]]:
     return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
 
 
+_IDLE = {"maco": ("power", "l2", "tv"), "pyramid": ("power",)}  # what a canvas makes no use of
 _HELD = 12  # times the last frame stands in a film
 _OWN = ("size", "seconds", "diverse", "facets", "natural", "second", "precision", "animate", "ablate")

@@ -21,7 +21,7 @@ from phosphene.core.objective import Channel, ChannelMax, Logit, Objective
 from phosphene.studies.projection import same_network
 from phosphene.survey.roll import roll
 from phosphene.survey.store import Run
-from phosphene.synthesis.visualize import as_saved
+from phosphene.synthesis.visualize import as_read
 
 BATCH = 4
 """Images in a pass."""
@@ -165,11 +165,10 @@ def reached(network: Network, objectives: Sequence[Objective], images: Images) -
         objectives: one for each picture.
         images: (N, 3, H, W).
     """
-    saved = as_saved(images)
     with torch.no_grad():
         return tuple(
-            wanted(_read(network, saved[at : at + 1], [wanted])).item()
-            for at, wanted in enumerate(map(greatest, objectives))
+            wanted(_read(network, as_read(each[None], wanted, network), [wanted])).item()
+            for wanted, each in zip(map(greatest, objectives), images, strict=True)
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from phosphene.core import picture
 from phosphene.core.image import Pixels
 from phosphene.core.network import Network
 from phosphene.synthesis.base import Watch
-from phosphene.synthesis.visualize import Lecture, Target, Visualization, visualize
+from phosphene.synthesis.manner import Lecture
+from phosphene.synthesis.visualize import Target, Visualization, visualize
 
 ABLATIONS: tuple[tuple[str, dict[str, float]], ...] = (
     ("none of them", {}),
@@ -54,30 +56,36 @@ def ablate(
     network: Network,
     targets: Target | Sequence[Target],
     *,
-    steps: int = 100,
+    manner: Lecture = Lecture(),
     size: tuple[int, int] | None = None,
+    state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
 ) -> Ablation:
     """One sheet: the regularizers of the lecture, one at a time. Cost: that of `visualize` for each column.
 
+    A regularizer that `manner` has at another strength than by default is shown at that, the others at those of
+    ABLATIONS.
+
     Args:
         network: whose.
         targets: see `visualize`.
-        steps: of each picture.
+        manner: steps and all else that the columns share.
         size: height and width; see `visualize`.
+        state: a folder to keep the state in, as that of `visualize`.
         seed: the same for all.
         watch: is told of each step of each column in turn, and may stop the column.
     """
-    off = {"decay": 0.0, "blur": 0.0}
-    return Ablation(
-        {
-            name: visualize(
-                network, targets, manner=Lecture(steps, **{**off, **options}), size=size, seed=seed, watch=watch
-            )
-            for name, options in ABLATIONS
-        }
-    )
+    usual, columns = Lecture(), {}
+    for number, (name, strengths) in enumerate(ABLATIONS):
+        own = {each: getattr(manner, each) for each in strengths if getattr(manner, each) != getattr(usual, each)}
+        only = dataclasses.replace(manner, **{**_OFF, **strengths, **own})
+        folder = Path(state) / str(number) if state else None
+        columns[name] = visualize(network, targets, manner=only, size=size, state=folder, seed=seed, watch=watch)
+    return Ablation(columns)
+
+
+_OFF = dict.fromkeys(("decay", "blur", "clip_norm", "clip_contribution"), 0.0)
 
 
 def _rough(pixels: Pixels) -> float:

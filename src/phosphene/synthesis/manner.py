@@ -7,7 +7,7 @@ from typing import Literal
 
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
-from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
+from phosphene.synthesis.canvas import Canvas, Fourier, Pixels, Start
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, Edit
 from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
 from phosphene.synthesis.priors import L2, TotalVariation
@@ -21,12 +21,14 @@ class Manner(Named):
     """A way to make such pictures: a canvas, an optimizer, and what holds the picture together."""
 
     steps: int = 256
+    patience: int = 0
 
-    def parts(self, *, placed: bool = False) -> Parts:
+    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:
         """What `synthesize` is given.
 
         Args:
             placed: whether the target is at a place, from which no transform may take the picture far.
+            seen: height and width at which the network is shown the picture, or crops of it; its own by default.
         """
         raise NotImplementedError
 
@@ -46,7 +48,10 @@ class Lecture(Manner, name="lecture"):
 
     Args:
         steps: how many.
+        patience: end once so many steps brought nothing; 0 never does.
         lr: root mean square of a step, in [0, 1] of pixels.
+        start: "mean", the zero image of the notes, or "noise" around it.
+        l2: weight of the squared distance from the mean color, taken off the logit: λ of S - λ‖I‖².
         decay: share of every pixel that is lost at each step (L2 decay).
         blur: deviation of the Gaussian blur at every fourth step, in pixels.
         clip_norm: share of the pixels of small norm that are cleared at each step.
@@ -57,18 +62,24 @@ class Lecture(Manner, name="lecture"):
 
     steps: int = 200
     lr: float = 0.05
+    start: Start = "mean"
+    l2: float = 0.0
     decay: float = 0.01
     blur: float = 0.8
     clip_norm: float = 0.0
     clip_contribution: float = 0.0
 
-    def parts(self, *, placed: bool = False) -> Parts:  # noqa: ARG002  nothing moves here
+    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all is seen
         """Pixels, normalized steps, and those regularizers that are on, in the order of the paper."""
         edits: list[Edit] = [Decay(self.decay)] if self.decay else []
         edits += [Blur(self.blur)] if self.blur else []
         edits += [ClipNorm(self.clip_norm)] if self.clip_norm else []
         edits += [ClipContribution(self.clip_contribution)] if self.clip_contribution else []
-        return Pixels(), Ascent(self.lr), (), tuple(edits)
+        return Pixels(self.start), Ascent(self.lr), (), tuple(edits)
+
+    def prior(self) -> Objective | None:
+        """The penalty of the first formula, where it is on."""
+        return -self.l2 * L2() if self.l2 else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Best(Manner, name="best"):
 
     Args:
         steps: how many.
+        patience: end once so many steps brought nothing; 0 never does.
         lr: of Adam.
         canvas: what is painted on.
         power: of the frequency, by which the waves of "fourier" are held back.
@@ -111,11 +123,13 @@ class Best(Manner, name="best"):
     bn: float = 30.0
     wake: int = 16
 
-    def parts(self, *, placed: bool = False) -> Parts:
+    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:
         """A canvas, Adam, and what is done to the picture before it is seen."""
         canvas = Fourier(self.power) if self.canvas == "fourier" else Canvas.find(self.canvas)()
         lr = self.lr * (_PHASES if self.canvas == "maco" else 1)
-        moves: Transform = Affine(4, (0.95, 1.05), 5) if placed else Crops(self.crops, self.least, 1.0, self.noise)
+        moves: Transform = (
+            Affine(4, (0.95, 1.05), 5) if placed else Crops(self.crops, self.least, 1.0, self.noise, seen)
+        )
         transforms = [moves, ColorShift(self.recolor, self.recolor / 3)] if self.recolor else [moves]
         transforms += [Flip()] if self.mirror and not placed else []
         return canvas, Adam(lr), tuple(transforms), ()

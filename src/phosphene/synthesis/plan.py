@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from phosphene.core.errors import ImageError, LayerError, OptionError
+from phosphene.core.folding import lean
 from phosphene.core.image import resize
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Logit, Objective
@@ -15,12 +17,13 @@ from phosphene.core.targets import parse
 from phosphene.synthesis.base import Synthesis, Watch, synthesize
 from phosphene.synthesis.budget import kept, seconds_of
 from phosphene.synthesis.diversity import Diverse
-from phosphene.synthesis.manner import Manner
+from phosphene.synthesis.manner import Lecture, Manner
 from phosphene.synthesis.probe import Findings, probe
 from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
+from phosphene.synthesis.transforms import Crops, Transform
 from phosphene.synthesis.window import placed, shared, terms
 
 Target = str | int | Objective
@@ -33,7 +36,8 @@ class Plan:
 
     Args:
         network: whose units.
-        targets: (N,) as they were asked for.
+        targets: (N,) as they were asked for, `each` of one after the other.
+        each: pictures of a target.
         shown: the same on the canvas, which may be a window.
         asked: what is climbed: remedied, pushed apart, with the prior of the manner.
         manner: with the options that the network needs.
@@ -49,6 +53,7 @@ class Plan:
 
     network: Network
     targets: tuple[Objective, ...]
+    each: int
     shown: tuple[Objective, ...]
     asked: tuple[Objective, ...]
     manner: Manner
@@ -80,20 +85,25 @@ class Plan:
         cured = remedies(found, manner, size)
         windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
         shown = [one.objective for one in windows] if windows else bound
-        notes = ("painted on {} × {}: nothing else is seen".format(*windows[0].size),) if windows else ()
+        notes = [*cured.notes]
+        notes += ["painted on {} × {}: nothing else is seen".format(*windows[0].size)] if windows else []
         shrinks = size is None and not placed(bound)
         size = size or (windows[0].size if windows else network.preprocess.size)
         asked = [cured.climbed(one, place) for place, one in enumerate(shown)]
+        chosen = cured.manner
         if starts is None and each > 1:
             asked = [Diverse(one, _layer_of(one, network)) for one in asked]
-        prior = cured.manner.prior()
+            if isinstance(chosen, Lecture) and chosen.start == "mean":  # nothing pushes apart what is the same
+                chosen = dataclasses.replace(chosen, start="noise")
+                notes.append("pictures that are to differ begin with noise")
+        prior = chosen.prior()
         if prior is not None:
             asked = [one + much * prior for one, much in zip(asked, cured.weights, strict=True)]
-        if cured.manner.familiar and any(each.mean.any() for each in running_statistics(network)):
-            strange = cured.manner.familiar * BatchNormStatistics().bind(network)
+        if chosen.familiar and any(norm.mean.any() for norm in running_statistics(network)):
+            strange = chosen.familiar * BatchNormStatistics().bind(network)
             asked = [
-                one - much * strange if "logits" in one.reads else one
-                for one, much in zip(asked, cured.weights, strict=True)
+                one - much * strange if "logits" in target.reads else one
+                for one, target, much in zip(asked, bound, cured.weights, strict=True)
             ]
         many = each if starts is None else len(starts)
         start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
@@ -104,9 +114,10 @@ class Plan:
         return cls(
             network,
             full(bound),
+            many,
             full(shown),
             full(asked),
-            cured.manner,
+            chosen,
             size=size,
             start=start,
             precision=precision,
@@ -114,12 +125,12 @@ class Plan:
             redirect=cured.redirect,
             shrinks=shrinks,
             findings=found,
-            notes=(*cured.notes, *notes),
+            notes=tuple(notes),
         )
 
     def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
         """The pictures."""
-        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed(self.shown))
+        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed(self.shown), seen=self._seen)
         return synthesize(
             self.network,
             self.asked,
@@ -131,13 +142,27 @@ class Plan:
             optimizer=optimizer,
             steps=self.manner.steps,
             redirect=self.redirect,
-            # Memory does not grow with the targets; pictures that are pushed apart are compared all at once.
-            batch=None if any(isinstance(term, Diverse) for one in self.asked for term in terms(one)) else _VIEWS,
+            patience=self.manner.patience,
+            batch=self._batch(transforms),
             precision=self.precision,
             state=state,
             seed=self.seed,
             watch=watch,
         )
+
+    @property
+    def _seen(self) -> tuple[int, int] | None:
+        """At which size crops are shown: of a class on a large canvas, at that which the network takes."""
+        taken = self.network.preprocess.size
+        large = all(own >= side for own, side in zip(self.size, taken, strict=True))
+        return taken if large and all("logits" in each.reads for each in self.targets) else None
+
+    def _batch(self, transforms: Sequence[Transform]) -> int:
+        """Views in a pass, so that memory does not grow with the targets; what is compared goes together."""
+        views = math.prod(each.count for each in transforms if isinstance(each, Crops))
+        apart = any(isinstance(term, Diverse) for one in self.asked for term in terms(one))
+        together = self.each * views if apart else 1
+        return max(1, _VIEWS // together) * together
 
     def within(self, seconds: float, begun: float, folder: Path | None) -> Plan:
         """The same with the steps that fit into a time; where they are too few, and it may be, smaller pictures.
@@ -159,10 +184,12 @@ class Plan:
 
     def _fit(self, deadline: float) -> dict[str, int]:
         chosen: dict[str, int] = {}
+        reads = frozenset().union(*(each.reads for each in self.asked)) - {"input"}
+        quick = dataclasses.replace(self, network=lean(self.network, reads))  # as the steps will be
         for share in (1.0, 0.75, 0.5) if self.shrinks else (1.0,):
             height, width = (round(side * share) for side in self.size)
             try:
-                pace = seconds_of(self._at((height, width), _TRIED).make) / _TRIED
+                pace = seconds_of(quick._at((height, width), _TRIED).make) / _TRIED
             except (ImageError, LayerError):
                 if not chosen:
                     raise

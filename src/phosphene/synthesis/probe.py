@@ -34,7 +34,8 @@ class Finding:
         silent: whether no gradient reaches the picture at the beginning.
         dead: whether, besides, none does through ReLUs that would let it pass, and no photograph wakes it.
         capped: share of the places of photographs where it is at the greatest value of its layer, as of a ReLU6.
-        unbent: the layer before the activation that caps it; None where none makes that.
+        unbent: the layer before the activation that caps it, or before the softmax that a class goes through; None
+            where none is found.
     """
 
     target: Objective
@@ -61,6 +62,7 @@ class Findings:
         size: height and width that the network takes.
         stride: pixels from place to place of the deepest map that is read.
         grey: whether the network sees no colors.
+        softmax: whether the outputs are probabilities.
         handed: how much the logits of a photograph and of its mirror image differ, as a share of how much those of two
             photographs do: 0 where the network cannot tell them apart, 1 where they are as good as two photographs.
         cost: passes.
@@ -70,6 +72,7 @@ class Findings:
     size: tuple[int, int]
     stride: int
     grey: bool
+    softmax: bool
     handed: float
     cost: Cost
 
@@ -105,10 +108,10 @@ def probe(network: Network, targets: Sequence[Objective], manner: Manner) -> Fin
     """
     bound = tuple(each.bind(network) for each in targets)
     reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
-    natural, handed = _on_photographs(network, reads)
+    natural, handed, softmax = _on_photographs(network, reads)
     painting = manner.parts()[0].begin(network, 1, network.preprocess.size, torch.Generator().manual_seed(0))
     blank = painting().detach()
-    found = [_finding(network, each, natural, blank) for each in bound]
+    found = [_finding(network, each, natural, blank, softmax=softmax) for each in bound]
     slopes = _slopes(network, bound, blank, rules.gradient)
     shut = [place for place, slope in enumerate(slopes) if slope == 0]
     woken = dict(zip(shut, _slopes(network, [bound[place] for place in shut], blank, rules.redirected), strict=True))
@@ -117,11 +120,11 @@ def probe(network: Network, targets: Sequence[Objective], manner: Manner) -> Fin
     forwards = 2 * len(SAMPLES) + 2 * len(bound) + len(shut)
     cost = Cost(forwards=forwards, backwards=len(bound) + len(shut))
     grey = network.preprocess.order == "grey"
-    return Findings(tuple(found), network.preprocess.size, _stride(network, reads), grey, handed, cost)
+    return Findings(tuple(found), network.preprocess.size, _stride(network, reads), grey, softmax, handed, cost)
 
 
-def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, float]:
-    """What is read on photographs, and how much their logits differ from those of their mirror images."""
+def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, float, bool]:
+    """What is read on photographs, how much logits differ from those of mirror images, whether they add up to 1."""
     kept: list[dict[str, Tensor]] = []
     mirrored = []
     with torch.no_grad():
@@ -141,16 +144,21 @@ def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, floa
     )
     apart = 2 * logits.var(0).mean()
     handed = (logits - others).square().mean() / apart if apart > 0 else apart
-    return read, handed.item()
+    whole = (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < _WHOLE
+    return read, handed.item(), bool(whole)
 
 
-def _finding(network: Network, target: Objective, natural: Read, blank: Images) -> Finding:
+def _finding(network: Network, target: Objective, natural: Read, blank: Images, *, softmax: bool) -> Finding:
     with torch.no_grad():
         values = target({**natural, "input": blank.expand(len(SAMPLES), -1, -1, -1)})
         resting = target(network.tap(blank, target.reads | {"input"})).item()
     extremes = (values.min().item(), values.max().item())
     capped = _capped(target, natural) if isinstance(target, Channel) else 0.0
     unbent = _unbent(network, target.layer) if capped > _CAPPED and isinstance(target, Channel) else None
+    if softmax and type(target) is Logit:
+        unbent = _before_softmax(network)
+        if unbent is not None:  # the scores there vary as the logarithms do
+            natural = {**natural, "logits": natural["logits"].clamp(min=_TINY).log()}
     return Finding(target, resting, extremes, _spread(target, natural), capped=capped, unbent=unbent)
 
 
@@ -184,6 +192,11 @@ def _unbent(network: Network, layer: str) -> str | None:
     return before if before is not None and network.shape(before) == network.shape(layer) else None
 
 
+def _before_softmax(network: Network) -> str | None:
+    found = [name for name, each in network.layers.items() if each.kind == "Softmax"]
+    return _unbent(network, found[-1]) if found else None
+
+
 def _slopes(network: Network, targets: Sequence[Objective], blank: Images, rule: rules.Rule) -> list[float]:
     """Size of the gradient of each target by the blank picture, under a rule."""
     found = []
@@ -207,3 +220,4 @@ def _stride(network: Network, reads: frozenset[str]) -> int:
 _CAPPED = 0.1  # share of places from which on a cap is in the way
 _BESIDE = 64  # units of a layer that tell its spread
 _TINY = 1e-6
+_WHOLE = 1e-3  # how near to 1 probabilities add up

@@ -69,7 +69,7 @@ class Question:
                 slopes[first : first + len(piece)] = down
                 own += beside
                 scores += value.detach()
-        sound = (scores + own.sum((1, 2, 3)) + slopes.unflatten(0, (len(images), -1)).sum((1, 2, 3, 4))).isfinite()
+        sound = (scores + own.sum((1, 2, 3)) + slopes.sum((1, 2, 3)).view(len(images), -1).sum(1)).isfinite()
         if not sound.all():  # an image that follows such a slope never is one again
             lost = dict.fromkeys(str(each) for each, begin, end in self.groups if not sound[begin:end].all())
             raise NetworkError(f"{', '.join(lost)} is no number any more; take smaller steps (lr), or float32")

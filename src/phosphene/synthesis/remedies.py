@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from phosphene.core.objective import Channel, Objective
+from phosphene.core.objective import Channel, Logit, Objective
 from phosphene.synthesis.manner import Manner
 from phosphene.synthesis.probe import Findings
 from phosphene.synthesis.window import placed
@@ -40,6 +40,9 @@ class Remedies:
         layer = self.layers[place]
         if layer is None:
             return target
+        if isinstance(target, Logit):
+            assert isinstance(target.index, int), "bound objectives know their index"
+            return Channel(layer, target.index)
         assert isinstance(target, Channel), f"{target} has no layer to change"
         return dataclasses.replace(target, layer=layer)
 
@@ -82,11 +85,17 @@ def _told(findings: Findings, manner: Manner, wake: int) -> Iterator[str]:
         elif each.silent:
             done = f"ReLUs let the gradient through in the first {wake} steps" if wake else "ReLUs stay shut, as told"
             yield f"{each.target} is silent on the blank picture: {done}"
-        if each.unbent is not None:
+        if each.unbent is not None and not isinstance(each.target, Logit):
             yield (
                 f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
                 f"the same channel of {each.unbent}, before the activation, is climbed in its place"
             )
+    if findings.softmax and (ends := {each.unbent for each in findings.targets if isinstance(each.target, Logit)}):
+        (before,) = ends
+        done = (
+            f"the scores before its softmax, those of {before}, are" if before else "without its softmax they would be"
+        )
+        yield f"the outputs of the network are probabilities, which saturate: {done} climbed"
     if hasattr(manner, "crops") and placed([each.target for each in findings.targets]):
         yield "a neuron is at its place: all pictures are moved a little at each step, neither cropped nor mirrored"
 

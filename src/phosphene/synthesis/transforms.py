@@ -87,13 +87,14 @@ class Pad(Transform, name="pad"):
 
 @dataclasses.dataclass(frozen=True)
 class Crops(Transform, name="crops"):
-    """Several crops of each image, of its proportions and of random size and place, all seen at once at its size.
+    """Several crops of each image, of random size and place, all seen at once at one size.
 
     Args:
         count: crops of each image.
-        low: least height and width, as a share of those of the image.
+        low: least height and width, as a share of the largest crop of the proportions of `size`.
         high: greatest.
         noise: deviation of noise that is added, in [0, 1].
+        size: height and width that they are brought to; by default those of the image.
 
     Reference: Fel et al., NeurIPS 2023 (MACO), section 3.
     """
@@ -102,24 +103,27 @@ class Crops(Transform, name="crops"):
     low: float = 0.4
     high: float = 1.0
     noise: float = 0.0
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not (self.count >= 1 and 0 < self.low <= self.high <= 1 and self.noise >= 0):
             raise OptionError(f"crops wants at least 1 of them, and shares in order within 0 … 1; found {self}")
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """(N * count, 3, H, W); the crops of one image stand together."""
+        """(N * count, 3, *size); the crops of one image stand together."""
         height, width = images.shape[2:]
+        size = self.size or (height, width)
+        largest = min(height / size[0], width / size[1])
         shares = self.low + (self.high - self.low) * torch.rand(len(images), self.count, generator=generator)
         # Beyond the corners and back to them: or the margins would be seen by few crops, and stay blank.
         places = (torch.rand(len(images), self.count, 2, generator=generator) * 1.4 - 0.2).clamp(0, 1)
         crops = []
         for image, sizes, corners in zip(images, shares, places, strict=True):
             for share, corner in zip(sizes.tolist(), corners.tolist(), strict=True):
-                high, wide = (max(2, round(share * side)) for side in (height, width))
+                high, wide = (max(2, round(share * largest * side)) for side in size)
                 top, left = round(corner[0] * (height - high)), round(corner[1] * (width - wide))
                 crop = image[None, :, top : top + high, left : left + wide]
-                crops.append(F.interpolate(crop, (height, width), mode="bilinear", antialias=True))
+                crops.append(F.interpolate(crop, size, mode="bilinear", antialias=True))
         found = torch.cat(crops)
         if self.noise:
             found = found + self.noise * torch.randn(found.shape, generator=generator).to(found)

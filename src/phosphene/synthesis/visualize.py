@@ -35,9 +35,9 @@ class Visualization:
         synthesis: the images and how they came about.
         manner: how they were made.
         targets: (N,) what they were made for; `synthesis.objectives` where on a smaller canvas that is.
-        activations: (N,) each target on its picture as saved: 8 bits, at rest.
-        predictions: what the network makes of each saved picture, best first; none where it is smaller than the network
-            takes.
+        activations: (N,) each target on its picture as saved: 8 bits, at rest; of a class, at the network's size.
+        predictions: what the network makes of each saved picture, best first; none for units that are painted on
+            another size.
         ranks: the place of the target's class among them, from 1; 0 for a target that is no class.
     """
 
@@ -175,21 +175,18 @@ def judge(
         manner: how they were made.
         targets: what they were made for, where that is called otherwise.
     """
-    saved = as_saved(found.images)
-    whole = tuple(saved.shape[2:]) == network.preprocess.size
     activations, predictions, ranks = [], [], []
     with torch.no_grad():
-        for number, objective in enumerate(found.objectives):
-            classes = whole or "logits" in objective.reads
-            read = network.tap(
-                saved[number : number + 1], objective.reads | {"input"} | ({"logits"} if classes else set())
-            )
+        for objective, each in zip(found.objectives, found.images, strict=True):
+            shown = as_read(each[None], objective, network)
+            whole = tuple(shown.shape[2:]) == network.preprocess.size
+            read = network.tap(shown, objective.reads | {"input"} | ({"logits"} if whole else set()))
             activations.append(objective(read).item())
             logits = read.get("logits")
             logits = logits.flatten(2).amax(2) if logits is not None and logits.ndim > 2 else logits
             predictions.append(() if logits is None else network.read_off(logits)[0])
             ranks.append(0 if logits is None else _rank(objective, logits[0]))
-    cost = found.cost + Cost(forwards=len(saved))
+    cost = found.cost + Cost(forwards=len(found.images))
     found = dataclasses.replace(found, cost=cost)
     return Visualization(
         found, manner, targets or found.objectives, tuple(activations), tuple(predictions), tuple(ranks)
@@ -199,6 +196,19 @@ def judge(
 def as_saved(images: Images) -> Images:
     """Images after 8 bits, as a PNG brings them back."""
     return (images * 255).round() / 255
+
+
+def as_read(images: Images, objective: Objective, network: Network) -> Images:
+    """Images as saved, and read again: for a class at the size that the network takes, as photographs are.
+
+    Args:
+        images: (N, 3, H, W).
+        objective: what will be read of them.
+        network: that will be shown them.
+    """
+    size, saved = network.preprocess.size, as_saved(images)
+    other = "logits" in objective.reads and tuple(images.shape[2:]) != size
+    return image.resize(saved, size) if other else saved
 
 
 def _rank(objective: Objective, logits: Tensor) -> int:
