@@ -81,7 +81,7 @@ def test_a_softmax_that_is_no_layer_is_told() -> None:
             return x.softmax(1)
 
     found = visualize(soft(Function()), 1, manner=Best(steps=2))
-    assert any(each.endswith("without its softmax they would be climbed") for each in found.synthesis.notes)
+    assert any(each.endswith(": end it before its softmax") for each in found.synthesis.notes)
 
 
 def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:

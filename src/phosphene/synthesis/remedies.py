@@ -93,9 +93,9 @@ def _told(findings: Findings, manner: Manner, wake: int) -> Iterator[str]:
     if findings.softmax and (ends := {each.unbent for each in findings.targets if isinstance(each.target, Logit)}):
         (before,) = ends
         done = (
-            f"the scores before its softmax, those of {before}, are" if before else "without its softmax they would be"
+            f"the scores before its softmax, those of {before}, are climbed" if before else "end it before its softmax"
         )
-        yield f"the outputs of the network are probabilities, which saturate: {done} climbed"
+        yield f"the outputs of the network are probabilities, which saturate: {done}"
     if hasattr(manner, "crops") and placed([each.target for each in findings.targets]):
         yield "a neuron is at its place: all pictures are moved a little at each step, neither cropped nor mirrored"
 
