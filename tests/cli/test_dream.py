@@ -120,6 +120,33 @@ def test_a_film_into_the_dream_killed_and_resumed(
     assert "all of 0, 4 frames of 48×64" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more", [(), ("--zoom", "2", "--animate", "gif")])
+def test_a_dream_of_nothing_says_so(place: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]) -> None:
+    assert run("dream", "one.png", *QUICK, *more, "--target", "tabby - tabby", "-o", "out") == 0
+    assert "  nothing was dreamed: no gradient of " in capsys.readouterr().out
+    assert "nothing was dreamed" in json.loads((place / "out/result.json").read_text())["notes"][0]
+
+
+def test_the_factor_is_that_of_a_film(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("dream", "one.png", *QUICK, "--factor", "1.2") == 2
+    assert "--factor is that of --zoom" in capsys.readouterr().err
+    sides = []
+    for factor in ("1.01", "2"):
+        film = ("--zoom", "2", "--animate", "gif", "--steps", "0", "--factor", factor)
+        assert run("dream", "one.png", *MODEL, *film, "-o", factor) == 0
+        with Image.open(f"{factor}/zoom.gif") as frames:
+            first, last = [np.asarray(each.convert("L")).astype(int) for each in ImageSequence.Iterator(frames)]
+        sides.append(np.abs(last - first).mean())
+    assert sides[0] < sides[1] / 2
+
+
+def test_the_precision_is_that_of_the_run(place: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        assert run("dream", "one.png", *QUICK, "-o", precision, "--precision", precision) == 0
+    assert json.loads((place / "bfloat16/result.json").read_text())["options"]["precision"] == "bfloat16"
+    assert (place / "bfloat16/dream.png").read_bytes() != (place / "float32/dream.png").read_bytes()
+
+
 def test_a_budget_is_chosen_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phosphene.synthesis.state.State.due", property(lambda _: True))
     how = ("dream", "one.png", *MODEL, "--octaves", "2", "--seconds", "5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 import nets
 from phosphene.core import image
 from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.folding import lean
 from phosphene.core.image import Picture
 from phosphene.core.network import Network, Preprocess
 from phosphene.core.objective import Channel
 from phosphene.synthesis import dream as module
+from phosphene.synthesis import guide
 from phosphene.synthesis.dream import Dream, afford, dream
 
 FEW = Dream(("features.2",), octaves=3, steps=3)
+MANY = dataclasses.replace(FEW, tile=16)  # passes, so that the lean twin dreams
 
 
 def grey_network() -> Network:
@@ -112,9 +116,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("last", [1, 3, 5, 8])
+@pytest.mark.parametrize(("how", "last"), [(FEW, 1), (FEW, 3), (FEW, 5), (FEW, 8), (MANY, 5)])
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
-    tmp_path: Path, last: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, how: Dream, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("phosphene.synthesis.state.State.due", property(lambda _: True))
     network, images = nets.build("gap"), nets.pictures(1)
@@ -124,16 +128,45 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dream(network, images, how=FEW, state=tmp_path / "state", watch=die)
+        dream(network, images, how=how, state=tmp_path / "state", watch=die)
     told: list[int] = []
-    found = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
-    assert torch.equal(found.images, dream(network, images, how=FEW).images)
+    found = dream(network, images, how=how, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
+    assert torch.equal(found.images, dream(network, images, how=how).images)
     assert told == list(range(last, 10))  # the step in which it died was not kept
     assert ("octave 1: went on at step" in " ".join(found.notes)) == (last > 1)
     told.clear()
-    again = dream(network, images, how=FEW, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
+    again = dream(network, images, how=how, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
     assert torch.equal(again.images, found.images)
     assert not told  # what had finished is returned at once
+
+
+@pytest.mark.parametrize(("name", "layer"), [("dead", "features.5"), ("tokens", "norm")])
+def test_what_no_gradient_comes_from_is_said(name: str, layer: str) -> None:
+    """A layer that is silent, and a layer norm, whose energy is that of any picture."""
+    network, how = nets.build(name), Dream((layer,), octaves=2, steps=3)
+    found = dream(network, nets.pictures(1), how=how)
+    why = f"nothing was dreamed: no gradient of all of {layer} reaches this picture; choose another layer"
+    assert found.lines()[1].startswith(why)
+    assert "reaches 2 of 2 pictures" in dream(network, nets.pictures(2), how=how).notes[0]
+    assert not dream(network, nets.pictures(1), how=dataclasses.replace(how, steps=0)).notes
+
+
+def test_a_dream_of_many_passes_is_dreamed_by_the_lean_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images, made = nets.build("gap"), nets.pictures(1), []
+    monkeypatch.setattr(guide, "lean", lambda *given: made.append(given) or lean(*given))
+    dream(network, images, how=FEW)
+    assert not made
+    found = dream(network, images, how=MANY)
+    assert made == [(network, {"features.2"})]
+    assert not found.notes
+    monkeypatch.setattr(guide, "REPAID", 1000)
+    assert torch.allclose(found.images, dream(network, images, how=MANY).images, atol=1e-3)
+
+
+def test_half_the_precision_gives_much_the_same_dream() -> None:
+    network, images = nets.build("gap"), nets.pictures(1)
+    half, whole = (dream(network, images, how=FEW, precision=each).images for each in ("bfloat16", "float32"))
+    assert 0 < (half - whole).abs().mean() < 0.2 * (whole - images).abs().mean()
 
 
 def test_a_folder_of_states_keeps_what_else_is_in_it(tmp_path: Path) -> None:
@@ -187,6 +220,23 @@ def test_a_budget_takes_steps_first_then_size_and_is_kept(tmp_path: Path, monkey
     assert afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0] == some
     with pytest.raises(OptionError, match="0 seconds are no time"):
         afford(network, objective, how, size=size, seconds=0)
+
+
+def test_a_budget_is_measured_with_what_will_dream(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, how, timed = nets.build("gap"), Dream(("features.2",), steps=10, octaves=2), []
+
+    def pace(work: partial[object]) -> float:
+        timed.append((work.args[0] is network, work.keywords["precision"]))
+        return 0.2
+
+    monkeypatch.setattr(module, "seconds_of", pace)
+    plan = {"size": (128, 128), "precision": "bfloat16"}
+    afford(network, Channel("features.2", 1), how, seconds=10, **plan)
+    assert timed == [(False, "bfloat16")]
+    afford(network, Channel("features.2", 1), how, seconds=3, **plan)  # for some 27 passes
+    assert timed[1:] == [(False, "bfloat16"), (True, "bfloat16")]
+    film, *_ = afford(network, Channel("features.2", 1), how, seconds=300, frames=10, **plan)
+    assert film == afford(network, Channel("features.2", 1), how, seconds=30, **plan)[0]
 
 
 def test_what_is_saved_is_what_was_dreamed(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 import nets
 from phosphene.core.errors import OptionError
+from phosphene.core.folding import lean
 from phosphene.core.image import Picture
 from phosphene.core.network import Preprocess
+from phosphene.synthesis import guide
 from phosphene.synthesis.dream import Dream
 from phosphene.synthesis.zoom import zoom
 
@@ -43,6 +45,20 @@ def test_killed_it_goes_on_to_the_same_bytes_and_may_grow_longer(tmp_path: Path)
     assert np.array_equal(again, whole)
     assert steps[0] == 2 * 4 + 1  # two frames of four steps were there
     assert np.array_equal(list(zoom(network, cat(), frames=5, how=HOW, state=tmp_path))[:4], whole)
+
+
+def test_one_lean_twin_dreams_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, made = nets.build("gap"), []
+    monkeypatch.setattr(guide, "lean", lambda *given: made.append(given) or lean(*given))
+    list(zoom(network, cat(), frames=9, how=dataclasses.replace(HOW, tile=16)))
+    assert made == [(network, {"features"})]
+
+
+def test_the_precision_of_a_film(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    whole = list(zoom(network, cat(), frames=1, how=HOW, state=tmp_path))
+    half = list(zoom(network, cat(), frames=1, how=HOW, precision="bfloat16", state=tmp_path))
+    assert 0 < np.abs(half[0].astype(int) - whole[0]).mean() < 3
 
 
 def test_frames_of_another_film_are_no_start(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
+from torch import Tensor
 
 from phosphene.cli.easel import STATE, easel, signed
 from phosphene.cli.options import everywhere, from_any
@@ -21,9 +23,9 @@ from phosphene.core.objective import Objective
 from phosphene.core.result import Cost, Manifest
 from phosphene.synthesis.dream import Dream, Dreamed, afford
 from phosphene.synthesis.dream import dream as make
-from phosphene.synthesis.guide import about
+from phosphene.synthesis.guide import about, unmoved
 from phosphene.synthesis.state import fingerprint
-from phosphene.synthesis.zoom import ENTERED, zoom
+from phosphene.synthesis.zoom import ENTERED, FACTOR, zoom
 
 
 @click.command()
@@ -40,8 +42,16 @@ from phosphene.synthesis.zoom import ENTERED, zoom
     help="A film of so many frames into the dream, instead; "
     f"--octaves are {ENTERED.octaves}, --steps {ENTERED.steps} and --lr {ENTERED.lr} then, unless they are given.",
 )  # fmt: skip
+@click.option(
+    "--factor", type=click.FloatRange(1, min_open=True),
+    help=f"Magnification from frame to frame of --zoom. [default: {FACTOR}]",
+)  # fmt: skip
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps; the kind of --zoom.")
 @click.option("--rate", type=click.FloatRange(1, 50), default=12, show_default=True, help="Frames of films per second.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+    help="Of the network's multiplications: bfloat16 is faster where the machine has it.",
+)  # fmt: skip
 @from_any(Dream)
 @everywhere
 def dream(pictures: tuple[str, ...], **options: Any) -> int:
@@ -50,8 +60,10 @@ def dream(pictures: tuple[str, ...], **options: Any) -> int:
     PICTURE is a file, a folder, a glob, sample:cat, or - for standard input. Writes dream.png, or zoom.mp4, and while
     it runs preview.png. Interrupted, the same command goes on where it was.
     """
-    own = ("layer", "target", "guide", "size", "seconds", "frames", "animate", "rate")
+    own = ("layer", "target", "guide", "size", "seconds", "frames", "factor", "animate", "rate", "precision")
     asked = {name: options.pop(name) for name in own}
+    if asked["factor"] and not asked["frames"]:
+        raise click.UsageError("--factor is that of --zoom; give both, or neither")
     fields = {each.name for each in Dream.options()} - {"layers"}
     given = {name: value for name in fields if (value := options.pop(name)) is not None}
     run = session("dream", options)
@@ -78,8 +90,10 @@ def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, as
     size, notes = _size(picture, asked["size"])
     how = dataclasses.replace(how, channel=None)  # the objective has it
     if asked["seconds"]:
-        share, state = asked["seconds"] / (asked["frames"] or 1), folder / STATE
-        how, size, note = afford(run.network, objective, how, size=size, seconds=share, folder=state)
+        how, size, note = afford(
+            run.network, objective, how, size=size, seconds=asked["seconds"], frames=asked["frames"] or 1,
+            precision=asked["precision"], folder=folder / STATE,
+        )  # fmt: skip
         notes.append(note)
     work = _zoom if asked["frames"] else _dream
     files, cost, (line, *more) = work(run, objective, how, picture, size=size, folder=folder, asked=asked)
@@ -106,11 +120,14 @@ def _dream(
     run: Session, objective: Objective, how: Dream, picture: Picture, *, size: tuple[int, int], folder: Path,
     asked: dict[str, Any],
 ) -> _Made:  # fmt: skip
-    plan = fingerprint(objective, how, picture.sha256, size, run.seed)[:16]
+    plan = fingerprint(objective, how, picture.sha256, size, asked["precision"], run.seed)[:16]
     frames = folder / STATE / plan if asked["animate"] else None
     with easel(run, picture.name, folder, steps=how.steps * len(how.sizes(size)), frames=frames) as watch:
         state = folder / STATE / "octaves"
-        found = make(run.network, picture, objective, how=how, size=size, state=state, seed=run.seed, watch=watch)
+        found = make(
+            run.network, picture, objective, how=how, size=size, precision=asked["precision"], state=state,
+            seed=run.seed, watch=watch,
+        )  # fmt: skip
     files = found.save(folder)
     if frames is not None:
         path = film(folder / f"steps.{asked['animate']}", _growth(frames, found), rate=asked["rate"])
@@ -122,16 +139,22 @@ def _zoom(
     run: Session, objective: Objective, how: Dream, picture: Picture, *, size: tuple[int, int], folder: Path,
     asked: dict[str, Any],
 ) -> _Made:  # fmt: skip
-    count, suffix = asked["frames"], asked["animate"] or "mp4"
+    count, suffix, climbed = asked["frames"], asked["animate"] or "mp4", list[Tensor]()
     with easel(run, picture.name, folder, steps=count * how.steps * len(how.sizes(size))) as watch:
+
+        def tell(step: int, images: Tensor, scores: Tensor) -> bool | None:
+            climbed.append(scores)
+            return watch(step, images, scores)
+
         frames = zoom(
-            run.network, picture, objective, frames=count, how=how, size=size, state=folder / STATE, seed=run.seed,
-            watch=watch,
+            run.network, picture, objective, frames=count, factor=asked["factor"] or FACTOR, how=how, size=size,
+            precision=asked["precision"], state=folder / STATE, seed=run.seed, watch=tell,
         )  # fmt: skip
         path = film(folder / f"zoom.{suffix}", frames, rate=asked["rate"])
     passes = count * how.passes(run.network, size)
     line = f"{objective}, {count} frames of {size[0]}×{size[1]}, {how.octaves} octaves, {how.steps} steps each"
-    return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), (line,)
+    notes = unmoved(objective, torch.stack(climbed)) if climbed else []
+    return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), (line, *notes)
 
 
 def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from torch.nn.utils.rnn import pad_sequence
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture
-from phosphene.core.image import Pixels as Bytes
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
-from phosphene.synthesis.base import Synthesis, Watch, synthesize
+from phosphene.synthesis.base import Watch, synthesize
 from phosphene.synthesis.budget import kept, seconds_of
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.color import colors_seen
-from phosphene.synthesis.guide import about
+from phosphene.synthesis.guide import REPAID, about, hasten, unmoved
 from phosphene.synthesis.optimizers import Ascent
+from phosphene.synthesis.question import Precision
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.tiles import Soften, Tiles
 
@@ -91,19 +92,12 @@ class Dream(Named, name="dream"):
         """Tiles that pass through the network, forward and backward, for one picture of a height and width."""
         return self.steps * sum(map(self.tiles(network).count, self.sizes(size)))
 
-    def octave(self, network: Network, objective: Objective, begin: Images, **options: Any) -> Synthesis:
-        """Ascend at one size."""
-        soft = (Soften(self.smooth),) if self.smooth else ()
-        return synthesize(
-            network,
-            [objective] * len(begin),
-            Pixels(),
-            start=begin,
-            transforms=(*soft, self.tiles(network)),
-            optimizer=Ascent(self.lr),
-            batch=self.batch,
-            **options,
-        )
+    def within(self, network: Network, size: tuple[int, int], passes: float) -> tuple[Dream, tuple[int, int]]:
+        """As many steps as take so many passes, at most its own; where they are too few, a smaller size."""
+        steps, tile = int(passes / dataclasses.replace(self, steps=1).passes(network, size)), self.tiles(network).size
+        if steps < min(_FEW, self.steps) and size[0] > tile[0] and size[1] > tile[1]:
+            return self.within(network, (round(0.9 * size[0]), round(0.9 * size[1])), passes)
+        return dataclasses.replace(self, steps=min(max(steps, 1), self.steps)), size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,7 +124,7 @@ class Dreamed:
     cost: Cost
     notes: tuple[str, ...] = ()
 
-    def pictures(self) -> tuple[Bytes, ...]:
+    def pictures(self) -> tuple[image.Pixels, ...]:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.images)
 
@@ -170,6 +164,7 @@ def dream(
     guide: Picture | None = None,
     size: tuple[int, int] | None = None,
     seconds: float | None = None,
+    precision: Precision = "float32",
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -185,6 +180,7 @@ def dream(
             resembles most.
         size: height and width of the result; those of the picture by default.
         seconds: a budget, from which fewer steps, and below 4 a smaller size, are chosen by timing a few.
+        precision: of the network's multiplications; see `synthesize`.
         state: a folder to keep the state in: what was killed goes on from there to the same bytes. Remove it once the
             result is saved.
         seed: of where the tiles lie.
@@ -207,46 +203,59 @@ def dream(
     whole: tuple[int, int] = size or (images.shape[2], images.shape[3])
     notes: list[str] = []
     if seconds is not None:
-        how, whole, *notes = afford(network, objective, how, size=whole, seconds=seconds, folder=folder)
+        how, whole, *notes = afford(
+            network, objective, how, size=whole, seconds=seconds, precision=precision, folder=folder
+        )
     images = images if whole == tuple(images.shape[2:]) else image.resize(images, whole)
-    sizes, passes, scores, detail = how.sizes(whole), 0, [], torch.zeros_like(images[:, :, :1, :1])
+    quick = hasten(network, objective, how.passes(network, whole))
+    found = climb(quick, images, objective, how=how, precision=precision, folder=folder, seed=seed, watch=watch)
+    cost = dataclasses.replace(found.cost, seconds=time.perf_counter() - begun)
+    return dataclasses.replace(found, cost=cost, notes=(*notes, *found.notes))
+
+
+def climb(
+    network: Network, images: Images, objective: Objective, *, how: Dream, precision: Precision,
+    folder: Path | None = None, seed: int = 0, watch: Watch | None = None,
+) -> Dreamed:  # fmt: skip
+    """The dream of images at their size, by the network as it is; see `dream`."""
+    whole = (images.shape[2], images.shape[3])
+    sizes, cost, scores, detail = tuple(how.sizes(whole)), Cost(), [], torch.zeros_like(images[:, :, :1, :1])
+    soft, notes = [Soften(how.smooth)] if how.smooth else [], list[str]()
     for number, small in enumerate(sizes if how.steps else ()):
         base = images if small == whole else image.resize(images, small)
         begin = (base + F.interpolate(detail, small, mode="bicubic")).clamp(0, 1)
-        found = how.octave(
-            network, objective, begin, steps=how.steps, seed=seed + number,
+        found = synthesize(
+            network, [objective] * len(images), Pixels(), start=begin, transforms=(*soft, how.tiles(network)),
+            optimizer=Ascent(how.lr), steps=how.steps, batch=how.batch, precision=precision, seed=seed + number,
             state=folder and folder / f"octave-{number}.pt", watch=later(watch, how.steps * number),
         )  # fmt: skip
         shown = begin if colors_seen(network) == 3 else begin.mean(1, keepdim=True)
         detail = _held((begin + found.images - shown).clamp(0, 1) - base, how.most)
-        passes += found.cost.forwards
+        cost += found.cost
         scores.append(found.scores)
         notes += [f"octave {number + 1}: {note}" for note in found.notes]
-    cost = Cost(passes, passes, time.perf_counter() - begun)
-    none = [torch.zeros(0, len(images))] * len(sizes)
-    table = pad_sequence(scores or none, batch_first=True, padding_value=math.nan)
-    return Dreamed((images + detail).clamp(0, 1), how, objective, tuple(sizes), table, seed, cost, tuple(notes))
+    none = torch.zeros(len(sizes), 0, len(images))
+    table = pad_sequence(scores, batch_first=True, padding_value=math.nan) if scores else none
+    notes += unmoved(objective, table.flatten(0, 1))
+    return Dreamed((images + detail).clamp(0, 1), how, objective, sizes, table, seed, cost, tuple(notes))
 
 
 def afford(
-    network: Network,
-    objective: Objective,
-    how: Dream,
-    *,
-    size: tuple[int, int],
-    seconds: float,
-    folder: Path | None = None,
-) -> tuple[Dream, tuple[int, int], str]:
+    network: Network, objective: Objective, how: Dream, *, size: tuple[int, int], seconds: float, frames: int = 1,
+    precision: Precision = "float32", folder: Path | None = None,
+) -> tuple[Dream, tuple[int, int], str]:  # fmt: skip
     """As many steps as fit into a time, at most those of the recipe; where they are too few, a smaller size.
 
-    Cost: four steps of one tile, unless the folder holds what was chosen for the same dream.
+    Cost: four steps of one tile, or eight, unless the folder holds what was chosen for the same dream.
 
     Args:
         network: dreams.
         objective: of what.
         how: at most so.
         size: height and width, at most.
-        seconds: of the whole dream.
+        seconds: of the whole dream, or film.
+        frames: of the film.
+        precision: of the network's multiplications.
         folder: keeps the choice.
 
     Returns:
@@ -257,20 +266,18 @@ def afford(
     """
     if seconds <= 0:
         raise OptionError(f"{seconds:g} seconds are no time to dream; give some")
-    tiles = how.tiles(network)
 
     def fit() -> dict[str, int]:
-        grey = torch.full((1, 3, *tiles.size), 0.5)
-        pace = seconds_of(lambda: how.octave(network, objective, grey, steps=2)) / 2
-        height, width = size
-        while True:
-            once = dataclasses.replace(how, steps=1).passes(network, (height, width))
-            steps = int(0.9 * seconds / (pace * once))
-            if steps >= min(_FEW, how.steps) or height <= tiles.size[0] or width <= tiles.size[1]:
-                return {"height": height, "width": width, "steps": min(max(steps, 1), how.steps)}
-            height, width = round(0.9 * height), round(0.9 * width)
+        once = dataclasses.replace(how, octaves=1, steps=2)
+        grey = network.check(torch.full((1, 3, *how.tiles(network).size), 0.5))
+        for quick in (hasten(network, objective, frames * how.passes(network, size)), network):
+            pace = seconds_of(partial(climb, quick, grey, objective, how=once, precision=precision)) / 2
+            less, (height, width) = how.within(network, size, 0.9 * seconds / frames / pace)
+            if frames * less.passes(network, (height, width)) >= REPAID:
+                break
+        return {"height": height, "width": width, "steps": less.steps}
 
-    plan = fingerprint(network, objective, how, size, seconds)
+    plan = fingerprint(network, objective, how, size, seconds, frames, precision)
     chosen = kept(folder and folder / "budget.json", plan, fit)
     height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
     note = f"{seconds:g} s allow {steps} of {how.steps} steps at {height}×{width}"

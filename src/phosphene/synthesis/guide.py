@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import LayerError, OptionError
+from phosphene.core.folding import lean
 from phosphene.core.image import Picture
 from phosphene.core.network import Activations, Images, Network
 from phosphene.core.objective import Channel, Objective
@@ -165,6 +166,33 @@ def default_layer(network: Network) -> str:
     return found[-1]
 
 
+def hasten(network: Network, objective: Objective, passes: int) -> Network:
+    """The network, or its lean twin where so many passes repay the making.
+
+    Args:
+        network: dreams.
+        objective: of what.
+        passes: of tiles, forward and backward, in all.
+    """
+    return lean(network, objective.reads - {"input"}) if passes >= REPAID else network
+
+
+def unmoved(objective: Objective, scores: Tensor) -> list[str]:
+    """What must be said of pictures that no step has moved the score of.
+
+    Args:
+        objective: of the dream.
+        scores: (steps, N), of all octaves.
+    """
+    done = scores[scores.isfinite().all(1)]
+    if len(done) < 2:
+        return []
+    still = done.amax(0) - done.amin(0) <= _STILL * done.abs().amax(0)
+    where = "this picture" if len(still) == 1 else f"{still.sum()} of {len(still)} pictures"
+    why = f"no gradient of {objective} reaches {where}; choose another layer, channel or target"
+    return [f"nothing was dreamed: {why}"] if still.any() else []
+
+
 def _alike(network: Network, terms: Sequence[Objective]) -> Objective:
     """The sum of objectives, each by its value on a grey noise."""
     noise = 0.5 + 0.1 * torch.randn(1, 3, *network.preprocess.size, generator=torch.Generator().manual_seed(0))
@@ -181,3 +209,5 @@ def _places(activations: Tensor) -> Tensor:
 
 _LEVEL = re.compile("LayerNorm|RMSNorm")
 _PRODUCTS = 1 << 22
+_STILL = 1e-3  # share of itself that the energy of a layer norm moves by, from rounding and eps
+REPAID = 32  # passes; some twenty save what the making costs

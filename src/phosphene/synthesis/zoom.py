@@ -15,12 +15,15 @@ from phosphene.core.image import Picture, Pixels
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.synthesis.base import Watch
-from phosphene.synthesis.dream import Dream, dream, later
-from phosphene.synthesis.guide import about
+from phosphene.synthesis.dream import Dream, climb, later
+from phosphene.synthesis.guide import about, hasten
+from phosphene.synthesis.question import Precision
 from phosphene.synthesis.state import State, fingerprint
 
 ENTERED = Dream(octaves=2, steps=4, lr=0.01)
 """How each frame is dreamed, unless told otherwise."""
+FACTOR = 1.05
+"""Magnification from frame to frame, unless told otherwise."""
 
 
 def zoom(
@@ -29,10 +32,11 @@ def zoom(
     target: str | Objective | None = None,
     *,
     frames: int,
-    factor: float = 1.05,
+    factor: float = FACTOR,
     how: Dream = ENTERED,
     guide: Picture | None = None,
     size: tuple[int, int] | None = None,
+    precision: Precision = "float32",
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -52,6 +56,7 @@ def zoom(
         how: of each frame; few steps, as the dream grows from frame to frame.
         guide: see `dream`.
         size: height and width of the frames; those of the picture by default.
+        precision: see `dream`.
         state: a folder that gets each frame as PNG: the same film goes on from the last one. It is left.
         seed: of where the tiles lie; each frame adds its number.
         watch: is told of each step, counted over all frames.
@@ -71,15 +76,16 @@ def zoom(
     how = dataclasses.replace(how, layers=(), channel=None)
     now = image.resize(picture.tensor(), size or (picture.height, picture.width))
     first, folder = now, None if state is None else Path(state)
-    _keep_only(folder, fingerprint(objective, network, how, now, factor, seed))
+    _keep_only(folder, fingerprint(objective, network, how, now, factor, precision, seed))
+    quick = hasten(network, objective, frames * how.passes(network, (now.shape[2], now.shape[3])))
     for number in range(frames):
         file = folder and folder / f"{number:05}.png"
         if file is not None and file.exists():
             shown = image.load(file).pixels
         else:
-            begin = _calmed(_zoomed(now, factor), first) if number else now
+            begin = network.check(_calmed(_zoomed(now, factor), first) if number else now)
             told = later(watch, number * how.steps * len(how.sizes((begin.shape[2], begin.shape[3]))))
-            found = dream(network, begin, objective, how=how, seed=seed + number, watch=told)
+            found = climb(quick, begin, objective, how=how, precision=precision, seed=seed + number, watch=told)
             (shown,) = found.pictures()
             if file is not None:
                 image.save(file, shown)
