@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import nets
 from phosphene.core.errors import OptionError
+from phosphene.core.network import Images
+from phosphene.core.objective import Logit
+from phosphene.synthesis.base import synthesize
+from phosphene.synthesis.canvas import Pixels
+from phosphene.synthesis.optimizers import Adam
 from phosphene.synthesis.transforms import Affine, ColorShift, Crops, Flip, Pad, Transform
 
 
@@ -71,6 +78,29 @@ def test_zoom_is_as_likely_out_as_in() -> None:
     assert abs(zoom.log().mean()) < 0.1
 
 
+def test_what_comes_in_from_outside_is_the_color_of_the_border() -> None:
+    # A peer lets black in.
+    flat = torch.tensor([0.9, 0.2, 0.6]).view(1, 3, 1, 1).expand(50, 3, 20, 30)
+    assert torch.allclose(Affine(8, (0.4, 1.5), 45)(flat, draw()), flat, atol=1e-6)
+    ramp = torch.linspace(0.2, 0.9, 21).view(1, 1, 21, 1).expand(50, 3, 21, 11)  # neither mirrored nor wrapped around
+    moved = Affine(8, (1, 1), 0)(ramp, draw())
+    assert moved.diff(dim=2).min() > -1e-5
+    assert [moved[..., 0, :].amin().item(), moved[..., -1, :].amax().item()] == pytest.approx([0.2, 0.9], abs=1e-5)
+    assert (moved[..., 5, :] - 0.2).abs().min() < 1e-5  # in some, the first six rows came in
+
+
+@pytest.mark.parametrize("transform", [Affine(), Crops(2)])
+def test_the_image_itself_is_never_transformed(transform: Transform) -> None:
+    # A peer resamples the image at each step, and so blurs it away.
+    def rough(images: Images) -> Tensor:
+        return images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
+
+    sharp = torch.rand(1, 3, 32, 32, generator=draw())
+    assert rough(transform(sharp, draw())) < 0.9 * rough(sharp)
+    how: dict[str, Any] = {"start": sharp, "transforms": [transform], "optimizer": Adam(1e-9), "steps": 5}
+    assert torch.allclose(synthesize(nets.build("gap"), Logit(0), Pixels(), **how).images, sharp, atol=1e-6)
+
+
 def test_a_margin_is_grey_and_of_its_width() -> None:
     found = Pad(3, 0.25)(torch.ones(1, 3, 4, 5), draw())
     assert found.shape == (1, 3, 10, 11)
@@ -86,6 +116,40 @@ def test_crops_of_one_image_stand_together_and_keep_its_proportions() -> None:
     for color, steps in ((0, 39), (1, 59)):  # one grows downwards, one across
         extent = found[:4, color].amax((1, 2)) - found[:4, color].amin((1, 2))
         assert torch.allclose(extent, torch.full((4,), ((steps + 1) / 2 - 1) / steps), atol=0.03)
+
+
+def boxes(images: Tensor, transform: Crops) -> tuple[Tensor, ...]:
+    """Top, left, height and width of crops of `smooth` images: of the colors, one grows downwards, one across."""
+    found = transform(images, draw())
+    steps = torch.tensor(images.shape[2:]) - 1
+    least, most = (find(found[:, :2], dim=(2, 3)) * steps for find in (torch.amin, torch.amax))
+    return *least.round().T, *((most - least).round() + 1).T
+
+
+def test_sizes_of_crops_are_spread_from_low_to_high() -> None:
+    # A peer draws them between high and 2 · high - low.
+    _, _, high, wide = boxes(smooth(2, 41, 161), Crops(400, 0.25, 0.5))
+    assert (high / 41 - wide / 161).abs().max() < 0.02
+    assert [wide.min(), wide.max()] == [40, 80]
+    spread = torch.histc(wide / 161, 5, 0.25, 0.5) / len(wide)
+    assert (spread - 0.2).abs().max() < 0.05
+    for mine in wide.view(2, 400):  # each image has its own, and all kinds
+        assert len(set(mine.tolist())) > 35
+    assert not torch.equal(*wide.view(2, 400))
+
+
+def test_crops_reach_every_corner_and_stand_at_the_border_as_often_as_told() -> None:
+    top, left, high, wide = boxes(smooth(1, 41, 61), Crops(3000, 0.5, 0.5))
+    assert set(high.tolist()) == {20}
+    assert set(wide.tolist()) == {30}
+    sides = [(top == 0, top == 21), (left == 0, left == 31)]
+    told = [(0.2 + 0.5 / free) / 1.4 for free in (21, 31)]  # a seventh beyond each end, and half a pixel
+    for pair, share in zip(sides, told, strict=True):
+        assert [side.float().mean().item() for side in pair] == pytest.approx([share] * 2, abs=0.025)
+    for vertical, across in itertools.product(*sides):
+        assert (vertical & across).float().mean().item() == pytest.approx(told[0] * told[1], abs=0.012)
+    assert len(set(top.tolist())) == 22
+    assert len(set(left.tolist())) == 32
 
 
 @pytest.mark.parametrize(

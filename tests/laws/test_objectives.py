@@ -1,0 +1,107 @@
+"""The gradient of every registered objective is that of its value: finite differences on tiny tensors."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+import phosphene
+from phosphene.core.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, Sum
+from phosphene.studies.neurons import Neurons
+from phosphene.synthesis.diversity import Diverse
+from phosphene.synthesis.guide import Energy, Likeness
+from phosphene.synthesis.matching import AlphaNorm, Match
+from phosphene.synthesis.priors import L2, TotalVariation
+from phosphene.synthesis.statistics import BatchNormStatistics, Running
+
+for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
+OBJECTIVES = sorted(name for name, cls in Objective.table.items() if cls.__module__.startswith("phosphene."))
+
+
+class Case(NamedTuple):
+    """An objective, the activations that are moved and those that are held, how far, and how exact it can be."""
+
+    objective: Objective
+    moved: Mapping[str, Tensor]
+    held: Mapping[str, Tensor] = MappingProxyType({})
+    eps: float = 1e-6
+    exact: float = 1e-8
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+IMAGES = {"input": draw(2, 3, 3, 4).sigmoid()}
+MAPS, VECTORS, LOGITS = {"maps": draw(2, 3, 3, 4, seed=1)}, {"head": draw(2, 4, seed=2)}, {"logits": draw(2, 5, seed=3)}
+COLOR = (0.45, 0.5, 0.4)
+RUNNING = tuple(
+    Running(layer, draw(width, seed=4), draw(width, seed=5).exp()) for layer, width in (("maps", 3), ("deep", 2))
+)
+CASES: dict[str, list[Case]] = {
+    "sum": [Case(Sum(((2.0, Channel("maps", 1)), (-0.5, Logit(2)), (1.0, Energy("maps")))), {**MAPS, **LOGITS})],
+    "logit": [Case(Logit(3), LOGITS)],
+    "probability": [Case(Probability(3), LOGITS)],
+    "channel": [Case(Channel("maps", 1), MAPS), Case(Channel("head", 2), VECTORS)],
+    "channel-max": [Case(ChannelMax("maps", 1), MAPS), Case(ChannelMax("head", 2), VECTORS)],
+    "neuron": [Case(Neuron("maps", 2, 1, 3), MAPS)],
+    "neurons": [
+        Case(Neurons("maps", ((2, 1, 3), (0, 2, 2))), MAPS),
+        Case(Neurons("head", ((3, 0, 0), (1, 0, 0))), VECTORS),
+    ],
+    "l2": [Case(L2(COLOR), IMAGES)],
+    "total-variation": [Case(TotalVariation(beta), IMAGES) for beta in (1.0, 1.5, 2.0)],
+    "alpha-norm": [Case(AlphaNorm(alpha, COLOR), IMAGES) for alpha in (1.0, 2.5, 6.0)],
+    # In single precision by its own choice; of second degree, so that far steps tell the slope as well as near ones.
+    "match": [
+        Case(Match("maps", draw(3, 3, 4, seed=6)), MAPS, eps=1e-2, exact=1e-4),
+        Case(Match("head", draw(4, seed=6)), VECTORS, eps=1e-2, exact=1e-4),
+    ],
+    "batch-norm-statistics": [
+        Case(BatchNormStatistics(running=RUNNING), {**MAPS, "deep": draw(2, 2, 2, 3, seed=7)}),
+        Case(BatchNormStatistics(first=0.0, running=RUNNING), {**MAPS, "deep": draw(2, 2, 2, 3, seed=7)}),
+    ],
+    "energy": [Case(Energy("maps"), MAPS), Case(Energy("head"), VECTORS)],
+    # The most similar place stays the same within a small step, so that the slope is that of the greatest product.
+    "likeness": [Case(Likeness("maps", draw(3, 5, seed=8)), MAPS), Case(Likeness("head", draw(4, 1, seed=8)), VECTORS)],
+    # How much is paid for being alike is a share of the value that the gradient takes for a number: it is held.
+    "diverse": [Case(Diverse(Logit(1), "maps", share), MAPS, LOGITS) for share in (0.5, 2.0)],
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_gradient_is_the_slope_of_the_value(name: str) -> None:
+    assert name in CASES, f"the objective {name!r} is new: add tensors on which its gradient can be checked"
+    for case in CASES[name]:
+        assert type(case.objective) is Objective.table[name]
+        assert case.objective.reads == case.moved.keys() | case.held.keys()
+        check(case)
+
+
+def check(case: Case) -> None:
+    def scores(*values: Tensor) -> Tensor:
+        found = case.objective({**case.held, **dict(zip(case.moved, values, strict=True))})
+        assert found.shape == (len(values[0]),)
+        return found
+
+    leaves = tuple(each.clone().requires_grad_() for each in case.moved.values())
+    assert torch.autograd.gradcheck(scores, leaves, eps=case.eps, atol=case.exact, rtol=1e-4)
+
+
+def test_diversity_never_asks_for_less_of_what_is_wanted() -> None:
+    # With 2 · likeness above 1, value · (1 - 2 · likeness) would pay for a smaller value.
+    logits = LOGITS["logits"].abs().requires_grad_()
+    alike = draw(1, 3, 3, 4).repeat(2, 1, 1, 1)
+    values = Diverse(Logit(1), "maps", 2.0)({"logits": logits, "maps": alike})
+    assert torch.allclose(values, -logits[:, 1])
+    (slope,) = torch.autograd.grad(values.sum(), logits)
+    assert torch.equal(slope, torch.autograd.grad(Logit(1)({"logits": logits}).sum(), logits)[0])
