@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
 import nets
+from phosphene.core import image
 from phosphene.core.image import Picture
-from phosphene.synthesis.color import Ink, colors_of, natural_colors, spectrum_of
+from phosphene.synthesis.color import NATURAL, Ink, installed, mixing_of, spectrum_of
 
 
 def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
@@ -18,20 +21,25 @@ def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
 
 def test_the_mixing_gives_back_the_covariance() -> None:
     mixing = np.array([[30, 10, 0], [10, 20, 5], [0, 5, 8.0]])
-    found = colors_of([noise(mixing)]).mixing.numpy()
+    found = mixing_of([noise(mixing)]).numpy()
     shape = found @ found.T
     expected = mixing @ mixing.T
     assert np.abs(shape / np.trace(shape) - expected / np.trace(expected)).max() < 0.02
 
 
 def test_colors_of_photographs_are_mostly_grey() -> None:
-    found = natural_colors()
-    values, vectors = torch.linalg.eigh(found.mixing)
-    assert values[2] > 2 * values[1]
-    assert vectors[:, 2].abs().min() > 0.3  # the strongest direction has all three colors
-    assert found.mixing.norm(dim=0).max().item() == 1
-    assert (0.2 < found.mean).all()
-    assert (found.mean < 0.7).all()
+    for found in (torch.tensor(NATURAL), mixing_of(installed())):
+        values, vectors = torch.linalg.eigh(found)
+        assert values[2] > 2 * values[1]
+        assert vectors[:, 2].abs().min() > 0.3  # the strongest direction has all three colors
+        assert abs(found.norm(dim=0).max().item() - 1) < 1e-3
+
+
+def test_the_colors_that_are_kept_are_those_of_photographs() -> None:
+    folder = os.environ.get("PHOSPHENE_IMAGES")
+    found = mixing_of(map(image.load, list(image.find([folder]))[::5])) if folder else mixing_of(installed())
+    apart = (found - torch.tensor(NATURAL)).norm() / torch.tensor(NATURAL).norm()
+    assert apart < (0.05 if folder else 0.3)  # six photographs have their own tints
 
 
 def test_the_spectrum_is_that_of_the_pictures() -> None:
