@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import io
@@ -35,11 +36,14 @@ class State:
         self.saved = time.monotonic()
 
     def load(self) -> Facts | None:
-        """What the file holds; None where there is none, or one of another plan, or a damaged one."""
+        """What the file holds; None where there is none, or one of another plan, or a damaged one.
+
+        Tensors are copies: systems that do not replace a file that is mapped would refuse the next `save`.
+        """
         if self.path is None or not self.path.exists():
             return None
         try:
-            facts = weightfile.read(self.path, _LIMIT).objects
+            facts = copy.deepcopy(weightfile.read(self.path, _LIMIT).objects)
         except CheckpointError:
             return None
         return facts if isinstance(facts, dict) and facts.get("plan") == self.plan else None
