@@ -1,19 +1,19 @@
-"""A photograph as three layers dream of it, from shallow to deep: strokes, ornaments, animals."""
+"""A photograph as five layers dream of it, from shallow to deep: strokes, ornaments, animals, things."""
 
 import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.synthesis.dream import Dream, dream
 from phosphene.zoo.samples import sample
+from phosphene.synthesis.dream import Dream, dream
 
 
-def main(path: str = "dream.png", size: str = "256x384") -> None:
-    network, rocket = ph.load(), ph.image(sample("rocket"))
+def main(path: str = "dream.png", size: str = "320x480") -> None:
+    network, temple = ph.load(), ph.image(sample("temple"))
     height, width = map(int, size.split("x"))
-    tiles, labels = [image.levels(image.resize(rocket.tensor(), (height, width)))], ["a photograph"]
-    for layer in ("blocks.1", "blocks.2", "blocks.4"):
-        found = dream(network, rocket, how=Dream((layer,)), size=(height, width))
+    tiles, labels = [image.levels(image.resize(temple.tensor(), (height, width)))], ["a photograph"]
+    for layer in (f"blocks.{number}" for number in range(1, 6)):
+        found = dream(network, temple, how=Dream((layer,)), size=(height, width))
         tiles += found.pictures()
         labels.append(str(found.objective))
         print(*found.lines(), found.cost, sep="\n")
