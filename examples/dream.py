@@ -4,8 +4,8 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 from phosphene.synthesis.dream import Dream, dream
+from phosphene.zoo.samples import sample
 
 
 def main(path: str = "dream.png", size: str = "320x480") -> None:
