@@ -14,10 +14,11 @@ from phosphene.cli.session import Session, session
 from phosphene.core import image
 from phosphene.core.network import Images, Network
 from phosphene.core.result import Cost, Manifest
+from phosphene.core.samples import SAMPLES, sample
 from phosphene.core.targets import parse
 from phosphene.studies.belief import believe
 from phosphene.studies.facets import facets
-from phosphene.studies.natural import Photographs, same_classes
+from phosphene.studies.natural import Photographs, Source, same_classes
 from phosphene.studies.projection import same_network
 from phosphene.survey.store import Run
 from phosphene.synthesis.ablation import ablate
@@ -46,7 +47,11 @@ from phosphene.synthesis.visualize import visualize as make
 @click.option(
     "--facets", type=click.IntRange(2, 32), help="So many pictures, each from another kind of image of --natural."
 )
-@click.option("--natural", type=click.Path(), help="A survey's run or a folder of photographs, to compare with.")
+@click.option(
+    "--natural",
+    type=click.Path(),
+    help="A survey's run or a folder of photographs, to compare with. [default: the six samples]",
+)
 @click.option("--second", help="Another network, for a second opinion; as --model.")
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps.")
 @click.option(
@@ -73,7 +78,7 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     run = session("visualize", options)
     source, second = _witnesses(run, own["natural"], own["second"])
     folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
-    if own["facets"] and source:
+    if own["facets"]:
         kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
     frames = folder / STATE / fingerprint(targets, chosen, own, run.seed)[:16] if own["animate"] else None
     starts = kinds.starts if kinds else None
@@ -118,9 +123,9 @@ def _manner(name: str, options: dict[str, Any]) -> Manner:
     return chosen
 
 
-def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | str | None, Network | None]:
+def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | Source, Network | None]:
     """What pictures will be held against, opened before the long work: a survey or photographs, another network."""
-    source: Run | str | None = natural
+    source: Run | Source = natural or [str(sample(name)) for name in SAMPLES]
     if natural is not None and (Path(natural) / "result.json").exists():
         source = Run.open(natural)
         same_network(run.network, source)

@@ -57,6 +57,7 @@ class Belief:
             facts |= {
                 "reached": self.reached,
                 "natural_p99.9": self.natural.level,
+                "natural_most": self.natural.most,
                 "natural_images": self.natural.images,
             }
         if self.second is not None:

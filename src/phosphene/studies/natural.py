@@ -51,25 +51,23 @@ class Natural:
     most: float
     note: str = ""
 
-    def share(self, value: float) -> float | None:
-        """A value as a share of the level; None where the level is not above zero, and a share says nothing."""
-        return value / self.level if self.level > 0 else None
-
     def line(self, value: float) -> str:
-        """What is to be said of a value.
+        """What is to be said of a value: its share of the level, or of the greatest of a handful.
 
         >>> print(Natural(Logit(1), 500, 0.999, 5.9, 6.1).line(12.3))
         12.3, 208 % of the 99.9th percentile of 500 natural images (5.9; of so few that is all but their greatest, 6.1)
         """
-        what = f"the {100 * self.quantile:g}th percentile of {self.images:,} natural images"
-        few = self.images < round(1 / (1 - self.quantile))
-        level = f"{self.level:.3g}" + (f"; of so few that is all but their greatest, {self.most:.3g}" if few else "")
-        share = self.share(value)
+        wanted, images = round(1 / (1 - self.quantile)), f"{self.images:,} natural images"
         if self.most == self.level == 0:
-            return f"{value:.3g}, where {self.images:,} natural images all stay at 0"
-        if share is None:
-            return f"{value:.3g}; {what} is {level}"
-        return f"{value:.3g}, {share:.0%} of {what} ({level})".replace("%", " %", 1)
+            return f"{value:.3g}, where {images} all stay at 0"
+        what, beside, more = f"the {100 * self.quantile:g}th percentile of {images}", self.level, ""
+        if 10 * self.images < wanted:
+            what, beside = f"the greatest of {images}", self.most
+        elif self.images < wanted:
+            more = f"; of so few that is all but their greatest, {self.most:.3g}"
+        if beside <= 0:
+            return f"{value:.3g}; {what} is {beside:.3g}{more}"
+        return f"{value:.3g}, {100 * value / beside:.0f} % of {what} ({beside:.3g}{more})"
 
 
 @dataclasses.dataclass(frozen=True)
