@@ -103,7 +103,7 @@ def cutout(
         )
     if not len(picture) == len(values) == 1 or picture.shape[2:] != values.shape[2:]:
         raise ImageError(f"picture is {tuple(picture.shape)}, map {tuple(values.shape)}; give one of each, of one size")
-    seen = saliency(values)[None].double().cpu()
+    seen = saliency(values)[None].cpu().double()
     seen = (blurred(seen, smooth) if smooth and seen.min() < seen.max() else seen)[0, 0]
     low, high = (np.quantile(seen.numpy(), share) for share in (background, foreground))
     pixels, sure = image.levels(picture), (seen >= high) & (seen > low)

@@ -173,7 +173,7 @@ def _game(network: Network, mosaic: Images, classes: list[int], method: Attribut
     cells = round(len(classes) ** 0.5)
     shares = []
     for cell, each in enumerate(maps):
-        seen = saliency(each.values)[0].double()
+        seen = saliency(each.values)[0].cpu().double()
         row = seen.tensor_split(cells, 0)[cell // cells]
         inside = row.tensor_split(cells, 1)[cell % cells].sum()
         shares.append(inside / seen.sum().clamp(min=torch.finfo(seen.dtype).tiny))

@@ -160,7 +160,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    _, place, counts = torch.unique(values.cpu(), return_inverse=True, return_counts=True)
     means: Tensor = (counts.cumsum(0) - (counts - 1) / 2).double()
     return means[place]
 

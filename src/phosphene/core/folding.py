@@ -116,12 +116,14 @@ def _twin(network: Network, pairs: Iterable[Pair], *, last: bool = False) -> Net
 
 @torch.no_grad()
 def _fold(conv: Any, norm: Any) -> None:
-    """Multiply and shift in float64, so that nothing is lost but the last rounding."""
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight
-    bias = -norm.running_mean * scale if conv.bias is None else (conv.bias - norm.running_mean) * scale
-    bias = bias if norm.bias is None else bias + norm.bias
-    weight = conv.weight * scale.view(-1, *(1,) * (conv.weight.ndim - 1))
+    """Multiply and shift in float64, which not every device has: nothing is lost but the last rounding."""
+
+    def exact(values: Tensor | None, otherwise: int) -> Tensor:
+        return torch.tensor(otherwise).double() if values is None else values.cpu().double()
+
+    scale = (exact(norm.running_var, 1) + norm.eps).rsqrt() * exact(norm.weight, 1)
+    bias = (exact(conv.bias, 0) - exact(norm.running_mean, 0)) * scale + exact(norm.bias, 0)
+    weight = exact(conv.weight, 1) * scale.view(-1, *(1,) * (conv.weight.ndim - 1))
     conv.weight, conv.bias = (nn.Parameter(each.to(conv.weight), requires_grad=False) for each in (weight, bias))
 
 
@@ -142,7 +144,7 @@ class _Truth:
         found: dict[str, Tensor] = {}
 
         def see(name: str, maps: Tensor) -> None:
-            found[name] = maps.flatten()[:: max(1, maps.numel() // _SAMPLES)].to(torch.float64, copy=True)
+            found[name] = maps.flatten()[:: max(1, maps.numel() // _SAMPLES)].to("cpu", torch.float64, copy=True)
 
         network.listen(_noise(network), layers, see)
         return found

@@ -277,7 +277,8 @@ class Network:
 
     def read_off(self, logits: Tensor, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
         """The k most probable classes that logits (N, K) tell of."""
-        probabilities, indices = logits.detach().double().softmax(1).topk(min(k, logits.shape[1]))
+        logits = logits.detach().cpu()  # not every device has float64
+        probabilities, indices = logits.double().softmax(1).topk(min(k, logits.shape[1]))
         return tuple(
             tuple(
                 Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), each.tolist(), strict=True)

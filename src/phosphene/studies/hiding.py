@@ -93,7 +93,7 @@ def hide(
             masks = (~_regions(each, share, controls, random)[:, None]).to(image)
             copies = Masks(len(masks), masks.__getitem__, filling("blur", network, image))
             after = engine.run(image, copies, [each.patch.layer], _neuron(network, each.patch))
-            falls = 1 - after.double().cpu() / each.activation
+            falls = 1 - after.cpu().double() / each.activation
             shown, others = falls[0].item(), falls[1:]
             rows.append((shown, others.mean().item(), (others < shown).double().mean().item()))
     fall, control, beats = zip(*rows, strict=True) if rows else ((), (), ())

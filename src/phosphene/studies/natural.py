@@ -219,7 +219,7 @@ def same_classes(other: Network, network: Network) -> None:
 def _opinion(other: Network, index: int, pixels: Tensor) -> Opinion:
     prepared = other.prepare(Picture.from_array(image.levels(pixels)))
     with torch.no_grad():
-        logits = other(prepared.images)
+        logits = other(prepared.images).cpu()
     rank = int((logits[0] > logits[0, index]).sum()) + 1
     return Opinion(rank, logits[0].double().softmax(0)[index].item(), other.read_off(logits, 1)[0][0])
 

@@ -123,7 +123,7 @@ def effective_field(gradient: Tensor, seen: Box) -> Box:
     >>> effective_field(spot, Box(1, 1, 8, 8))
     Box(top=2, left=4, bottom=4, right=6)
     """
-    strength = gradient.abs().sum(0).double()
+    strength = gradient.abs().sum(0).cpu().double()
     if not strength.any():
         return seen
     out = (1 - HELD) / 4 * strength.sum()

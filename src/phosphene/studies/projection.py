@@ -78,7 +78,7 @@ class Projection:
         if side is not None:
             size = [max(1, round(side * each / max(values.shape[2:]))) for each in values.shape[2:]]
             values = F.interpolate(values, size, mode="bicubic", antialias=True)
-        strengths = values.abs().flatten().double().sort().values
+        strengths = values.abs().flatten().cpu().double().sort().values
         most = strengths[int((strengths.cumsum(0) < (1 - beyond) * strengths.sum()).sum())].item()
         return picture.signed(values.clamp(-most, most), quantile=1)[0]
 

@@ -36,7 +36,7 @@ def measure(maps: Tensor) -> tuple[Response, ...]:
     >>> measure(torch.tensor([[[0.0, 2.0]], [[-1.0, 0.0]]]))[0]
     Response(channel=0, max=2.0, mean=1.0, active=0.5, silent=False)
     """
-    flat = maps.flatten(1).double()
+    flat = maps.flatten(1).cpu().double()
     highs, means, active = flat.amax(1).tolist(), flat.mean(1).tolist(), (flat > 0).double().mean(1).tolist()
     return tuple(
         Response(channel, high, mean, share, high <= 0)
