@@ -35,7 +35,7 @@ WORK: dict[str, Callable[[Tensor], object]] = {
     "responses": lambda values: measure(values.view(2, 4, 9)),
     "ranks": lambda values: rank_correlation(values.view(2, -1), values.view(2, -1)),
     "effective field": lambda values: effective_field(values.view(2, 6, 6), Box(0, 0, 6, 6)),
-    "cut-out": lambda values: cutout(torch.rand(1, 3, 6, 6), values.view(2, 1, 6, 6)[:1]).mask,
+    "cut-out": lambda values: cutout(torch.linspace(0, 1, 108).view(1, 3, 6, 6), values.view(2, 1, 6, 6)[:1]).mask,
 }
 
 
