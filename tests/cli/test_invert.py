@@ -27,14 +27,27 @@ def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]
     assert run("invert", "one.png", *HOW, "--seeds", "2", "-o", "out") == 0
     told, names = record(place / "out"), ["0.1", "0.3", "logits"]
     assert [each["layer"] for each in told["results"]] == names
-    pictures = {f"{name}-{seed}.png" for name in names for seed in (0, 1)}
-    assert {path.name for path in (place / "out").iterdir()} == pictures | {"strip.png", "original.png", "result.json"}
+    files = {f"{name}-{rest}" for name in names for rest in ("0.png", "1.png", "scores.npy")}
+    files |= {"strip.png", "original.png"}
+    assert {each["path"] for each in told["files"]} == files
+    assert {path.name for path in (place / "out").iterdir()} == files | {"result.json"}
     for each in told["results"]:
-        assert len(each["errors"]) == len(each["predictions"]) == 2
+        assert len(each["errors"]) == len(each["predictions"]) == len(each["psnr"]) == len(each["ssim"]) == 2
         assert each["error"] == pytest.approx(sum(each["errors"]) / 2)
         assert each["unrelated"] > 0
     assert told["cost"]["backwards"] == 3 * 2 * 11
-    assert "2 seen as" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 seen as" in said
+    assert " dB, SSIM " in said
+
+
+def test_half_precision(place: Path) -> None:
+    how = ("invert", "one.png", *HOW, "--layer", "0.1")
+    for precision in ("float32", "bfloat16"):
+        assert run(*how, "--precision", precision, "-o", precision) == 0
+        assert record(place / precision)["options"]["precision"] == precision
+    whole, half = ((place / each / "0.1.png").read_bytes() for each in ("float32", "bfloat16"))
+    assert whole != half
 
 
 def test_one_layer_and_patterns(place: Path) -> None:
@@ -69,12 +82,12 @@ def test_what_cannot_be_inverted(
 
 
 def test_a_budget_is_chosen_once_and_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 0.05)
+    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 0.5)
     how = ("--model", "net.py:make", "--layers", "all", "--coarse", "20", "--steps", "40", "--finish", "20")
-    assert run("invert", "one.png", *how, "--seconds", "6", "-o", "out") == 0
-    # 0.9 of 6 s, where a step of all three layers takes 0.15 s.
+    assert run("invert", "one.png", *how, "--seconds", "60", "-o", "out") == 0
+    # 0.9 of 60 s, where a step of all three layers takes 1.5 s.
     assert record(place / "out")["cost"]["backwards"] == 3 * (9 + 18 + 9)
-    assert "6 s allow 36 of 80 steps for each layer" in record(place / "out")["notes"]
+    assert "60 s allow 36 of 80 steps for each layer" in record(place / "out")["notes"]
 
 
 @pytest.mark.parametrize("last", [4, 12, 23])

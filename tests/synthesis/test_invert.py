@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import nets
 import phosphene as ph
 from phosphene.core import image
 from phosphene.core.errors import ImageError, LayerError, OptionError
-from phosphene.core.network import Images
+from phosphene.core.folding import lean
+from phosphene.core.network import Images, Network
 from phosphene.core.samples import sample
+from phosphene.synthesis import invert as module
+from phosphene.synthesis.base import Synthesis, synthesize
 from phosphene.synthesis.inversion import Strip
 from phosphene.synthesis.invert import Invert, afford, invert, seen
 from phosphene.synthesis.matching import Match
@@ -51,7 +56,10 @@ def test_the_error_is_that_of_the_picture_as_saved(tmp_path: Path) -> None:
     # Peers report the loss of the last step: before 8 bits, and before clipping.
     network, shown = nets.build("gap"), nets.pictures(1)
     found = invert(network, shown, "features.2", seeds=2, how=QUICK)
-    entries = found.save(tmp_path)
+    *entries, last = found.save(tmp_path)
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "features.2-scores.npy")), found.scores)
+    facts = {"kind": "table", "layer": "features.2", "shape": [100, 2]}
+    assert last == {"path": "features.2-scores.npy", **facts}
     for error, entry in zip(found.errors, entries, strict=True):
         saved = image.load(tmp_path / entry["path"]).tensor()
         with torch.no_grad():
@@ -60,6 +68,28 @@ def test_the_error_is_that_of_the_picture_as_saved(tmp_path: Path) -> None:
         assert error == pytest.approx(((mine - wanted).square().sum() / wanted.square().sum()).item(), rel=1e-4)
         probabilities = [each.probability for each in found.predictions[found.errors.index(error)]]
         assert [each.probability for each in network.predict(saved)[0]] == pytest.approx(probabilities, rel=1e-5)
+
+
+def test_the_likeness_is_that_of_the_files(tmp_path: Path) -> None:
+    found = invert(nets.build("gap"), nets.pictures(1), "features.2", seeds=2, how=QUICK)
+    Strip((found,)).save(tmp_path)
+    wanted = image.load(tmp_path / "original.png").pixels.astype(float)
+    for number, psnr in enumerate(found.psnr):
+        apart = image.load(tmp_path / f"features.2-{number}.png").pixels - wanted
+        assert psnr == pytest.approx(20 * np.log10(255 / np.sqrt((apart**2).mean())))
+    assert found.manifest()["psnr"] == list(found.psnr)
+    assert f"PSNR {np.mean(found.psnr):.1f} dB, SSIM {np.mean(found.ssim):.2f}" in str(found)
+    nearer = dataclasses.replace(found, images=(found.images + 3 * found.original) / 4)
+    assert all(before < after < 1 for before, after in zip(found.ssim, nearer.ssim, strict=True))
+
+
+def test_what_is_the_same_is_infinitely_near_and_still_can_be_written() -> None:
+    network, shown = nets.build("functional"), nets.pictures(1)[:, :, :5, :4]
+    found = invert(network, shown, "one", how=Invert(0, 1, 0))
+    same = dataclasses.replace(found, images=found.original)
+    assert (same.psnr, same.ssim, same.manifest()["psnr"]) == ((np.inf,), (1.0,), [None])
+    assert found.psnr[0] < 60
+    assert found.ssim[0] < 1
 
 
 def test_other_seeds_are_other_pictures_and_the_same_seed_the_same() -> None:
@@ -77,6 +107,27 @@ def test_a_batch_of_seeds_is_its_pictures_one_by_one() -> None:
     how = Invert(3, 5, 2)
     alone, together = (invert(network, shown, "bn", seeds=seeds, how=how) for seeds in (1, 3))
     assert torch.allclose(alone.images[0], together.images[0], atol=1e-4)
+
+
+def test_many_seeds_go_through_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    network, shown, how = nets.build("gap"), nets.pictures(1), Invert(0, 3, 0)
+    network.module.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
+    parts = invert(network, shown, "logits", seeds=10, how=how)
+    assert max(sizes) == 8
+    monkeypatch.setattr(module, "_BATCH", 11)
+    whole = invert(network, shown, "logits", seeds=10, how=how)
+    assert max(sizes) == 11
+    assert torch.allclose(parts.images, whole.images, atol=1e-4)
+    assert parts.errors == pytest.approx(whole.errors, rel=1e-3)
+    assert parts.wanted.logit == pytest.approx(whole.wanted.logit, rel=1e-5)
+
+
+def test_half_precision_ends_nearly_as_near() -> None:
+    network, shown = nets.build("gap"), nets.pictures(1)
+    whole, half = (invert(network, shown, "features.2", how=QUICK, precision=each) for each in ("float32", "bfloat16"))
+    assert not torch.equal(half.images, whole.images)
+    assert half.error < 1.5 * whole.error
 
 
 def test_the_first_step_is_as_large_as_the_second() -> None:
@@ -136,14 +187,38 @@ def test_an_interrupted_inversion_goes_on_to_the_same_bytes(tmp_path: Path) -> N
 
 def test_a_budget_buys_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, shown, how = nets.build("gap"), nets.pictures(1), Invert(10, 20, 0)
-    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 1.0)
+    monkeypatch.setattr(module, "seconds_of", lambda work: work() and 1.0)
     bought = afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path)
     assert (bought.coarse, bought.steps, bought.finish) == (5, 9, 0)
-    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda _: pytest.fail("timed again"))
+    monkeypatch.setattr(module, "seconds_of", lambda _: pytest.fail("timed again"))
     assert afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == bought
-    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda _: 1e-9)
+    monkeypatch.setattr(module, "seconds_of", lambda _: 1e-9)
     assert afford(network, shown, ["logits"], how=how, seconds=30) == how
     assert afford(nets.build("dead"), shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == how
+
+
+def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, timed = 0.0, []
+
+    def fold(*given: Any) -> Network:
+        nonlocal now
+        now += 1
+        return lean(*given)
+
+    def make(network: Network, *given: Any, **options: Any) -> Synthesis:
+        timed.append((network, options["precision"]))
+        return synthesize(network, *given, **options)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(module, "lean", fold)
+    monkeypatch.setattr(module, "synthesize", make)
+    monkeypatch.setattr(module, "seconds_of", lambda work: work() and 0.1)
+    network, shown, how = nets.build("residual"), nets.pictures(1), Invert(100, 200, 0)
+    bought = afford(network, shown, ["bn", "logits"], how=how, seconds=40, precision="bfloat16")
+    assert [each for _, each in timed] == ["bfloat16"] * 2
+    assert not any(isinstance(each, nn.BatchNorm2d) for twin, _ in timed for each in twin.module.modules())
+    # 36 s, less 2 here and in each of the two stages; all 300 steps of both layers would take 60 s.
+    assert bought.passes == 150
 
 
 def test_the_network_is_left_as_it_was_found() -> None:
@@ -207,7 +282,7 @@ def test_the_strip_has_a_column_for_each_layer_and_a_row_for_each_seed(tmp_path:
     assert names == [
         "strip.png",
         "original.png",
-        *(f"{each}-{n}.png" for each in ("features.2", "logits") for n in (0, 1)),
+        *(f"{each}-{rest}" for each in ("features.2", "logits") for rest in ("0.png", "1.png", "scores.npy")),
     ]
 
 

@@ -30,6 +30,10 @@ from phosphene.synthesis.matching import Match
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Pictures from each layer.")
 @click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: the network's]")
 @click.option("--seconds", type=click.FloatRange(1), help="Budget of time for each picture: chooses the steps.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+    help="Of the network's multiplications: bfloat16 may be faster where the machine has it.",
+)  # fmt: skip
 @from_any(Invert)
 @everywhere
 def invert(pictures: tuple[str, ...], layer: tuple[str, ...], layers: str | None, **options: Any) -> int:
@@ -39,7 +43,7 @@ def invert(pictures: tuple[str, ...], layer: tuple[str, ...], layers: str | None
     picture for each layer and seed, with the relative error of the activations, and while it runs preview.png.
     Interrupted, the same command goes on where it was.
     """
-    asked = {name: options.pop(name) for name in ("seeds", "size", "seconds")}
+    asked = {name: options.pop(name) for name in ("seeds", "size", "seconds", "precision")}
     how = build(Invert, {each.name: options.pop(each.name) for each in Invert.options()})
     assert isinstance(how, Invert)
     run, manifests = session("invert", options), []
@@ -79,32 +83,31 @@ def _layers(network: Network, names: tuple[str, ...], patterns: str | None) -> t
 
 
 def _one(
-    run: Session, picture: Picture, layers: tuple[str, ...], *, how: Invert, seeds: int, size: int | None,
-    seconds: float | None,
+    run: Session, picture: Picture, layers: tuple[str, ...], *, how: Invert, size: int | None, seconds: float | None,
+    **same: Any,
 ) -> Manifest:  # fmt: skip
-    folder, began, options = run.folder(picture.name), time.perf_counter(), how.manifest()
+    folder, began = run.folder(picture.name), time.perf_counter()
+    options = {**how.manifest(), **same, "size": size, "seconds": seconds}
     state, original = folder / STATE, seen(run.network, picture, size=(size, size) if size else None)
     layers, notes = _alive(run.network, original, layers)
     if seconds:
         planned = how.passes
-        how = afford(run.network, original, layers, seeds=seeds, how=how, seconds=seconds, state=state)
+        how = afford(run.network, original, layers, how=how, seconds=seconds, state=state, **same)
         notes.append(f"{seconds:g} s allow {how.passes} of {planned} steps for each layer")
     found: list[Inversion] = []
     for number, layer in enumerate(layers, 1):
         text = f"{picture.name}: {layer}, {number} of {len(layers)}"
         with easel(run, text, folder, steps=how.passes) as watch:
             inner = state / files.slug(layer)
-            found.append(
-                make(run.network, original, layer, seeds=seeds, how=how, state=inner, seed=run.seed, watch=watch)
-            )
+            found.append(make(run.network, original, layer, how=how, state=inner, seed=run.seed, watch=watch, **same))
         run.say(f"{picture.name}, {found[-1]}")
     notes += [note for each in found for note in each.notes]
     written = Strip(tuple(found)).save(folder)
     cost = dataclasses.replace(sum((each.cost for each in found), Cost()), seconds=time.perf_counter() - began)
     manifest = Manifest(
-        "invert", run.network, (picture,), options={**options, "seeds": seeds, "size": size, "seconds": seconds},
-        target=", ".join(layers), predictions=(found[0].wanted,), files=tuple(written), cost=cost,
-        seed=run.seed, extra={"results": [each.manifest() for each in found], "notes": notes},
+        "invert", run.network, (picture,), options=options, target=", ".join(layers), predictions=(found[0].wanted,),
+        files=tuple(written), cost=cost, seed=run.seed,
+        extra={"results": [each.manifest() for each in found], "notes": notes},
     )  # fmt: skip
     signed(run, manifest, folder)
     run.say(f"{picture.name}: {how.passes} steps for each of {len(layers)} layers, {cost} → {folder}")

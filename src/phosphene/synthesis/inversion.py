@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from phosphene.core import files, image, picture
@@ -64,6 +68,22 @@ class Inversion:
         """The share of the pictures that the network takes for what it takes the original for."""
         return statistics.fmean(each[0].index == self.wanted.index for each in self.predictions)
 
+    @property
+    def psnr(self) -> tuple[float, ...]:
+        """(N,) peak signal-to-noise ratio of each picture as saved to the original, in dB; infinite for the same."""
+        with np.errstate(divide="ignore"):
+            return self._beside_original(peak_signal_noise_ratio)
+
+    @property
+    def ssim(self) -> tuple[float, ...]:
+        """(N,) structural similarity of each picture as saved to the original, at most 1: Wang et al., TIP 2004."""
+        window = min(7, min(self.images.shape[2:]) - 1 | 1)  # odd, and no larger than the picture
+        return self._beside_original(partial(structural_similarity, win_size=window, channel_axis=2))
+
+    def _beside_original(self, measure: Callable[..., Any]) -> tuple[float, ...]:
+        original = image.levels(self.original)
+        return tuple(float(measure(original, each)) for each in self.pictures())
+
     def __str__(self) -> str:
         """What must be said under the pictures."""
         spread = f" ± {self.spread:.2g}" if len(self.errors) > 1 else ""
@@ -71,14 +91,16 @@ class Inversion:
         agreed = f"seen as {seen.label} ({seen.probability:.0%})"
         if len(self.errors) > 1:
             agreed = f"{round(self.agreement * len(self.errors))} of {len(self.errors)} seen as {self.wanted.label}"
-        return f"{self.layer}: error {self.error:.3g}{spread}, of other photographs {self.unrelated:.2g}; {agreed}"
+        likeness = f"PSNR {statistics.fmean(self.psnr):.1f} dB, SSIM {statistics.fmean(self.ssim):.2f}"
+        error = f"error {self.error:.3g}{spread}, of other photographs {self.unrelated:.2g}"
+        return f"{self.layer}: {error}; {likeness}; {agreed}"
 
     def pictures(self) -> tuple[Bytes, ...]:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.images)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write LAYER.png (LAYER-0.png … of several seeds).
+        """Write LAYER.png (LAYER-0.png … of several seeds), and LAYER-scores.npy with the objective of every step.
 
         Returns:
             one mapping for each file, as a manifest wants it.
@@ -91,12 +113,16 @@ class Inversion:
             name = f"{stem}-{number}.png" if len(self.errors) > 1 else f"{stem}.png"
             image.save(folder / name, pixels)
             entries.append({"path": name, "kind": "picture", "layer": self.layer, "error": error})
-        return entries
+        files.write_array(folder / f"{stem}-scores.npy", self.scores.cpu().numpy())
+        table = {"path": f"{stem}-scores.npy", "kind": "table", "layer": self.layer, "shape": list(self.scores.shape)}
+        return [*entries, table]
 
     def manifest(self) -> dict[str, Any]:
-        """Plain values: the errors and the opinions."""
+        """Plain values: the errors, the likeness and the opinions."""
         told = [[each._asdict() for each in predicted] for predicted in self.predictions]
         facts = {"error": self.error, "spread": self.spread, "errors": list(self.errors), "unrelated": self.unrelated}
+        psnr = [each if math.isfinite(each) else None for each in self.psnr]  # JSON has no infinity
+        facts |= {"psnr": psnr, "ssim": list(self.ssim)}
         return {"layer": self.layer, **facts, "agreement": self.agreement, "predictions": told}
 
 
@@ -123,7 +149,7 @@ class Strip:
         return picture.grid([_enlarged(each, times) for each in tiles], len(self.inversions) + 1, labels=labels)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write strip.png, original.png and the pictures of each layer.
+        """Write strip.png, original.png, and the pictures and scores of each layer.
 
         Raises:
             OutputError: the folder cannot be written.

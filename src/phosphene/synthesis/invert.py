@@ -14,8 +14,9 @@ import torch
 
 from phosphene.core import image
 from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.folding import lean
 from phosphene.core.image import Picture
-from phosphene.core.network import Images, Network
+from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
@@ -27,6 +28,7 @@ from phosphene.synthesis.inversion import Inversion
 from phosphene.synthesis.matching import AlphaNorm, Match
 from phosphene.synthesis.optimizers import Adam
 from phosphene.synthesis.priors import TotalVariation
+from phosphene.synthesis.question import Precision
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.visualize import as_saved
 
@@ -102,6 +104,7 @@ def invert(
     seeds: int = 1,
     how: Invert = Invert(),
     size: tuple[int, int] | None = None,
+    precision: Precision = "float32",
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -112,9 +115,10 @@ def invert(
         network: whose layer.
         shown: a photograph, or one image (1, 3, H, W).
         layer: its name, or "logits".
-        seeds: pictures, each from another start, all in one batch: where they differ, the layer does not know.
+        seeds: pictures, each from another start: where they differ, the layer does not know.
         how: steps, penalties, canvas.
         size: height and width of the photograph's crop; what the network takes by default.
+        precision: of the network's multiplications; see `synthesize`. The errors are measured in float32.
         state: a folder to keep the state in: what was killed goes on from there to the same bytes. Remove it once the
             result is saved.
         seed: of the starts.
@@ -134,7 +138,9 @@ def invert(
         raise OptionError(f"{seeds} seeds make no picture; give at least 1")
     begun, original = time.perf_counter(), seen(network, shown, size=size)
     match = Match.of(network, original, layer)
-    found = _descend(network, match, original, how, seeds=seeds, state=state, seed=seed, watch=watch)
+    found = _descend(
+        network, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch
+    )
     images, facts = found[-1].images, _judge(network, match, found[-1].images, original)
     cost = sum((each.cost for each in found), Cost(forwards=1)) + facts.pop("cost")
     cost = dataclasses.replace(cost, seconds=time.perf_counter() - begun)
@@ -151,9 +157,10 @@ def afford(
     seeds: int = 1,
     how: Invert = Invert(),
     seconds: float,
+    precision: Precision = "float32",
     state: str | Path | None = None,
 ) -> Invert:
-    """As many of the steps as fit into a time, the same for every layer. Cost: two steps for each layer.
+    """As many of the steps as fit into a time, the same for every layer. Cost: for each layer two steps, and `lean`.
 
     Args:
         network: whose layers.
@@ -162,6 +169,7 @@ def afford(
         seeds: from how many starts.
         how: what would be done without a budget.
         seconds: of all layers together.
+        precision: of the network's multiplications.
         state: the folder in which a choice is kept, so that the run goes on with it.
 
     Raises:
@@ -173,11 +181,16 @@ def afford(
 
     def fit() -> dict[str, int]:
         once = dataclasses.replace(how, coarse=0, steps=1, finish=0)
-        matches = [Match.of(network, original, each) for each in layers]
-        pace = sum(seconds_of(partial(_descend, network, each, original, once, seeds=seeds)) for each in matches)
-        return {"thousandths": max(1, min(1000, int(900 * seconds / (pace * how.passes))))}
+        pace = ready = 0.0
+        for match in [Match.of(network, original, each) for each in layers]:
+            begun = time.perf_counter()
+            twin = lean(network, match.reads)  # as `synthesize` makes one for each stage
+            ready += time.perf_counter() - begun
+            pace += seconds_of(partial(_descend, twin, match, original, once, seeds=seeds, precision=precision))
+        left = 0.9 * seconds - (1 + len(how.stages())) * ready
+        return {"thousandths": max(1, min(1000, int(1000 * left / (pace * how.passes))))}
 
-    plan = fingerprint(network, original, tuple(layers), seeds, how, seconds)
+    plan = fingerprint(network, original, tuple(layers), seeds, how, seconds, precision)
     path = Path(state) / "budget.json" if state else None
     return how.times(kept(path, plan, fit)["thousandths"] / 1000)
 
@@ -208,6 +221,7 @@ def _descend(
     how: Invert,
     *,
     seeds: int,
+    precision: Precision,
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
@@ -224,6 +238,8 @@ def _descend(
                 start=found[-1].images if found else None,
                 optimizer=Adam(lr),
                 steps=steps,
+                batch=_BATCH,
+                precision=precision,
                 state=Path(state) / f"stage-{number}.pt" if state else None,
                 seed=seed,
                 watch=_from(sum(len(each.scores) for each in found), watch),
@@ -237,13 +253,18 @@ def _judge(network: Network, match: Match, found: Images, original: Images) -> d
     size = _size(original)
     others = [seen(network, image.load(sample(name)), size=size) for name in SAMPLES]
     others = [each for each in others if (each - original).abs().mean() > _SAME]
+    errors: list[float] = []
+    told: list[tuple[Prediction, ...]] = []
     with torch.no_grad():
-        read = network.tap(torch.cat([as_saved(found), original]), match.reads | {"logits"})
+        for some in torch.split(torch.cat([as_saved(found), original]), _BATCH):
+            read = network.tap(some, match.reads | {"logits"})
+            logits = read["logits"].flatten(2).amax(2) if read["logits"].ndim > 2 else read["logits"]
+            errors += match(read).tolist()
+            told += network.read_off(logits)
         apart = match(network.tap(torch.cat(others), match.reads))
-    logits = read["logits"].flatten(2).amax(2) if read["logits"].ndim > 2 else read["logits"]
-    *predictions, wanted = network.read_off(logits)
+    *predictions, wanted = told
     return {
-        "errors": tuple(match(read)[:-1].tolist()),
+        "errors": tuple(errors[:-1]),
         "unrelated": apart.mean().item(),
         "predictions": tuple(predictions),
         "wanted": wanted[0],
@@ -260,6 +281,7 @@ def _size(images: Images) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
+_BATCH = 8  # images in a pass
 _BROAD = 1.5  # power of the frequency with which broad waves move most
 _LARGER = 5.0  # times the steps may be, where they are few
 _SAME = 0.01  # mean difference below which a photograph is the picture itself
