@@ -107,6 +107,12 @@ def test_a_twin_has_the_weights_of_the_network_but_for_those_it_folded() -> None
     assert {name for name, each in mine.items() if each is not theirs[name]} == {"features.0.weight", "features.0.bias"}
 
 
+def test_a_twin_is_its_own_twin_for_what_it_was_made_for() -> None:
+    twin = lean(nets.build("gap"), ["features.2"])
+    assert lean(twin, ["features.2"]) is lean(twin) is twin
+    assert lean(twin, ["features.5"]) is not twin
+
+
 def test_a_convolution_that_is_read_is_not_folded() -> None:
     network = nets.build("gap")
     assert norms(lean(network, ["features.0"])) == norms(network) == 1

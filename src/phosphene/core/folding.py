@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> N
 
     Args:
         network: is left as it was found; changes of its weights that come later do not reach the twin.
-        reads: layers that will be read: what they hold stays what it is.
+        reads: layers that will be read: what they hold stays what it is. A twin made for them is returned itself.
         last: whether channels may lie last.
 
     Raises:
@@ -54,17 +55,16 @@ def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> N
     >>> twin is tiny, list(twin.layers) == list(tiny.layers), torch.allclose(twin(images), tiny(images), atol=1e-5)
     (False, True, True)
     """
-    pairs = [pair for pair in _pairs(network) if not pair.shown & set(reads)]
-    truth = _Truth(network, without=frozenset().union(*(pair.shown for pair in pairs)))
-    try:
-        twin = _twin(network, pairs, last=last)
-        if truth.told_by(twin):
-            return twin
-        sound = _sound(network, pairs, truth)
-        twin = _twin(network, sound, last=last)
-        return twin if truth.told_by(twin) else _twin(network, sound)
-    except NetworkError:  # it cannot be copied
+    reads = frozenset(reads)
+    if network in _LEAN and reads <= _LEAN[network]:
         return network
+    pairs = [pair for pair in _pairs(network) if not pair.shown & reads]
+    try:
+        twin = _checked(network, pairs, last=last)
+    except NetworkError:  # it cannot be copied
+        twin = network
+    _LEAN[twin] = reads
+    return twin
 
 
 def _pairs(network: Network) -> list[Pair]:
@@ -79,6 +79,17 @@ def _pairs(network: Network) -> list[Pair]:
             shown = frozenset({before, *(name for name, end in ends.items() if end == before)})
             found += [Pair(before, norm, shown)] if len(kept[norm]) == len(conv.weight) else []
     return found
+
+
+def _checked(network: Network, pairs: Sequence[Pair], *, last: bool) -> Network:
+    """The twin with the pairs folded, or those that may be, and channels last, or as they were."""
+    truth = _Truth(network, without=frozenset().union(*(pair.shown for pair in pairs)))
+    twin = _twin(network, pairs, last=last)
+    if truth.told_by(twin):
+        return twin
+    sound = _sound(network, pairs, truth)
+    twin = _twin(network, sound, last=last)
+    return twin if truth.told_by(twin) else _twin(network, sound)
 
 
 def _noise(network: Network) -> Images:
@@ -164,5 +175,6 @@ class _Truth:
         return all((found[name] - each).norm() <= _SLACK * each.norm() for name, each in self.values.items())
 
 
+_LEAN: WeakKeyDictionary[Network, frozenset[str]] = WeakKeyDictionary()  # twin → the layers it was made for
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _SAMPLES, _SLACK = 4096, 1e-4
