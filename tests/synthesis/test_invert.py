@@ -217,8 +217,8 @@ def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch:
     bought = afford(network, shown, ["bn", "logits"], how=how, seconds=40, precision="bfloat16")
     assert [each for _, each in timed] == ["bfloat16"] * 2
     assert not any(isinstance(each, nn.BatchNorm2d) for twin, _ in timed for each in twin.module.modules())
-    # 36 s, less 2 here and in each of the two stages; all 300 steps of both layers would take 60 s.
-    assert bought.passes == 150
+    # 36 s, less 2 here and 2 then; all 300 steps of both layers would take 60 s.
+    assert 300 * 32 / 60 - 1 <= bought.passes <= 300 * 32 / 60 + 1
 
 
 def test_the_network_is_left_as_it_was_found() -> None:

@@ -56,7 +56,7 @@ from phosphene.synthesis.visualize import visualize as make
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps.")
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-    help="Of the network's multiplications: bfloat16 is faster where the machine has it.",
+    help="Of the network's multiplications: bfloat16 may be faster where the machine has it.",
 )  # fmt: skip
 @click.option(
     "--ablate",

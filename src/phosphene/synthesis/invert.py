@@ -138,9 +138,8 @@ def invert(
         raise OptionError(f"{seeds} seeds make no picture; give at least 1")
     begun, original = time.perf_counter(), seen(network, shown, size=size)
     match = Match.of(network, original, layer)
-    found = _descend(
-        network, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch
-    )
+    quick = lean(network, match.reads)  # once for all stages
+    found = _descend(quick, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch)
     images, facts = found[-1].images, _judge(network, match, found[-1].images, original)
     cost = sum((each.cost for each in found), Cost(forwards=1)) + facts.pop("cost")
     cost = dataclasses.replace(cost, seconds=time.perf_counter() - begun)
@@ -184,10 +183,10 @@ def afford(
         pace = ready = 0.0
         for match in [Match.of(network, original, each) for each in layers]:
             begun = time.perf_counter()
-            twin = lean(network, match.reads)  # as `synthesize` makes one for each stage
+            quick = lean(network, match.reads)  # as it will be
             ready += time.perf_counter() - begun
-            pace += seconds_of(partial(_descend, twin, match, original, once, seeds=seeds, precision=precision))
-        left = 0.9 * seconds - (1 + len(how.stages())) * ready
+            pace += seconds_of(partial(_descend, quick, match, original, once, seeds=seeds, precision=precision))
+        left = 0.9 * seconds - 2 * ready  # now, and then
         return {"thousandths": max(1, min(1000, int(1000 * left / (pace * how.passes))))}
 
     plan = fingerprint(network, original, tuple(layers), seeds, how, seconds, precision)
