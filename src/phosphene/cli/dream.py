@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phosphene.cli.easel import STATE, easel, signed
-from phosphene.cli.options import everywhere, from_any
+from phosphene.cli.options import everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import image
 from phosphene.core.errors import PhospheneError
@@ -48,10 +48,7 @@ from phosphene.synthesis.zoom import ENTERED, FACTOR, zoom
 )  # fmt: skip
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps; the kind of --zoom.")
 @click.option("--rate", type=click.FloatRange(1, 50), default=12, show_default=True, help="Frames of films per second.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-    help="Of the network's multiplications: bfloat16 is faster where the machine has it.",
-)  # fmt: skip
+@precision
 @from_any(Dream)
 @everywhere
 def dream(pictures: tuple[str, ...], **options: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from phosphene.cli.easel import STATE, easel, signed
-from phosphene.cli.options import build, everywhere, from_any
+from phosphene.cli.options import build, everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import LayerError, PhospheneError
@@ -30,10 +30,7 @@ from phosphene.synthesis.matching import Match
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Pictures from each layer.")
 @click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: the network's]")
 @click.option("--seconds", type=click.FloatRange(1), help="Budget of time for each picture: chooses the steps.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-    help="Of the network's multiplications: bfloat16 may be faster where the machine has it.",
-)  # fmt: skip
+@precision
 @from_any(Invert)
 @everywhere
 def invert(pictures: tuple[str, ...], layer: tuple[str, ...], layers: str | None, **options: Any) -> int:

@@ -9,7 +9,7 @@ import click
 
 from phosphene import zoo
 from phosphene.cli.easel import STATE, easel, signed
-from phosphene.cli.options import build, everywhere, from_any
+from phosphene.cli.options import build, everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import image
 from phosphene.core.network import Images, Network
@@ -54,10 +54,7 @@ from phosphene.synthesis.visualize import visualize as make
 )
 @click.option("--second", help="Another network, for a second opinion; as --model.")
 @click.option("--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps.")
-@click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
-    help="Of the network's multiplications: bfloat16 may be faster where the machine has it.",
-)  # fmt: skip
+@precision
 @click.option(
     "--ablate",
     is_flag=True,

@@ -88,8 +88,8 @@ def synthesize(
         patience: stop once the mean score of so many steps is not 0.5 % above that of as many before, for no image; 0
             never stops.
         batch: most images in one pass, where the transforms make many; bounds the memory.
-        precision: of the network's multiplications: "bfloat16" takes half of the time or less on CPUs that have it, and
-            all gradients but the smallest agree.
+        precision: of the network's multiplications: "bfloat16" takes half of the time for wide networks on CPUs that
+            have it, and no less for small ones; all gradients but the smallest agree.
         state: a file to keep the state in. Where the same synthesis left one, it goes on from there to the same bytes;
             where it had finished, what it had found is returned.
         seed: of the start and of every transformation.
