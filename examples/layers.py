@@ -6,7 +6,7 @@ import phosphene as ph
 from phosphene.core import image, picture
 
 
-def main(path: str = "layers.png", channels: str = "3 17 29 41", steps: str = "128") -> None:
+def main(path: str = "layers.png", channels: str = "3 17 29 44", steps: str = "128") -> None:
     network, tiles, labels = ph.load(), [], []
     for layer in (f"blocks.{number}" for number in range(7)):
         wanted = [f"{layer}:{int(channel) % network.shape(layer)[0]}" for channel in channels.split()]
