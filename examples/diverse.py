@@ -8,7 +8,8 @@ from phosphene.core import image, picture
 
 def main(path: str = "diverse.png", target: str = "coffee mug", steps: str = "128") -> None:
     found = ph.visualize(ph.load(), target, manner=ph.Best(steps=int(steps)), each=4)
-    image.save(path, picture.grid(found.pictures(), 4, labels=found.lines()))
+    labels = [f"{name}: {value:.3g}" for name, value in zip(found.names, found.activations, strict=True)]
+    image.save(path, picture.grid(found.pictures(), 4, labels=labels))
 
 
 if __name__ == "__main__":
