@@ -144,7 +144,7 @@ def lucent(network: Network, layer: str, count: int) -> Way:
             each.register_forward_hook(lambda _, __, output, key=key: kept.__setitem__(key, output))
             for key, each in module.named_modules()
         ]
-        painting = Fourier().begin(network, count, network.preprocess.size, torch.Generator().manual_seed(0))
+        painting = Fourier().begin(network, count, network.preprocess.size, generator=torch.Generator().manual_seed(0))
         mover = torch.optim.Adam(painting.parameters(), lr=0.05)
         for _ in range(steps):
             mover.zero_grad()

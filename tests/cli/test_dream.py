@@ -113,7 +113,7 @@ def test_a_film_into_the_dream_killed_and_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(image, "save", die)
         assert run(*how, "-o", "out") == 130
-    assert len(list((place / "out" / "state").glob("*.png"))) == 2
+    assert len(list((place / "out" / "state").rglob("*.png"))) == 2
     assert run(*how, "-o", "out") == 0
     assert (place / "out/zoom.gif").read_bytes() == (place / "whole/zoom.gif").read_bytes()
     assert {each.name for each in (place / "out").iterdir()} == {"zoom.gif", "result.json"}
@@ -123,7 +123,7 @@ def test_a_film_into_the_dream_killed_and_resumed(
 @pytest.mark.parametrize("more", [(), ("--zoom", "2", "--animate", "gif")])
 def test_a_dream_of_nothing_says_so(place: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]) -> None:
     assert run("dream", "one.png", *QUICK, *more, "--target", "tabby - tabby", "-o", "out") == 0
-    assert "  nothing was dreamed: no gradient of " in capsys.readouterr().out
+    assert "  nothing was dreamed: " in capsys.readouterr().out
     assert "nothing was dreamed" in json.loads((place / "out/result.json").read_text())["notes"][0]
 
 

@@ -24,7 +24,7 @@ CANVASES = [Pixels(), Pixels(start="noise"), Fourier(), Fourier(decay=1.5), Pyra
 def begin(
     canvas: Canvas, size: tuple[int, int] = (24, 33), count: int = 2, seed: int = 0, start: Images | None = None
 ) -> Painting:
-    return canvas.begin(nets.build("gap"), count, size, torch.Generator().manual_seed(seed), start=start)
+    return canvas.begin(nets.build("gap"), count, size, generator=torch.Generator().manual_seed(seed), start=start)
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
@@ -119,7 +119,7 @@ def test_a_perturbation_stays_small_and_wants_images() -> None:
 def test_a_grey_network_is_made_grey_pictures(canvas: Canvas) -> None:
     network = nets.build("gap")
     grey = dataclasses.replace(network, preprocess=dataclasses.replace(network.preprocess, order="grey"))
-    painting = canvas.begin(grey, 1, (16, 16), torch.Generator().manual_seed(0))
+    painting = canvas.begin(grey, 1, (16, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for each in painting.parameters():
             each.add_(torch.randn(each.shape))

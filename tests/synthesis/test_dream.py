@@ -145,9 +145,9 @@ def test_what_no_gradient_comes_from_is_said(name: str, layer: str) -> None:
     """A layer that is silent, and a layer norm, whose energy is that of any picture."""
     network, how = nets.build(name), Dream((layer,), octaves=2, steps=3)
     found = dream(network, nets.pictures(1), how=how)
-    why = f"nothing was dreamed: no gradient of all of {layer} reaches this picture; choose another layer"
+    why = f"nothing was dreamed: all of {layer} did not move on this picture; choose another layer"
     assert found.lines()[1].startswith(why)
-    assert "reaches 2 of 2 pictures" in dream(network, nets.pictures(2), how=how).notes[0]
+    assert "on 2 of 2 pictures" in dream(network, nets.pictures(2), how=how).notes[0]
     assert not dream(network, nets.pictures(1), how=dataclasses.replace(how, steps=0)).notes
 
 

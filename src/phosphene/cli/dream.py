@@ -94,10 +94,9 @@ def _one(run: Session, objective: Objective, how: Dream, picture: Picture, *, as
         notes.append(note)
     work = _zoom if asked["frames"] else _dream
     files, cost, (line, *more) = work(run, objective, how, picture, size=size, folder=folder, asked=asked)
-    cost = dataclasses.replace(cost, seconds=time.perf_counter() - began)
     manifest = Manifest(
         "dream", run.network, (picture,), options=options, target=str(objective), files=tuple(files),
-        cost=cost, seed=run.seed, extra={"notes": [*notes, *more]},
+        cost=cost.since(began), seed=run.seed, extra={"notes": [*notes, *more]},
     )  # fmt: skip
     signed(run, manifest, folder)
     run.say(f"{picture.name}: {line}, {manifest.cost} → {folder}")
@@ -117,8 +116,8 @@ def _dream(
     run: Session, objective: Objective, how: Dream, picture: Picture, *, size: tuple[int, int], folder: Path,
     asked: dict[str, Any],
 ) -> _Made:  # fmt: skip
-    plan = fingerprint(objective, how, picture.sha256, size, asked["precision"], run.seed)[:16]
-    frames = folder / STATE / plan if asked["animate"] else None
+    plan = (objective, how, picture.sha256, size, asked["precision"], run.seed, run.model, run.weights)
+    frames = folder / STATE / fingerprint(plan)[:16] if asked["animate"] else None
     with easel(run, picture.name, folder, steps=how.steps * len(how.sizes(size)), frames=frames) as watch:
         state = folder / STATE / "octaves"
         found = make(

@@ -16,6 +16,7 @@ from phosphene.cli.session import Session
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from phosphene.core.image import Pixels
     from phosphene.core.result import Manifest
     from phosphene.synthesis.base import Watch
 
@@ -36,15 +37,11 @@ def easel(
         steps: how many there will be; unknown by default.
         frames: a folder for pictures of the steps: of at most 100, where it is known how many there will be.
     """
-    from phosphene.core import image, picture
+    from phosphene.core import image
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeRemainingColumn(), console=run.console, transient=True, disable=run.quiet) as bar:
         task, last = bar.add_task(text, total=steps, rate=""), time.monotonic()
-
-        def shown(images: Tensor) -> image.Pixels:
-            each = [image.levels(one) for one in images]
-            return each[0] if len(each) == 1 else picture.grid(each, _columns(len(each)))
 
         def watch(step: int, images: Tensor, scores: Tensor) -> None:
             nonlocal last
@@ -52,12 +49,19 @@ def easel(
             values = ", ".join(f"{each:.3g}" for each in scores[:4].tolist())
             bar.update(task, completed=step, rate=f"{speed:.1f} steps/s, {values}" if speed else values)
             if frames is not None and step in _filmed(steps or step):
-                image.save(frames / f"{step:06d}.png", shown(images))
+                image.save(frames / f"{step:06d}.png", shown([image.levels(one) for one in images]))
             if time.monotonic() - last > _PREVIEW:
                 last = time.monotonic()
-                image.save(folder / "preview.png", shown(images))
+                image.save(folder / "preview.png", shown([image.levels(one) for one in images]))
 
         yield watch
+
+
+def shown(pictures: Sequence[Pixels]) -> Pixels:
+    """Pictures that are made together, as one."""
+    from phosphene.core import picture
+
+    return pictures[0] if len(pictures) == 1 else picture.grid(pictures, _columns(len(pictures)))
 
 
 def signed(run: Session, manifest: Manifest, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
@@ -100,7 +99,7 @@ def _one(
         run.say(f"{picture.name}, {found[-1]}")
     notes += [note for each in found for note in each.notes]
     written = Strip(tuple(found)).save(folder)
-    cost = dataclasses.replace(sum((each.cost for each in found), Cost()), seconds=time.perf_counter() - began)
+    cost = sum((each.cost for each in found), Cost()).since(began)
     manifest = Manifest(
         "invert", run.network, (picture,), options=options, target=", ".join(layers), predictions=(found[0].wanted,),
         files=tuple(written), cost=cost, seed=run.seed,

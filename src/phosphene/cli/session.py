@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -49,7 +48,7 @@ class Session:
     debug: bool
     failed: list[str] = dataclasses.field(default_factory=list)
     several: bool = False
-    used: Counter[str] = dataclasses.field(default_factory=Counter)
+    used: set[str] = dataclasses.field(default_factory=set)
 
     @cached_property
     def console(self) -> Console:
@@ -100,9 +99,7 @@ class Session:
         """Where the results of one input go: -o itself for a single one, else a folder of its own name."""
         if self.output is not None and not self.several:
             return Path(self.output)
-        self.used[name] += 1
-        again = f"-{self.used[name]}" if self.used[name] > 1 else ""
-        return self.top / files.slug(name + again)
+        return self.top / files.unused(files.slug(name), self.used)
 
     @property
     def top(self) -> Path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from phosphene import zoo
-from phosphene.cli.easel import STATE, easel, signed
+from phosphene.cli.easel import STATE, easel, shown, signed
 from phosphene.cli.options import build, everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import image
+from phosphene.core.image import Pixels
 from phosphene.core.network import Images, Network
 from phosphene.core.result import Cost, Manifest
 from phosphene.core.samples import SAMPLES, sample
@@ -23,6 +25,7 @@ from phosphene.studies.projection import same_network
 from phosphene.survey.store import Run
 from phosphene.synthesis.ablation import ablate
 from phosphene.synthesis.manner import Best, Lecture, Manner
+from phosphene.synthesis.plan import bind, kinds
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.visualize import Visualization
 from phosphene.synthesis.visualize import visualize as make
@@ -77,10 +80,14 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
     if own["facets"]:
         kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
-    frames = folder / STATE / fingerprint(targets, chosen, own, run.seed)[:16] if own["animate"] else None
+    plan = (targets, chosen, own, run.seed, run.model, run.weights)
+    frames = folder / STATE / fingerprint(plan)[:16] if own["animate"] else None
     starts = kinds.starts if kinds else None
     found = _make(run, list(targets), chosen, own, folder=folder, frames=frames, starts=starts)
-    written, cost = [*found.save(folder), *_film(folder, frames, own["animate"])], found.synthesis.cost
+    written, cost = (
+        [*found.save(folder), *_film(folder, frames, own["animate"], shown(found.pictures()))],
+        found.synthesis.cost,
+    )
     if own["ablate"]:
         lecture = chosen if isinstance(chosen, Lecture) else Lecture()
         more, spent = _sheet(run, list(targets), lecture, own["size"], folder=folder)
@@ -138,7 +145,8 @@ def _make(
     run: Session, targets: list[str], manner: Manner, own: dict[str, Any], *, folder: Path, frames: Path | None,
     starts: Images | None,
 ) -> Visualization:  # fmt: skip
-    steps = None if own["seconds"] else manner.steps
+    several = kinds([bind(each, run.network) for each in targets], manner)  # one after the other
+    steps = None if own["seconds"] else manner.steps * len(several)
     with easel(run, ", ".join(targets)[:40], folder, steps=steps, frames=frames) as watch:
         return make(
             run.network,
@@ -173,14 +181,14 @@ def _square(side: int | None) -> tuple[int, int] | None:
     return (side, side) if side else None
 
 
-def _film(folder: Path, frames: Path | None, kind: str) -> list[dict[str, Any]]:
-    """The frames as a film, the last one held for a while."""
+def _film(folder: Path, frames: Path | None, kind: str, last: Pixels) -> list[dict[str, Any]]:
+    """The frames that were kept of the steps, and the last one, held for a while, as a film."""
     if frames is None:
         return []
     from phosphene.core.film import film
 
     paths = sorted(frames.glob("*.png"))
-    path = film(folder / f"steps.{kind}", (image.load(each).pixels for each in [*paths, *paths[-1:] * _HELD]))
+    path = film(folder / f"steps.{kind}", chain((image.load(each).pixels for each in paths), [last] * _HELD))
     return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
 
 

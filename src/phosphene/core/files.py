@@ -12,6 +12,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,19 @@ def slug(text: str) -> str:
         return name
     digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{name[: _LONGEST - 9].replace('.', '-').rstrip('-')}-{digits}".lstrip("-")
+
+
+def unused(stem: str, taken: set[str]) -> str:
+    """A stem, or the first of stem-2, stem-3, … that is not taken; from now on it is, in whatever case.
+
+    >>> taken = {"fish"}
+    >>> unused("Fish", taken), unused("fish", taken)
+    ('Fish-2', 'fish-3')
+    """
+    numbers = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
+    found = next(each for each in numbers if each.casefold() not in taken)
+    taken.add(found.casefold())
+    return found
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,6 +29,7 @@ class Pair(NamedTuple):
     shown: frozenset[str]
 
 
+@torch.inference_mode(mode=False)
 def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> Network:
     """A twin of the same names and numbers, up to rounding, that takes less time.
 
@@ -44,8 +45,9 @@ def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> N
     returned itself. Cost: three forward passes, and one or two more for each time that the pairs had to be halved.
 
     Args:
-        network: is left as it was found; changes of its weights that come later do not reach the twin.
-        reads: layers that will be read: what they hold stays what it is. A twin made for them is returned itself.
+        network: is left as it was found. Once its weights are changed, what the twin says is undefined. Of a twin that
+            was made for as many reads, it is that itself; of another, its original is what is folded.
+        reads: layers that will be read: what they hold stays what it is.
         last: whether channels may lie last.
 
     Raises:
@@ -56,14 +58,15 @@ def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> N
     (False, True, True)
     """
     reads = frozenset(reads)
-    if network in _LEAN and reads <= _LEAN[network]:
+    original, kept = _LEAN.get(network, (network, frozenset()))
+    if original is not network and reads <= kept:
         return network
-    pairs = [pair for pair in _pairs(network) if not pair.shown & reads]
+    pairs = [pair for pair in _pairs(original) if not pair.shown & reads]
     try:
-        twin = _checked(network, pairs, last=last)
+        twin = _checked(original, pairs, last=last)
     except NetworkError:  # it cannot be copied
-        twin = network
-    _LEAN[twin] = reads
+        return original
+    _LEAN[twin] = original, reads
     return twin
 
 
@@ -175,6 +178,6 @@ class _Truth:
         return all((found[name] - each).norm() <= _SLACK * each.norm() for name, each in self.values.items())
 
 
-_LEAN: WeakKeyDictionary[Network, frozenset[str]] = WeakKeyDictionary()  # twin → the layers it was made for
+_LEAN: WeakKeyDictionary[Network, tuple[Network, frozenset[str]]] = WeakKeyDictionary()  # twin → of what, for reads
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _SAMPLES, _SLACK = 4096, 1e-4

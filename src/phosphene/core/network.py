@@ -187,7 +187,7 @@ class Network:
         with torch.no_grad():
             if "input" in wanted:
                 see("input", images)
-            found = reading.run(self.preprocess.normalize(images)) if wanted - {"input"} else {}
+            found = reading.run(self._given(images)) if wanted - {"input"} else {}
         if "logits" in wanted:
             see("logits", found["logits"])
         for name in table.keys() - reading.heard:
@@ -211,7 +211,7 @@ class Network:
 
     def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
-        batch = self.preprocess.normalize(images)
+        batch = self._given(images)
         reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
         try:
             found = reading.run(batch)
@@ -228,6 +228,10 @@ class Network:
         # Found out only afterwards, by the version counters of the tensors; known from now on.
         self._overwritten.update(reading.overwritten)
         return self._read(images, wanted, starts)
+
+    def _given(self, images: Images) -> Tensor:
+        """What the module is given: normalized, in the precision of its weights."""
+        return self.preprocess.normalize(images).to(self._like.dtype)
 
     def layer(self, name: str) -> Layer:
         """One layer.

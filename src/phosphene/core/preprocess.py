@@ -61,7 +61,7 @@ class Preprocess:
         if self.order == "bgr":
             images = images.flip(1)
         elif self.order == "grey":
-            images = (images * images.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            images = luma(images)
         mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         return (images - mean) / std
 
@@ -89,6 +89,11 @@ class Preprocess:
         top, left = max(0, picture.height - side) // 2, max(0, picture.width - side) // 2
         images, box = self.prepare(Picture(picture.pixels[top : top + side, left : left + side]))
         return Prepared(images, Box(box.top + top, box.left + left, box.bottom + top, box.right + left))
+
+
+def luma(images: Images) -> Images:
+    """Grey images (N, 1, H, W) as bright as images (N, 3, H, W)."""
+    return (images * images.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 MOST_LONG = 16

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from phosphene.core.errors import OptionError, nearest
 
@@ -32,7 +34,8 @@ class Named:
     """A family of frozen dataclasses, each with a public name; its fields are its options.
 
     A direct subclass of Named opens a family with a table of its own. A class in a family with
-    `name=` is registered there; one without is abstract and cannot be instantiated.
+    `name=` is registered there; one without is abstract and cannot be instantiated. An option that is a Literal takes
+    none but its values, and none is NaN.
 
     >>> class Shape(Named): ...
     >>> @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Named:
     ...     radius: float = 1.0
     >>> Shape.find("disc")(radius=2.0)
     Disc(radius=2.0)
+    >>> Disc(float("nan"))
+    Traceback (most recent call last):
+    phosphene.core.errors.OptionError: radius of disc is not a number; give one
     >>> Shape.find("disk")
     Traceback (most recent call last):
     phosphene.core.errors.OptionError: no shape is called 'disk'; did you mean 'disc'?
@@ -68,9 +74,15 @@ class Named:
                 raise OptionError(f"{mine} wants the name {name!r}, which {its} has; choose another")
             cls.table[name] = cls
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
+    def __new__(cls, *values: Any, **named: Any) -> Self:
         if cls.name is None:
             raise OptionError(f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}")
+        choices = _choices(cls)  # type: ignore[arg-type]  # classes are hashable
+        for name, value in {**dict(zip(choices, values, strict=False)), **named}.items():
+            if choices.get(name) and value not in choices[name]:
+                raise OptionError(f"{cls.name} has no {name} {value!r}; {nearest(str(value), choices[name])}")
+            if isinstance(value, float) and math.isnan(value):
+                raise OptionError(f"{name} of {cls.name} is not a number; give one")
         return super().__new__(cls)
 
     @classmethod
@@ -117,6 +129,17 @@ def arguments(docstring: str) -> dict[str, str]:
         return {}
     pairs = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", section.group(1), re.M)
     return {name: re.sub(r"\s+", " ", text) for name, text in pairs}
+
+
+@functools.cache
+def _choices(cls: type[Named]) -> dict[str, tuple[str, ...]]:
+    """What each field may be: the values of its Literal; nothing where that is anything else."""
+    try:
+        hints = get_type_hints(cls)
+    except NameError:  # of types that are known in a function alone
+        hints = {}
+    fields = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    return {name: get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else () for name in fields}
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +36,10 @@ class Cost:
 
     def __mul__(self, times: int) -> Cost:
         return Cost(self.forwards * times, self.backwards * times, self.seconds * times)
+
+    def since(self, begun: float) -> Cost:
+        """The same in all the seconds since some `time.perf_counter`; in its own, where what was resumed has more."""
+        return dataclasses.replace(self, seconds=max(self.seconds, time.perf_counter() - begun))
 
     def __str__(self) -> str:
         clock = f" in {self.seconds:.2f} s" if self.seconds else ""

@@ -64,7 +64,7 @@ def ablate(
 ) -> Ablation:
     """One sheet: the regularizers of the lecture, one at a time. Cost: that of `visualize` for each column.
 
-    A regularizer that `manner` has at another strength than by default is shown at that, the others at those of
+    A regularizer that `manner` has on, at another strength than by default, is shown at that, the others at those of
     ABLATIONS.
 
     Args:
@@ -78,7 +78,7 @@ def ablate(
     """
     usual, columns = Lecture(), {}
     for number, (name, strengths) in enumerate(ABLATIONS):
-        own = {each: getattr(manner, each) for each in strengths if getattr(manner, each) != getattr(usual, each)}
+        own = {each: mine for each in strengths if (mine := getattr(manner, each)) not in {0, getattr(usual, each)}}
         only = dataclasses.replace(manner, **{**_OFF, **strengths, **own})
         folder = Path(state) / str(number) if state else None
         columns[name] = visualize(network, targets, manner=only, size=size, state=folder, seed=seed, watch=watch)

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -96,7 +97,8 @@ def synthesize(
         watch: is told of each step, and may stop; the same call then goes on, if a state was kept.
 
     Raises:
-        OptionError: no step, no objective, or edits on a canvas that has no pixels.
+        OptionError: no step, no objective, no such precision, a size or batch of nothing, or edits on a canvas that has
+            no pixels.
         ImageError: images to begin from of other values, another number or another size.
         TargetError: the network has no such unit or class.
         LayerError: the network has no such layer.
@@ -104,14 +106,10 @@ def synthesize(
         OutputError: the state cannot be written.
     """
     wanted = [objective] if isinstance(objective, Objective) else list(objective)
-    if not wanted or steps < 1:
-        raise OptionError(f"{len(wanted)} objectives and {steps} steps make no image; give at least one of each")
+    _check(len(wanted), steps, patience=patience, batch=batch, precision=precision)
+    start = None if start is None else network.check(start).float()
     size = _size(network, len(wanted), size, start)
-    bound = _bind(wanted, network)
-    generator = torch.Generator().manual_seed(seed)
-    painting = (canvas or Fourier()).begin(network, len(bound), size, generator, start=start)
-    if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
-        raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
+    bound, generator = _bind(wanted, network), torch.Generator().manual_seed(seed)
     how = (
         canvas, size, start, tuple(transforms), tuple(edits), optimizer, redirect, patience, batch, precision, seed,
         steps >= _LONG,
@@ -120,9 +118,13 @@ def synthesize(
     reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
     asked = lean(network, reads) if steps >= _LONG else network
     ask = Question(asked, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
-    loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
-    notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
-    images = painting().detach().clamp(0, 1)
+    with torch.autocast(network.device.type, enabled=False):  # what is painted is float32, whatever is around
+        painting = (canvas or Fourier()).begin(network, len(bound), size, generator=generator, start=start)
+        if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
+            raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
+        loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
+        notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
+        images = painting().detach().clamp(0, 1)
     cost = Cost(forwards=ask.passes, backwards=ask.passes, seconds=loop.seconds)
     return Synthesis(images, bound, torch.stack(loop.scores), seed, cost, notes)
 
@@ -217,11 +219,22 @@ class _Loop:
         self.generator.set_state(facts["generator"])
 
 
+def _check(count: int, steps: int, *, patience: int, batch: int | None, precision: str) -> None:
+    if not count or steps < 1:
+        raise OptionError(f"{count} objectives and {steps} steps make no image; give at least one of each")
+    if patience < 0 or (batch is not None and batch < 1):
+        raise OptionError(f"patience is {patience} and batch {batch}; synthesize wants 0 or more, and 1 or more")
+    if precision not in get_args(Precision):
+        raise OptionError(f"precision is {precision!r}; allowed are {', '.join(get_args(Precision))}")
+
+
 def _size(network: Network, count: int, size: tuple[int, int] | None, start: Images | None) -> tuple[int, int]:
     """Height and width of so many images: those of what they begin from."""
+    if size is not None and min(size) < 1:
+        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
     if start is None:
         return size or network.preprocess.size
-    many, _, *own = network.check(start).shape
+    many, _, *own = start.shape
     height, width = size or own
     if many not in {1, count} or [height, width] != own:
         raise ImageError(

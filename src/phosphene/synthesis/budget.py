@@ -35,7 +35,7 @@ def kept(path: str | Path | None, plan: str, choose: Callable[[], Mapping[str, i
             found = json.loads(file.read_text())
         except ValueError:
             found = {}
-        if found.get("plan") == plan:
+        if isinstance(found, dict) and found.get("plan") == plan:
             return {name: int(value) for name, value in found["chosen"].items()}
     chosen = dict(choose())
     if file is not None:

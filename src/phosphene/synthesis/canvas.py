@@ -56,8 +56,8 @@ class Canvas(Named):
         network: Network,
         count: int,
         size: tuple[int, int],
-        generator: torch.Generator,
         *,
+        generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
         """A blank one, or one that shows some images.
@@ -91,8 +91,8 @@ class Pixels(Canvas, name="pixels"):
         network: Network,
         count: int,
         size: tuple[int, int],
-        generator: torch.Generator,
         *,
+        generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
         """Zero, noise, or the images."""
@@ -139,8 +139,8 @@ class Fourier(Canvas, name="fourier"):
         network: Network,
         count: int,
         size: tuple[int, int],
-        generator: torch.Generator,
         *,
+        generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
         """Faint noise around the mean color, or the images."""
@@ -178,8 +178,8 @@ class Perturbation(Canvas, name="perturbation"):
         network: Network,
         count: int,
         size: tuple[int, int],  # noqa: ARG002  that of the images
-        generator: torch.Generator,  # noqa: ARG002  nothing is random
         *,
+        generator: torch.Generator,  # noqa: ARG002  nothing is random
         start: Images | None = None,
     ) -> Painting:
         """The images themselves.

@@ -198,7 +198,7 @@ def dream(
     (torch.Size([2, 3, 32, 32]), ((23, 23), (32, 32)), 12)
     """
     begun, folder = time.perf_counter(), None if state is None else Path(state)
-    images = network.check(picture.tensor() if isinstance(picture, Picture) else picture)
+    images = network.check(picture.tensor() if isinstance(picture, Picture) else picture).float()
     objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
     whole: tuple[int, int] = size or (images.shape[2], images.shape[3])
     notes: list[str] = []
@@ -209,8 +209,7 @@ def dream(
     images = images if whole == tuple(images.shape[2:]) else image.resize(images, whole)
     quick = hasten(network, objective, how.passes(network, whole))
     found = climb(quick, images, objective, how=how, precision=precision, folder=folder, seed=seed, watch=watch)
-    cost = dataclasses.replace(found.cost, seconds=time.perf_counter() - begun)
-    return dataclasses.replace(found, cost=cost, notes=(*notes, *found.notes))
+    return dataclasses.replace(found, cost=found.cost.since(begun), notes=(*notes, *found.notes))
 
 
 def climb(

@@ -83,7 +83,7 @@ class Likeness(Objective, name="likeness"):
         return f"{self.layer} like {self.guide}"
 
 
-def likeness(network: Network, layer: str, guide: Images, name: str = "guide") -> Likeness:
+def likeness(network: Network, layer: str, guide: Images, *, name: str = "guide") -> Likeness:
     """The wish to look like a guide to some layer. Cost: one truncated pass.
 
     Args:
@@ -96,7 +96,7 @@ def likeness(network: Network, layer: str, guide: Images, name: str = "guide") -
         LayerError: no such layer.
     """
     with torch.no_grad():
-        return Likeness(layer, _places(network.tap(guide, [layer])[layer])[0].clone(), name)
+        return Likeness(layer, _places(network.tap(guide, [layer])[layer].float())[0].clone(), name)
 
 
 def about(
@@ -137,7 +137,7 @@ def about(
         return Channel(names[0], channel).bind(network)
     terms: list[Objective] = [Energy(name).bind(network) for name in names]
     if guide is not None:
-        terms = [likeness(network, name, network.prepare(guide).images, guide.name) for name in names]
+        terms = [likeness(network, name, network.prepare(guide).images, name=guide.name) for name in names]
     return terms[0] if len(terms) == 1 else _alike(network, terms)
 
 
@@ -189,7 +189,7 @@ def unmoved(objective: Objective, scores: Tensor) -> list[str]:
         return []
     still = done.amax(0) - done.amin(0) <= _STILL * done.abs().amax(0)
     where = "this picture" if len(still) == 1 else f"{still.sum()} of {len(still)} pictures"
-    why = f"no gradient of {objective} reaches {where}; choose another layer, channel or target"
+    why = f"{objective} did not move on {where}; choose another layer, channel or target"
     return [f"nothing was dreamed: {why}"] if still.any() else []
 
 

@@ -18,6 +18,7 @@ from phosphene.core.folding import lean
 from phosphene.core.image import Picture
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Objective
+from phosphene.core.preprocess import luma
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
 from phosphene.core.samples import SAMPLES, sample
@@ -142,10 +143,11 @@ def invert(
     found = _descend(quick, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch)
     images, facts = found[-1].images, _judge(network, match, found[-1].images, original)
     cost = sum((each.cost for each in found), Cost(forwards=1)) + facts.pop("cost")
-    cost = dataclasses.replace(cost, seconds=time.perf_counter() - begun)
     scores = torch.cat([each.scores for each in found])
     notes = tuple(f"{layer}, stage {number}: {note}" for number, each in enumerate(found, 1) for note in each.notes)
-    return Inversion(images, original, layer, how=how, scores=scores, seed=seed, cost=cost, notes=notes, **facts)
+    return Inversion(
+        images, original, layer, how=how, scores=scores, seed=seed, cost=cost.since(begun), notes=notes, **facts
+    )
 
 
 def afford(
@@ -195,7 +197,7 @@ def afford(
 
 
 def seen(network: Network, shown: Picture | Images, *, size: tuple[int, int] | None = None) -> Images:
-    """One picture as the network sees it, (1, 3, H, W).
+    """One picture as the network sees it, (1, 3, H, W): grey where it sees no colors.
 
     Args:
         network: sees.
@@ -207,10 +209,11 @@ def seen(network: Network, shown: Picture | Images, *, size: tuple[int, int] | N
     """
     if isinstance(shown, Picture):
         how = dataclasses.replace(network.preprocess, size=size or network.preprocess.size)
-        return network.check(how.prepare(shown).images)
-    if len(shown) != 1 or size not in {None, _size(shown)}:
+        shown = how.prepare(shown).images
+    elif len(shown) != 1 or size not in {None, _size(shown)}:
         raise ImageError(f"images are {tuple(shown.shape)}; invert wants one, at its own size. Call it for each")
-    return network.check(shown)
+    images = network.check(shown).float()
+    return luma(images).expand_as(images) if network.preprocess.order == "grey" else images
 
 
 def _descend(

@@ -37,8 +37,8 @@ class MACO(Canvas, name="maco"):
         network: Network,
         count: int,
         size: tuple[int, int],
-        generator: torch.Generator,
         *,
+        generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
         """Random phases, or those of the images."""

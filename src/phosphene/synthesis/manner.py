@@ -12,6 +12,7 @@ from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay, E
 from phosphene.synthesis.optimizers import Adam, Ascent, Optimizer
 from phosphene.synthesis.priors import L2, TotalVariation
 from phosphene.synthesis.transforms import Affine, ColorShift, Crops, Flip, Transform
+from phosphene.synthesis.window import placed
 
 Parts = tuple[Canvas, Optimizer, tuple[Transform, ...], tuple[Edit, ...]]
 
@@ -23,11 +24,11 @@ class Manner(Named):
     steps: int = 256
     patience: int = 0
 
-    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:
+    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:
         """What `synthesize` is given.
 
         Args:
-            placed: whether the target is at a place, from which no transform may take the picture far.
+            still: whether the target is at a place, from which no transform may take the picture far.
             seen: height and width at which the network is shown the picture, or crops of it; its own by default.
         """
         raise NotImplementedError
@@ -40,6 +41,10 @@ class Manner(Named):
     def familiar(self) -> float:
         """Weight of the distance from the statistics that batch norms remember, in pictures of classes."""
         return 0.0
+
+    def kind(self, target: Objective) -> str:  # noqa: ARG002  one kind
+        """What sort of target it is: pictures of one sort are made alike, and in one batch."""
+        return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Lecture(Manner, name="lecture"):
     clip_norm: float = 0.0
     clip_contribution: float = 0.0
 
-    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all is seen
+    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all is seen
         """Pixels, normalized steps, and those regularizers that are on, in the order of the paper."""
         edits: list[Edit] = [Decay(self.decay)] if self.decay else []
         edits += [Blur(self.blur)] if self.blur else []
@@ -123,21 +128,23 @@ class Best(Manner, name="best"):
     bn: float = 30.0
     wake: int = 16
 
-    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:
+    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:
         """A canvas, Adam, and what is done to the picture before it is seen."""
         canvas = Fourier(self.power) if self.canvas == "fourier" else Canvas.find(self.canvas)()
         lr = self.lr * (_PHASES if self.canvas == "maco" else 1)
-        moves: Transform = (
-            Affine(4, (0.95, 1.05), 5) if placed else Crops(self.crops, self.least, 1.0, self.noise, seen)
-        )
+        moves: Transform = Affine(4, (0.95, 1.05), 5) if still else Crops(self.crops, self.least, 1.0, self.noise, seen)
         transforms = [moves, ColorShift(self.recolor, self.recolor / 3)] if self.recolor else [moves]
-        transforms += [Flip()] if self.mirror and not placed else []
+        transforms += [Flip()] if self.mirror and not still else []
         return canvas, Adam(lr), tuple(transforms), ()
 
     @property
     def familiar(self) -> float:
         """As told."""
         return self.bn
+
+    def kind(self, target: Objective) -> str:
+        """Neurons stay at their place, units keep their size and hand, classes are to be seen anyhow."""
+        return "neuron" if placed([target]) else "class" if target.reads == {"logits"} else "unit"
 
     def prior(self) -> Objective | None:
         """Both penalties; "maco" cannot become loud or rough, and needs none."""

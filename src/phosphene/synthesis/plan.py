@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 from phosphene.core.errors import ImageError, LayerError, OptionError
@@ -20,11 +21,11 @@ from phosphene.synthesis.diversity import Diverse
 from phosphene.synthesis.manner import Lecture, Manner
 from phosphene.synthesis.probe import Findings, probe
 from phosphene.synthesis.question import Precision
-from phosphene.synthesis.remedies import remedies
+from phosphene.synthesis.remedies import Remedies, remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
 from phosphene.synthesis.transforms import Crops, Transform
-from phosphene.synthesis.window import placed, shared, terms
+from phosphene.synthesis.window import Window, placed, shared, terms
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -32,116 +33,101 @@ Target = str | int | Objective
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Everything that is settled before the first step.
+    """What was asked for; all else that is settled before the first step follows from it, and from a probe.
 
     Args:
         network: whose units.
-        targets: (N,) as they were asked for, `each` of one after the other.
-        each: pictures of a target.
-        shown: the same on the canvas, which may be a window.
-        asked: what is climbed: remedied, pushed apart, with the prior of the manner.
-        manner: with the options that the network needs.
-        size: of the canvas.
-        start: images to begin from.
+        wanted: (T,) targets of one kind.
+        places: (T * each,) of their pictures among all that are made.
+        asked: the manner, as the user chose it.
+        each: pictures of a target; the N pictures are those of the first target, then those of the next.
+        starts: (each, 3, H, W), images to begin from.
+        given: height and width of the pictures, where the user has a say.
         precision: of the network's multiplications.
         seed: of everything random.
-        redirect: first steps in which silent units are woken.
-        shrinks: whether a budget may make the pictures smaller.
         findings: of the probe.
-        notes: what was chosen, and why.
+        windows: (T,) smaller canvases, where they are enough for the targets.
+        percent: of the sides of the pictures that a budget leaves.
+        budget: what it allows, in words.
     """
 
     network: Network
-    targets: tuple[Objective, ...]
+    wanted: tuple[Objective, ...]
+    places: tuple[int, ...]
+    asked: Manner
     each: int
-    shown: tuple[Objective, ...]
-    asked: tuple[Objective, ...]
-    manner: Manner
-    size: tuple[int, int]
-    start: Images | None
+    starts: Images | None
+    given: tuple[int, int] | None
     precision: Precision
     seed: int
-    redirect: int
-    shrinks: bool
     findings: Findings
-    notes: tuple[str, ...]
+    windows: tuple[Window, ...] | None
+    percent: int = 100
+    budget: str = ""
 
-    @classmethod
-    def of(
-        cls,
-        network: Network,
-        targets: Sequence[Target],
-        manner: Manner,
-        *,
-        each: int,
-        starts: Images | None,
-        size: tuple[int, int] | None,
-        precision: Precision,
-        seed: int,
-    ) -> Plan:
-        """The plan for some targets; see `visualize`. Cost: that of `probe`."""
-        bound = [_objective(one, network) for one in targets]
-        found = probe(network, bound, manner)
-        cured = remedies(found, manner, size)
-        windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
-        shown = [one.objective for one in windows] if windows else bound
-        notes = [*cured.notes]
-        notes += ["painted on {} × {}: nothing else is seen".format(*windows[0].size)] if windows else []
-        shrinks = size is None and not placed(bound)
-        size = size or (windows[0].size if windows else network.preprocess.size)
-        asked = [cured.climbed(one, place) for place, one in enumerate(shown)]
-        chosen = cured.manner
-        if starts is None and each > 1:
-            asked = [Diverse(one, _layer_of(one, network)) for one in asked]
-            if isinstance(chosen, Lecture) and chosen.start == "mean":  # nothing pushes apart what is the same
-                chosen = dataclasses.replace(chosen, start="noise")
-                notes.append("pictures that are to differ begin with noise")
-        prior = chosen.prior()
-        if prior is not None:
-            asked = [one + much * prior for one, much in zip(asked, cured.weights, strict=True)]
-        if chosen.familiar and any(norm.mean.any() for norm in running_statistics(network)):
-            strange = chosen.familiar * BatchNormStatistics().bind(network)
-            asked = [
-                one - much * strange if "logits" in target.reads else one
-                for one, target, much in zip(asked, bound, cured.weights, strict=True)
-            ]
-        many = each if starts is None else len(starts)
-        start = None if starts is None else resize(starts, size, "bilinear").repeat(len(bound), 1, 1, 1)
+    @cached_property
+    def shown(self) -> tuple[Objective, ...]:
+        """(N,) the same on the canvas, which may be a window."""
+        return self._repeated(self._windowed)
 
-        def full(several: Sequence[Objective]) -> tuple[Objective, ...]:
-            return tuple(one for one in several for _ in range(many))
+    @cached_property
+    def climbed(self) -> tuple[Objective, ...]:
+        """(N,) what is climbed: remedied, pushed apart, with the priors of the manner."""
+        found = []
+        for place, (target, shown) in enumerate(zip(self.wanted, self._windowed, strict=True)):
+            one, much = self._cured.climbed(shown, place), self._cured.weights[place]
+            if self._apart:
+                one = Diverse(one, _layer_of(one, self.network))
+            if (prior := self.manner.prior()) is not None:
+                one = one + much * prior
+            if self._strange is not None and "logits" in target.reads:
+                one = one - much * self._strange
+            found.append(one)
+        return self._repeated(found)
 
-        return cls(
-            network,
-            full(bound),
-            many,
-            full(shown),
-            full(asked),
-            chosen,
-            size=size,
-            start=start,
-            precision=precision,
-            seed=seed,
-            redirect=cured.redirect,
-            shrinks=shrinks,
-            findings=found,
-            notes=tuple(notes),
-        )
+    @cached_property
+    def manner(self) -> Manner:
+        """With the options that the network needs."""
+        found = self._cured.manner
+        if self._apart and isinstance(found, Lecture) and found.start == "mean":
+            return dataclasses.replace(found, start="noise")  # nothing pushes apart what is the same
+        return found
 
-    def make(self, *, state: Path | None = None, watch: Watch | None = None) -> Synthesis:
-        """The pictures."""
-        canvas, optimizer, transforms, edits = self.manner.parts(placed=placed(self.shown), seen=self._seen)
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the canvas."""
+        return self._scaled(self.windows[0].size if self.windows else self.given or self.network.preprocess.size)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen, and why."""
+        window = ["painted on {} × {}: nothing else is seen".format(*self.size)] if self.windows else []
+        start = ["pictures that are to differ begin with noise"] if self.manner != self._cured.manner else []
+        return (*self._cured.notes, *window, *start, *([self.budget] if self.budget else []))
+
+    def make(
+        self, *, network: Network | None = None, state: Path | None = None, watch: Watch | None = None
+    ) -> Synthesis:
+        """The pictures.
+
+        Args:
+            network: to be asked instead, as a lean twin.
+            state: see `synthesize`.
+            watch: see `synthesize`.
+        """
+        canvas, optimizer, transforms, edits = self.manner.parts(still=placed(self.shown), seen=self._seen)
+        start = None if self.starts is None else resize(self.starts, self.size, "bilinear")
         return synthesize(
-            self.network,
-            self.asked,
+            network or self.network,
+            self.climbed,
             canvas,
             size=self.size,
-            start=self.start,
+            start=None if start is None else start.repeat(len(self.wanted), 1, 1, 1),
             transforms=transforms,
             edits=edits,
             optimizer=optimizer,
             steps=self.manner.steps,
-            redirect=self.redirect,
+            redirect=self._cured.redirect,
             patience=self.manner.patience,
             batch=self._batch(transforms),
             precision=self.precision,
@@ -150,58 +136,138 @@ class Plan:
             watch=watch,
         )
 
-    @property
-    def _seen(self) -> tuple[int, int] | None:
-        """At which size crops are shown: of a class on a large canvas, at that which the network takes."""
-        taken = self.network.preprocess.size
-        large = all(own >= side for own, side in zip(self.size, taken, strict=True))
-        return taken if large and all("logits" in each.reads for each in self.targets) else None
-
-    def _batch(self, transforms: Sequence[Transform]) -> int:
-        """Views in a pass, so that memory does not grow with the targets; what is compared goes together."""
-        views = math.prod(each.count for each in transforms if isinstance(each, Crops))
-        apart = any(isinstance(term, Diverse) for one in self.asked for term in terms(one))
-        together = self.each * views if apart else 1
-        return max(1, _VIEWS // together) * together
-
-    def within(self, seconds: float, begun: float, folder: Path | None) -> Plan:
+    def within(self, seconds: float, deadline: float, folder: Path | None, *, alone: bool = True) -> Plan:
         """The same with the steps that fit into a time; where they are too few, and it may be, smaller pictures.
 
         Args:
             seconds: of all.
-            begun: when they began to run, by `time.perf_counter`.
+            deadline: when they end, by `time.perf_counter`.
             folder: keeps the choice.
+            alone: whether no other pictures have to be of the same size.
         """
         asked = fingerprint(self, seconds) if folder else ""
-        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(begun + seconds))
-        height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
-        note = f"{seconds:g} s allow {steps} steps at {height} × {width}"
-        return dataclasses.replace(self._at((height, width), steps), notes=(*self.notes, note))
+        shares = _SHARES if alone and self.given is None and not placed(self.wanted) else (100,)
+        chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(deadline, shares))
+        found = self._at(**chosen)
+        note = "{:g} s allow {} steps at {} × {}".format(seconds, chosen["steps"], *found.size)
+        return dataclasses.replace(found, budget=note)
 
-    def _at(self, size: tuple[int, int], steps: int) -> Plan:
-        start = None if self.start is None else resize(self.start, size, "bilinear")
-        return dataclasses.replace(self, size=size, start=start, manner=dataclasses.replace(self.manner, steps=steps))
+    def _at(self, *, percent: int, steps: int) -> Plan:
+        return dataclasses.replace(self, percent=percent, asked=dataclasses.replace(self.asked, steps=steps))
 
-    def _fit(self, deadline: float) -> dict[str, int]:
+    def _fit(self, deadline: float, shares: Sequence[int]) -> dict[str, int]:
         chosen: dict[str, int] = {}
-        reads = frozenset().union(*(each.reads for each in self.asked)) - {"input"}
-        quick = dataclasses.replace(self, network=lean(self.network, reads))  # as the steps will be
-        for share in (1.0, 0.75, 0.5) if self.shrinks else (1.0,):
-            height, width = (round(side * share) for side in self.size)
+        reads = frozenset().union(*(each.reads for each in self.climbed)) - {"input"}
+        quick = lean(self.network, reads)  # as the steps will be
+        for percent in shares:
             try:
-                pace = seconds_of(quick._at((height, width), _TRIED).make) / _TRIED
+                pace = seconds_of(partial(self._at(percent=percent, steps=_TRIED).make, network=quick)) / _TRIED
             except (ImageError, LayerError):
                 if not chosen:
                     raise
                 break  # the network takes one size alone
             steps = int(0.9 * (deadline - time.perf_counter()) / pace)
-            chosen = {"height": height, "width": width, "steps": min(max(steps, 8), _MANY * self.manner.steps)}
+            chosen = {"percent": percent, "steps": min(max(steps, 1), _MANY * self.manner.steps)}
             if steps >= _FEW:
                 break
         return chosen
 
+    @cached_property
+    def _cured(self) -> Remedies:
+        return remedies(self.findings, self.asked, self._scaled(self.given or self.network.preprocess.size))
 
-def _objective(target: Target, network: Network) -> Objective:
+    @cached_property
+    def _strange(self) -> Objective | None:
+        """What the manner wants to be small in pictures of classes; None where batch norms remember nothing."""
+        if not self.manner.familiar or not any(norm.mean.any() for norm in running_statistics(self.network)):
+            return None
+        return self.manner.familiar * BatchNormStatistics().bind(self.network)
+
+    @property
+    def _windowed(self) -> Sequence[Objective]:
+        return [one.objective for one in self.windows] if self.windows else self.wanted
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the pictures of a target are pushed apart."""
+        return self.starts is None and self.each > 1
+
+    @property
+    def _seen(self) -> tuple[int, int] | None:
+        """At which size crops are shown: of a class on a large canvas, at that which the network takes."""
+        taken = self.network.preprocess.size
+        large = all(own >= side for own, side in zip(self.size, taken, strict=True))
+        return taken if large and all("logits" in each.reads for each in self.wanted) else None
+
+    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        return round(size[0] * self.percent / 100), round(size[1] * self.percent / 100)
+
+    def _repeated(self, several: Sequence[Objective]) -> tuple[Objective, ...]:
+        return tuple(one for one in several for _ in range(self.each))
+
+    def _batch(self, transforms: Sequence[Transform]) -> int:
+        """Views in a pass, so that memory does not grow with the targets; what is compared goes together."""
+        views = math.prod(each.count for each in transforms if isinstance(each, Crops))
+        apart = any(isinstance(term, Diverse) for one in self.climbed for term in terms(one))
+        together = self.each * views if apart else 1
+        return max(1, _VIEWS // together) * together
+
+
+def plans(
+    network: Network,
+    bound: Sequence[Objective],
+    manner: Manner,
+    *,
+    each: int,
+    starts: Images | None,
+    size: tuple[int, int] | None,
+    precision: Precision,
+    seed: int,
+) -> list[Plan]:
+    """A plan for the bound targets of each kind; see `visualize`. Cost: that of `probe` for each, and of `shared`."""
+    many = each if starts is None else len(starts)
+    windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
+    found = []
+    for members in kinds(bound, manner):
+        wanted = tuple(bound[place] for place in members)
+        found.append(
+            Plan(
+                network,
+                wanted,
+                tuple(place * many + number for place in members for number in range(many)),
+                asked=manner,
+                each=many,
+                starts=starts,
+                given=size,
+                precision=precision,
+                seed=seed,
+                findings=probe(network, wanted, manner),
+                windows=windows and tuple(windows[place] for place in members),
+            )
+        )
+    return found
+
+
+def kinds(targets: Sequence[Objective], manner: Manner) -> list[list[int]]:
+    """The places of the targets of each kind, in the order in which the kinds first occur.
+
+    Args:
+        targets: bound to a network.
+        manner: tells kinds apart.
+    """
+    found: dict[str, list[int]] = {}
+    for place, target in enumerate(targets):
+        found.setdefault(manner.kind(target), []).append(place)
+    return list(found.values())
+
+
+def bind(target: Target, network: Network) -> Objective:
+    """What a target means to a network.
+
+    Args:
+        target: as the target grammar writes it, an index or an objective.
+        network: whose.
+    """
     if isinstance(target, Objective):
         return target.bind(network)
     return Logit(target).bind(network) if isinstance(target, int) else parse(target, network)
@@ -217,5 +283,6 @@ def _layer_of(objective: Objective, network: Network) -> str:
 
 
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
+_SHARES = 100, 75, 50  # of the sides
 _VIEWS = 16  # images in a pass
 _MARGIN = 8  # pixels around what a neuron sees

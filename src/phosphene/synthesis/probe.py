@@ -49,8 +49,9 @@ class Finding:
 
     @property
     def quiet(self) -> bool:
-        """Whether no photograph takes it above its resting value."""
-        return self.natural[1] <= self.resting + _TINY * abs(self.resting)
+        """Whether no photograph takes it off its resting value."""
+        slack = _TINY * abs(self.resting)
+        return max(self.natural[1] - self.resting, self.resting - self.natural[0]) <= slack
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ def probe(network: Network, targets: Sequence[Objective], manner: Manner) -> Fin
     bound = tuple(each.bind(network) for each in targets)
     reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
     natural, handed, softmax = _on_photographs(network, reads)
-    painting = manner.parts()[0].begin(network, 1, network.preprocess.size, torch.Generator().manual_seed(0))
+    painting = manner.parts()[0].begin(network, 1, network.preprocess.size, generator=torch.Generator().manual_seed(0))
     blank = painting().detach()
     found = [_finding(network, each, natural, blank, softmax=softmax) for each in bound]
     slopes = _slopes(network, bound, blank, rules.gradient)
@@ -131,8 +132,8 @@ def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, floa
         for name in SAMPLES:
             photograph = network.prepare(load(sample(name))).images
             kept.append(network.tap(photograph, reads | {"logits"}))
-            mirrored.append(network(photograph.flip(3)))
-    read = {name: torch.cat([each[name] for each in kept]) for name in kept[0]}
+            mirrored.append(network(photograph.flip(3)).float())
+    read = {name: torch.cat([each[name] for each in kept]).float() for name in kept[0]}
     for name in (*network.layers, "logits"):
         if name in read and not read[name].isfinite().all():
             raise NetworkError(
@@ -155,7 +156,7 @@ def _finding(network: Network, target: Objective, natural: Read, blank: Images, 
     extremes = (values.min().item(), values.max().item())
     capped = _capped(target, natural) if isinstance(target, Channel) else 0.0
     unbent = _unbent(network, target.layer) if capped > _CAPPED and isinstance(target, Channel) else None
-    if softmax and type(target) is Logit:
+    if softmax and isinstance(target, Logit):
         unbent = _before_softmax(network)
         if unbent is not None:  # the scores there vary as the logarithms do
             natural = {**natural, "logits": natural["logits"].clamp(min=_TINY).log()}
@@ -164,10 +165,10 @@ def _finding(network: Network, target: Objective, natural: Read, blank: Images, 
 
 def _spread(target: Objective, natural: Read) -> float:
     """Deviation between photographs; of many units of the layer, for one alone may sleep on so few."""
+    if "input" in target.reads and not isinstance(target, Sum):
+        return 0.0  # photographs have not been asked that
     if isinstance(target, Sum):
-        return math.hypot(
-            *(weight * _spread(term, natural) for weight, term in target.terms if "input" not in term.reads)
-        )
+        return math.hypot(*(weight * _spread(term, natural) for weight, term in target.terms))
     beside = [target]
     if isinstance(target, Channel):
         beside = [dataclasses.replace(target, channel=unit) for unit in _some(natural[target.layer])]

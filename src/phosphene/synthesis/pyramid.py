@@ -39,8 +39,8 @@ class Pyramid(Canvas, name="pyramid"):
         network: Network,
         count: int,
         size: tuple[int, int],
-        generator: torch.Generator,
         *,
+        generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
         """Faint noise at every level, or the images: what a level cannot show is left to the next finer one."""

@@ -90,8 +90,8 @@ def _told(findings: Findings, manner: Manner, wake: int) -> Iterator[str]:
                 f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
                 f"the same channel of {each.unbent}, before the activation, is climbed in its place"
             )
-    if findings.softmax and (ends := {each.unbent for each in findings.targets if isinstance(each.target, Logit)}):
-        (before,) = ends
+    if findings.softmax and (ends := [each.unbent for each in findings.targets if isinstance(each.target, Logit)]):
+        before = ends[0]
         done = (
             f"the scores before its softmax, those of {before}, are climbed" if before else "end it before its softmax"
         )

@@ -98,10 +98,12 @@ def _parts(value: object) -> Iterator[bytes]:
                 yield field.name.encode()
                 yield from _parts(getattr(value, field.name))
     elif isinstance(value, Mapping):
+        yield from _parts(len(value))
         for key, each in value.items():
             yield from _parts(key)
             yield from _parts(each)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        yield from _parts(len(value))
         for each in value:
             yield from _parts(each)
     else:

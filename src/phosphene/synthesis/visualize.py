@@ -22,9 +22,10 @@ from phosphene.synthesis.base import Synthesis, Watch
 from phosphene.synthesis.manner import Best as Best
 from phosphene.synthesis.manner import Lecture as Lecture
 from phosphene.synthesis.manner import Manner as Manner
-from phosphene.synthesis.plan import Plan
 from phosphene.synthesis.plan import Target as Target
+from phosphene.synthesis.plan import bind, plans
 from phosphene.synthesis.question import Precision
+from phosphene.synthesis.together import together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Visualization:
 
     Args:
         synthesis: the images and how they came about.
-        manner: how they were made.
+        manner: how they were asked for; the notes say what the network wanted otherwise.
         targets: (N,) what they were made for; `synthesis.objectives` where on a smaller canvas that is.
         activations: (N,) each target on its picture as saved: 8 bits, at rest; of a class, at the network's size.
         predictions: what the network makes of each saved picture, best first; none for units that are painted on
@@ -84,9 +85,9 @@ class Visualization:
         Raises:
             OutputError: the folder cannot be written.
         """
-        folder, written = Path(folder), []
+        folder, written, taken = Path(folder), [], set[str]()
         for number, (name, pixels) in enumerate(zip(self.names, self.pictures(), strict=True)):
-            path = image.save(folder / f"{files.slug(name)}.png", pixels)
+            path = image.save(folder / f"{files.unused(files.slug(name), taken)}.png", pixels)
             facts = {"activation": self.activations[number], "rank": self.ranks[number]}
             written.append({"path": path.name, "kind": "picture", "target": name, **facts})
         files.write_array(folder / "scores.npy", self.synthesis.scores.cpu().numpy())
@@ -140,32 +141,21 @@ def visualize(
             f"{each} pictures of each of {len(wanted)} targets{limit} are none; give at least one, and some time"
         )
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    plan = Plan.of(network, wanted, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
-    folder = Path(state) if state else None
-    if seconds is not None:
-        plan, watch = plan.within(seconds, begun, folder), _until(begun + seconds, watch)
-    found = plan.make(state=folder / "pictures.pt" if folder else None, watch=watch)
-    found = dataclasses.replace(found, objectives=plan.shown, notes=(*plan.notes, *found.notes))
-    found = dataclasses.replace(found, cost=found.cost + plan.findings.cost)
-    judged = judge(network, found, plan.manner, plan.targets)
-    many = len(judged.activations) // len(plan.findings.targets)
-    best = [max(judged.activations[first : first + many]) for first in range(0, len(judged.activations), many)]
-    notes = (*found.notes, *plan.findings.verdicts(best))
-    return dataclasses.replace(judged, synthesis=dataclasses.replace(judged.synthesis, notes=notes))
-
-
-def _until(deadline: float, watch: Watch | None) -> Watch:
-    """A watcher that also stops at a time."""
-
-    def tell(step: int, images: Images, scores: Tensor) -> bool:
-        told = watch is not None and watch(step, images, scores)
-        return bool(told) or time.perf_counter() > deadline
-
-    return tell
+    bound = [bind(one, network) for one in wanted]
+    several = plans(network, bound, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
+    found = together(several, begun=begun, seconds=seconds, folder=Path(state) if state else None, watch=watch)
+    named = tuple(one for one in bound for _ in range(several[0].each))
+    judged, notes = judge(network, found, chosen, targets=named), [*found.notes]
+    for plan in several:
+        reached = [judged.activations[place] for place in plan.places]
+        best = [max(reached[first : first + plan.each]) for first in range(0, len(reached), plan.each)]
+        notes += plan.findings.verdicts(best)
+    cost = sum((plan.findings.cost for plan in several), judged.synthesis.cost).since(begun)
+    return dataclasses.replace(judged, synthesis=dataclasses.replace(judged.synthesis, notes=tuple(notes), cost=cost))
 
 
 def judge(
-    network: Network, found: Synthesis, manner: Manner, targets: tuple[Objective, ...] | None = None
+    network: Network, found: Synthesis, manner: Manner, *, targets: tuple[Objective, ...] | None = None
 ) -> Visualization:
     """What the network makes of the pictures as they will be saved. Cost: one forward pass for each.
 

@@ -18,7 +18,7 @@ from phosphene.synthesis.base import Watch
 from phosphene.synthesis.dream import Dream, climb, later
 from phosphene.synthesis.guide import about, hasten
 from phosphene.synthesis.question import Precision
-from phosphene.synthesis.state import State, fingerprint
+from phosphene.synthesis.state import fingerprint
 
 ENTERED = Dream(octaves=2, steps=4, lr=0.01)
 """How each frame is dreamed, unless told otherwise."""
@@ -57,7 +57,8 @@ def zoom(
         guide: see `dream`.
         size: height and width of the frames; those of the picture by default.
         precision: see `dream`.
-        state: a folder that gets each frame as PNG: the same film goes on from the last one. It is left.
+        state: a folder that gets each frame as PNG, in a folder named by a hash of all that makes them: the same film
+            goes on from the last one. They are left.
         seed: of where the tiles lie; each frame adds its number.
         watch: is told of each step, counted over all frames.
 
@@ -75,15 +76,15 @@ def zoom(
     objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
     how = dataclasses.replace(how, layers=(), channel=None)
     now = image.resize(picture.tensor(), size or (picture.height, picture.width))
-    first, folder = now, None if state is None else Path(state)
-    _keep_only(folder, fingerprint(objective, network, how, now, factor, precision, seed))
+    plan = fingerprint(objective, network, how, now, factor, precision, seed) if state else ""
+    first, folder = now, Path(state) / plan[:16] if state else None  # frames of another film are no beginning of this
     quick = hasten(network, objective, frames * how.passes(network, (now.shape[2], now.shape[3])))
     for number in range(frames):
         file = folder and folder / f"{number:05}.png"
         if file is not None and file.exists():
             shown = image.load(file).pixels
         else:
-            begin = network.check(_calmed(_zoomed(now, factor), first) if number else now)
+            begin = network.check(_calmed(_zoomed(now, factor), first) if number else now).float()
             told = later(watch, number * how.steps * len(how.sizes((begin.shape[2], begin.shape[3]))))
             found = climb(quick, begin, objective, how=how, precision=precision, seed=seed + number, watch=told)
             (shown,) = found.pictures()
@@ -105,20 +106,11 @@ def _calmed(images: Images, first: Images) -> Images:
 
     A first one that is flat leaves them the contrast of a photograph.
     """
-    (spread, mean), (wanted, goal) = (torch.std_mean(each, (2, 3), keepdim=True) for each in (images, first))
+    (spread, mean), (wanted, goal) = (
+        torch.std_mean(each, (2, 3), correction=0, keepdim=True) for each in (images, first)
+    )
     factor = (wanted.clamp(min=_CONTRAST) / spread.clamp(min=1e-6)).clamp(max=1)
     return ((images - mean) * factor + goal).clamp(0, 1)
-
-
-def _keep_only(folder: Path | None, plan: str) -> None:
-    """Frames of another film are no beginning of this one."""
-    if folder is None:
-        return
-    kept = State(folder / "plan.pt", plan)
-    if kept.load() is None:
-        for each in folder.glob("[0-9]" * 5 + ".png"):
-            each.unlink()
-        kept.save({})
 
 
 _CONTRAST = 0.2  # deviation of the colors of a photograph, in [0, 1]

@@ -1,0 +1,80 @@
+"""Pictures of several kinds of targets, each kind made in its own way, as one synthesis."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from phosphene.core.network import Images
+from phosphene.core.result import Cost
+from phosphene.synthesis.base import Synthesis, Watch
+from phosphene.synthesis.color import mean_color
+from phosphene.synthesis.plan import Plan
+
+
+@torch.inference_mode(mode=False)
+def together(
+    plans: Sequence[Plan], *, begun: float, seconds: float | None, folder: Path | None, watch: Watch | None
+) -> Synthesis:
+    """The pictures of some plans, one plan after the other, in the order of their places.
+
+    Args:
+        plans: of one network; together they have every place once.
+        begun: when the budget began to run, by `time.perf_counter`.
+        seconds: a budget of time for all.
+        folder: to keep states in.
+        watch: is told of each step, counted over all plans, with all pictures as they are by then.
+    """
+    places, found = [place for plan in plans for place in plan.places], list[Synthesis]()
+    audience = _Audience(plans, watch)
+    for number, plan in enumerate(plans):
+        own, deadline = folder / str(number) if folder and len(plans) > 1 else folder, math.inf
+        if seconds is not None:
+            left, now = sum(len(each.places) for each in plans[number:]), time.perf_counter()
+            deadline = now + (begun + seconds - now) * len(plan.places) / left
+            share = seconds * len(plan.places) / len(places)
+            plan = plan.within(share, deadline, own, alone=len(plans) == 1)  # noqa: PLW2901  the same, in less
+        made = plan.make(state=own / "pictures.pt" if own else None, watch=audience.of(plan, deadline))
+        found.append(dataclasses.replace(made, objectives=plan.shown, notes=(*plan.notes, *made.notes)))
+        audience.done += len(made.scores)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    objectives = [each for one in found for each in one.objectives]
+    scores = [column for one in found for column in one.scores.T]
+    return Synthesis(
+        torch.cat([one.images for one in found])[order],
+        tuple(objectives[place] for place in order),
+        pad_sequence([scores[place] for place in order], padding_value=math.nan),  # some may have ended earlier
+        found[0].seed,
+        sum((one.cost for one in found), Cost()),
+        tuple(dict.fromkeys(note for one in found for note in one.notes)),
+    )
+
+
+class _Audience:
+    """Who watches, told of all pictures whenever some of them change."""
+
+    def __init__(self, plans: Sequence[Plan], watch: Watch | None) -> None:
+        self.watch, self.done, many = watch, 0, sum(len(each.places) for each in plans)
+        blank = mean_color(plans[0].network)
+        self.images = blank.expand(many, -1, *plans[0].size).clone()
+        self.scores = torch.full((many,), math.nan, device=blank.device)
+
+    def of(self, plan: Plan, deadline: float) -> Watch:
+        """The watcher of one plan, who also stops it at a time."""
+
+        def tell(step: int, images: Images, scores: Tensor) -> bool:
+            places = list(plan.places)
+            if tuple(images.shape[2:]) != tuple(self.images.shape[2:]):  # a budget made them smaller
+                self.images = self.images.new_zeros(len(self.images), *images.shape[1:])
+            self.images[places], self.scores[places] = images, scores
+            told = self.watch is not None and self.watch(self.done + step, self.images, self.scores)
+            return bool(told) or time.perf_counter() > deadline
+
+        return tell
