@@ -24,17 +24,21 @@ class Manner(Named):
     steps: int = 256
     patience: int = 0
 
-    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:
+    def parts(self, *, still: float | None = None, seen: tuple[int, int] | None = None) -> Parts:
         """What `synthesize` is given.
 
         Args:
-            still: whether the target is at a place, from which no transform may take the picture far.
+            still: pixels by which the picture may be moved, where the target is at a place; else as far as one likes.
             seen: height and width at which the network is shown the picture, or crops of it; its own by default.
         """
         raise NotImplementedError
 
-    def prior(self) -> Objective | None:
-        """What the picture itself should be, besides what the target wants."""
+    def prior(self, share: float = 1.0) -> Objective | None:  # noqa: ARG002  none at all
+        """What the picture itself should be, besides what the target wants.
+
+        Args:
+            share: of the side of the picture that the target looks at: colors that only a few pixels may have go far.
+        """
         return None
 
     @property
@@ -74,7 +78,7 @@ class Lecture(Manner, name="lecture"):
     clip_norm: float = 0.0
     clip_contribution: float = 0.0
 
-    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all is seen
+    def parts(self, *, still: float | None = None, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all is seen
         """Pixels, normalized steps, and those regularizers that are on, in the order of the paper."""
         edits: list[Edit] = [Decay(self.decay)] if self.decay else []
         edits += [Blur(self.blur)] if self.blur else []
@@ -82,9 +86,9 @@ class Lecture(Manner, name="lecture"):
         edits += [ClipContribution(self.clip_contribution)] if self.clip_contribution else []
         return Pixels(self.start), Ascent(self.lr), (), tuple(edits)
 
-    def prior(self) -> Objective | None:
+    def prior(self, share: float = 1.0) -> Objective | None:
         """The penalty of the first formula, where it is on."""
-        return -self.l2 * L2() if self.l2 else None
+        return -(self.l2 / share) * L2() if self.l2 else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +132,15 @@ class Best(Manner, name="best"):
     bn: float = 30.0
     wake: int = 16
 
-    def parts(self, *, still: bool = False, seen: tuple[int, int] | None = None) -> Parts:
+    def parts(self, *, still: float | None = None, seen: tuple[int, int] | None = None) -> Parts:
         """A canvas, Adam, and what is done to the picture before it is seen."""
         canvas = Fourier(self.power) if self.canvas == "fourier" else Canvas.find(self.canvas)()
         lr = self.lr * (_PHASES if self.canvas == "maco" else 1)
-        moves: Transform = Affine(4, (0.95, 1.05), 5) if still else Crops(self.crops, self.least, 1.0, self.noise, seen)
+        moves: Transform = (
+            Crops(self.crops, self.least, 1.0, self.noise, seen) if still is None else Affine(still, (0.95, 1.05), 5)
+        )
         transforms = [moves, ColorShift(self.recolor, self.recolor / 3)] if self.recolor else [moves]
-        transforms += [Flip()] if self.mirror and not still else []
+        transforms += [Flip()] if self.mirror and still is None else []
         return canvas, Adam(lr), tuple(transforms), ()
 
     @property
@@ -146,9 +152,9 @@ class Best(Manner, name="best"):
         """Neurons stay at their place, units keep their size and hand, classes are to be seen anyhow."""
         return "neuron" if placed([target]) else "class" if target.reads == {"logits"} else "unit"
 
-    def prior(self) -> Objective | None:
+    def prior(self, share: float = 1.0) -> Objective | None:
         """Both penalties; "maco" cannot become loud or rough, and needs none."""
-        return None if self.canvas == "maco" else -self.l2 * L2() - self.tv * TotalVariation()
+        return None if self.canvas == "maco" else -(self.l2 / share) * L2() - self.tv * TotalVariation()
 
 
 _PHASES = 8  # an angle goes farther than the height of a wave before the picture is another

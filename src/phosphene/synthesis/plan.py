@@ -74,12 +74,13 @@ class Plan:
     def climbed(self) -> tuple[Objective, ...]:
         """(N,) what is climbed: remedied, pushed apart, with the priors of the manner."""
         found = []
-        for place, (target, shown) in enumerate(zip(self.wanted, self._windowed, strict=True)):
+        rows = zip(self.wanted, self._windowed, self.findings.targets, strict=True)
+        for place, (target, shown, finding) in enumerate(rows):
             one, much = self._cured.climbed(shown, place), self._cured.weights[place]
             if self._apart:
                 one = Diverse(one, _layer_of(one, self.network))
-            if (prior := self.manner.prior()) is not None:
-                one = one + much * prior
+            if (prior := self.manner.prior(finding.share)) is not None:
+                one = one + much * self._part * prior
             if self._strange is not None and "logits" in target.reads:
                 one = one - much * self._strange
             found.append(one)
@@ -115,7 +116,7 @@ class Plan:
             state: see `synthesize`.
             watch: see `synthesize`.
         """
-        canvas, optimizer, transforms, edits = self.manner.parts(still=placed(self.shown), seen=self._seen)
+        canvas, optimizer, transforms, edits = self.manner.parts(still=self._still, seen=self._seen)
         start = None if self.starts is None else resize(self.starts, self.size, "bilinear")
         return synthesize(
             network or self.network,
@@ -188,9 +189,20 @@ class Plan:
         return [one.objective for one in self.windows] if self.windows else self.wanted
 
     @property
+    def _part(self) -> float:
+        """Of a neuron's picture, how large the canvas is beside it: penalties are averages, and should not notice."""
+        whole = self.network.preprocess.size if placed(self.wanted) else self.size
+        return math.prod(self.size) / math.prod(whole)
+
+    @property
     def _apart(self) -> bool:
         """Whether the pictures of a target are pushed apart."""
         return self.starts is None and self.each > 1
+
+    @property
+    def _still(self) -> float | None:
+        """Pixels by which a neuron's picture is moved: fewer where fewer are seen."""
+        return min(_MOVED, min(self.network.preprocess.size) / _MOVES) if placed(self.wanted) else None
 
     @property
     def _seen(self) -> tuple[int, int] | None:
@@ -285,4 +297,5 @@ def _layer_of(objective: Objective, network: Network) -> str:
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own
 _SHARES = 100, 75, 50  # of the sides
 _VIEWS = 16  # images in a pass
+_MOVED, _MOVES = 4.0, 28  # pixels at most; times that goes into the side
 _MARGIN = 8  # pixels around what a neuron sees

@@ -13,11 +13,12 @@ from phosphene.core import rules
 from phosphene.core.errors import NetworkError
 from phosphene.core.image import load
 from phosphene.core.network import Images, Network
-from phosphene.core.objective import Channel, Logit, Objective, Sum
+from phosphene.core.objective import Channel, Logit, Neuron, Objective, Sum
 from phosphene.core.result import Cost
 from phosphene.core.samples import SAMPLES, sample
 from phosphene.core.wiring import wiring
 from phosphene.synthesis.manner import Manner
+from phosphene.synthesis.window import terms
 
 Read = Mapping[str, Tensor]
 
@@ -36,6 +37,7 @@ class Finding:
         capped: share of the places of photographs where it is at the greatest value of its layer, as of a ReLU6.
         unbent: the layer before the activation that caps it, or before the softmax that a class goes through; None
             where none is found.
+        share: of the side of the picture that it looks at; less than 1 for neurons alone.
     """
 
     target: Objective
@@ -46,6 +48,7 @@ class Finding:
     dead: bool = False
     capped: float = 0.0
     unbent: str | None = None
+    share: float = 1.0
 
     @property
     def quiet(self) -> bool:
@@ -160,7 +163,24 @@ def _finding(network: Network, target: Objective, natural: Read, blank: Images, 
         unbent = _before_softmax(network)
         if unbent is not None:  # the scores there vary as the logarithms do
             natural = {**natural, "logits": natural["logits"].clamp(min=_TINY).log()}
-    return Finding(target, resting, extremes, _spread(target, natural), capped=capped, unbent=unbent)
+    spread, share = _spread(target, natural), _share(network, target)
+    return Finding(target, resting, extremes, spread, capped=capped, unbent=unbent, share=share)
+
+
+def _share(network: Network, target: Objective) -> float:
+    """Share of the side that neurons look at, half of that of their receptive fields; all of it for what is no neuron.
+
+    Reference: Luo et al., NeurIPS 2016: in the outer part of a receptive field hardly anything counts.
+    """
+    units = [each for each in terms(target) if each.reads != {"input"}]
+    if not all(isinstance(each, Neuron) for each in units):
+        return 1.0
+    fields = [network.fields.get(each.layer) for each in units if isinstance(each, Neuron)]
+    sides = [
+        (min(each.size[0] / 2, each.picture[0]), min(each.size[1] / 2, each.picture[1])) for each in fields if each
+    ]
+    whole = math.prod(network.preprocess.size)
+    return min(1.0, math.sqrt(sum(map(math.prod, sides)) / whole)) if fields and len(sides) == len(fields) else 1.0
 
 
 def _spread(target: Objective, natural: Read) -> float:

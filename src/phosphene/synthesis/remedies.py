@@ -69,8 +69,9 @@ def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = 
         low, high = (f"{each:.2g}" for each in (min(weights), max(weights)))
         often = low if low == high else f"{low} … {high}"
         notes += (f"the penalties count {often} times, as much as the targets vary between photographs",)
-    # Units fill the picture with one pattern, often a fine one, and need less to hold it together than a class does.
-    shares = (1.0 if each.target.reads == {"logits"} else _UNIT for each in findings.targets)
+    # Units fill the picture with one pattern, often a fine one, and need less to hold it together than a class does; a
+    # neuron alone drives few pixels hard, and needs more.
+    shares = (_SHARES.get(manner.kind(each.target), 1.0) for each in findings.targets)
     weights = tuple(weight * share for weight, share in zip(weights, shares, strict=True))
     return Remedies(layers, weights, changed, wake, notes)
 
@@ -134,5 +135,5 @@ _HANDED = 0.15  # networks of photographs differ by 0.02 … 0.06 from image to 
 _SMALL, _GENTLE = 64, 0.8  # pixels; share of the side that a crop of few pixels should keep
 _TUNED, _SPREAD = 224, 1.2  # side, and spread of logits, of the network that the penalties were weighed on
 _AS_SEEN = 0.85  # share of the side that a crop keeps, where the size of things matters
-_UNIT = 0.1  # of the penalties, for what is no class
+_SHARES = {"unit": 0.1, "neuron": 2.0}  # of the penalties, for what is no class
 _MUCH = 3.0  # change of the penalties that is worth a sentence
