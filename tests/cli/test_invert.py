@@ -85,9 +85,15 @@ def test_a_budget_is_chosen_once_and_said(place: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 0.5)
     how = ("--model", "net.py:make", "--layers", "all", "--coarse", "20", "--steps", "40", "--finish", "20")
     assert run("invert", "one.png", *how, "--seconds", "60", "-o", "out") == 0
-    # 0.9 of 60 s, where a step of all three layers takes 1.5 s.
-    assert record(place / "out")["cost"]["backwards"] == 3 * (9 + 18 + 9)
-    assert "60 s allow 36 of 80 steps for each layer" in record(place / "out")["notes"]
+    # 0.9 of 60 s, where a step of all three layers takes 1.5 s, and what is said of them 6 steps.
+    assert record(place / "out")["cost"]["backwards"] == 3 * (8 + 15 + 8)
+    assert "60 s allow 31 of 80 steps for each layer" in record(place / "out")["notes"]
+
+
+def test_a_budget_of_no_steps_is_said_to_be_the_least(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phosphene.synthesis.invert.seconds_of", lambda work: work() and 9.0)
+    assert run("invert", "one.png", "--model", "net.py:make", "--seconds", "1", "-o", "out") == 0
+    assert "1 s allow 3 of 400 steps for each layer, the least there are" in record(place / "out")["notes"]
 
 
 @pytest.mark.parametrize("last", [4, 12, 23])

@@ -47,6 +47,16 @@ def test_another_survey_does_not_fit_into_the_folder(surveyed: Path, capsys: pyt
     assert "RunError: run holds a survey of other seed (0; asked for 1)" in capsys.readouterr().err
 
 
+def test_no_other_result_takes_the_folder_of_a_survey(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sealed = (surveyed / "result.json").read_bytes()
+    for verb in (("visualize", "tabby"), ("dream", "sample:cat"), ("invert", "sample:cat")):
+        assert run(*verb, "--model", "net.py:make", "--steps", "2", "-o", "run") == 2
+        assert "-o run holds a survey, which would be lost; name another folder" in capsys.readouterr().err
+    assert (surveyed / "result.json").read_bytes() == sealed
+    assert run("visualize", "tabby", "--model", "net.py:make", "-o", "net.py") == 2
+    assert "-o net.py is a file; name a folder" in capsys.readouterr().err
+
+
 def test_co_activation_is_kept_when_asked(place: Path) -> None:
     run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--coactivation", "--layers", "logits", "--quiet")
     assert [path.name for path in (place / "run" / "similar").iterdir()] == ["logits.npy"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.test_cli import NET, run
+from phosphene.core import image
+from phosphene.core.result import Manifest
 from phosphene.core.samples import sample
 from phosphene.synthesis.state import State
 from surveys import surveyed
@@ -120,10 +122,34 @@ def test_a_film_shows_no_steps_of_another_run(
     assert [each["frames"] for each in films] == [4 + 12]
 
 
+def test_a_film_that_is_asked_for_after_all_its_steps_shows_the_result(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = ("visualize", "goldfish", "--model", "net.py:make", "--steps", "4", "-o", "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(*how) == 130
+    capsys.readouterr()
+    assert run(*how, "--animate", "gif", "--json") == 0
+    films = [each for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
+    assert [each["frames"] for each in films] == [12]
+
+
+def test_a_size_may_be_oblong(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    how = ("visualize", "goldfish", "--model", "net.py:make", "--steps", "2", "-o", "out")
+    for size, shape in (("40", (40, 40, 3)), ("32x48", (32, 48, 3)), ("48×32", (48, 32, 3))):
+        assert run(*how, "--size", size) == 0
+        assert image.load(place / "out" / "goldfish.png").pixels.shape == shape
+    capsys.readouterr()
+    for size, text in (("32x", "write one number for squares, or HEIGHTxWIDTH"), ("4x40", "at least 8 pixels a side")):
+        assert run(*how, "--size", size) == 2
+        assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        (("--facets", "2"), "--facets wants --natural"),
+        (("--facets", "2"), "give --natural too"),
         (("--natural", "elsewhere/run"), "is a survey of gap"),
         (("--second", "more.py:make"), "has 3 classes where more.py:make has 4"),
         (("--natural", "nowhere"), "nowhere"),

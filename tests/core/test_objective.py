@@ -187,7 +187,13 @@ WRONG: list[tuple[str, type[Exception], str]] = [
     ("logits:3@0,0", TargetError, "logits of eight has no places; write logits:3"),
     ("conv", TargetError, "'conv' is a layer of eight; name a channel of it, such as conv:0"),
     ("con:3", LayerError, "eight has no layer 'con'; did you mean 'conv'?"),
-    ("conv:x", TargetError, "eight has no class 'conv:x'"),
+    (
+        "conv:x",
+        TargetError,
+        "'conv:x' is no unit of layer conv; write conv:CHANNEL, conv:CHANNEL@max or conv:CHANNEL@ROW",
+    ),
+    ("conv:3@7", TargetError, "'conv:3@7' is no unit of layer conv; write conv:CHANNEL"),
+    ("tabby -0.5crane", TargetError, "'tabby -0.5crane' is no sum; put spaces around the sign, as in 'tabby - 0.5*"),
     ("2*3*tabby", TargetError, "eight has no class '3*tabby'"),
 ]
 

@@ -125,6 +125,7 @@ def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_p
         (Natural(Logit(0), 9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
         (Natural(Logit(0), 500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
         (Natural(Logit(0), 6, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 6 natural images (4)"),
+        (Natural(Logit(0), 6, 0.999, 3.9, 4.0), -1.0, "-1; the greatest of 6 natural images is 4"),
         (Natural(Logit(0), 6, 0.999, -2.0, -1.0), 8.0, "8; the greatest of 6 natural images is -1"),
         (Natural(Logit(0), 400, 0.999, 4.0, 5.0), 8.0, "8, 200 % of the 99.9th percentile of 400 natural images (4; of "
          "so few that is all but their greatest, 5)"),

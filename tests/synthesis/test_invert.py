@@ -189,7 +189,7 @@ def test_a_budget_buys_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     network, shown, how = nets.build("gap"), nets.pictures(1), Invert(10, 20, 0)
     monkeypatch.setattr(module, "seconds_of", lambda work: work() and 1.0)
     bought = afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path)
-    assert (bought.coarse, bought.steps, bought.finish) == (5, 9, 0)
+    assert (bought.coarse, bought.steps, bought.finish) == (3, 5, 0)
     monkeypatch.setattr(module, "seconds_of", lambda _: pytest.fail("timed again"))
     assert afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == bought
     monkeypatch.setattr(module, "seconds_of", lambda _: 1e-9)
@@ -218,7 +218,7 @@ def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch:
     assert [each for _, each in timed] == ["bfloat16"] * 2
     assert not any(isinstance(each, nn.BatchNorm2d) for twin, _ in timed for each in twin.module.modules())
     # 36 s, less 2 here and 2 then; all 300 steps of both layers would take 60 s.
-    assert 300 * 32 / 60 - 1 <= bought.passes <= 300 * 32 / 60 + 1
+    assert 300 * 32 / 60 - 7 <= bought.passes <= 300 * 32 / 60 - 5
 
 
 def test_the_network_is_left_as_it_was_found() -> None:

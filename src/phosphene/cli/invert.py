@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from phosphene.cli.easel import STATE, easel, signed
-from phosphene.cli.options import build, everywhere, from_any, precision
+from phosphene.cli.options import Size, build, everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import LayerError, PhospheneError
@@ -27,7 +27,7 @@ from phosphene.synthesis.matching import Match
 @click.option("--layer", multiple=True, help="To invert; may be given several times.")
 @click.option("--layers", help='"all", for each stage of the network and the logits, or patterns such as "blocks.*".')
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Pictures from each layer.")
-@click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: the network's]")
+@click.option("--size", type=Size(), help="Side of the pictures, or HEIGHTxWIDTH. [default: the network's]")
 @click.option("--seconds", type=click.FloatRange(1), help="Budget of time for each picture: chooses the steps.")
 @precision
 @from_any(Invert)
@@ -75,21 +75,24 @@ def _layers(network: Network, names: tuple[str, ...], patterns: str | None) -> t
         raise click.UsageError("--layer names layers and --layers chooses them; give one of both")
     for each in names:
         network.shape(each)
-    return names or (stages(network) if patterns in {None, "all"} else choose(network, [patterns or ""]))
+    return tuple(dict.fromkeys(names)) or (
+        stages(network) if patterns in {None, "all"} else choose(network, [patterns or ""])
+    )
 
 
 def _one(
-    run: Session, picture: Picture, layers: tuple[str, ...], *, how: Invert, size: int | None, seconds: float | None,
-    **same: Any,
+    run: Session, picture: Picture, layers: tuple[str, ...], *, how: Invert, size: tuple[int, int] | None,
+    seconds: float | None, **same: Any,
 ) -> Manifest:  # fmt: skip
     folder, began = run.folder(picture.name), time.perf_counter()
     options = {**how.manifest(), **same, "size": size, "seconds": seconds}
-    state, original = folder / STATE, seen(run.network, picture, size=(size, size) if size else None)
+    state, original = folder / STATE, seen(run.network, picture, size=size)
     layers, notes = _alive(run.network, original, layers)
     if seconds:
         planned = how.passes
         how = afford(run.network, original, layers, how=how, seconds=seconds, state=state, **same)
-        notes.append(f"{seconds:g} s allow {how.passes} of {planned} steps for each layer")
+        least = ", the least there are" if how.passes <= _STAGES < planned else ""
+        notes.append(f"{seconds:g} s allow {how.passes} of {planned} steps for each layer{least}")
     found: list[Inversion] = []
     for number, layer in enumerate(layers, 1):
         text = f"{picture.name}: {layer}, {number} of {len(layers)}"
@@ -126,4 +129,5 @@ def _alive(network: Network, original: Images, layers: tuple[str, ...]) -> tuple
     return tuple(alive), notes
 
 
+_STAGES = 3
 _FEW, _MANY = 4, 8

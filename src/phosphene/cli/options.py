@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -54,6 +55,22 @@ def precision(command: Callable[..., Any]) -> Callable[..., Any]:
     text = "Of the network's multiplications: bfloat16 may be faster where the machine has it."
     choices = click.Choice(["float32", "bfloat16"])
     return click.option("--precision", type=choices, default="float32", show_default=True, help=text)(command)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """Height and width in pixels: one number for both, or as in 64x128."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The two numbers."""
+        found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value) if isinstance(value, str) else None
+        if found is None:
+            self.fail(f"{value!r} is no size; write one number for squares, or HEIGHTxWIDTH", param, ctx)
+        size = int(found[1]), int(found[2] or found[1])
+        if min(size) < _LEAST:
+            self.fail(f"{value} is too small; pictures have at least {_LEAST} pixels a side", param, ctx)
+        return size
 
 
 def from_fields(method: type[Named]) -> list[click.Option]:
@@ -169,3 +186,6 @@ def _parse(member: Any, text: str) -> Any:
         kinds = kinds[:1] * len(parts) if kinds[-1] is Ellipsis else kinds
         return tuple(_parse(kind, part) for kind, part in zip(kinds, parts, strict=True))
     return member(text)
+
+
+_LEAST = 8  # pixels

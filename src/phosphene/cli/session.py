@@ -96,10 +96,18 @@ class Session:
         return manifests
 
     def folder(self, name: str) -> Path:
-        """Where the results of one input go: -o itself for a single one, else a folder of its own name."""
-        if self.output is not None and not self.several:
-            return Path(self.output)
-        return self.top / files.unused(files.slug(name), self.used)
+        """Where the results of one input go: -o itself for a single one, else a folder of its own name.
+
+        Raises:
+            UsageError: there is a file, or a survey, which other results would make unreadable.
+        """
+        whole = self.output is not None and not self.several
+        folder = self.top if whole else self.top / files.unused(files.slug(name), self.used)
+        if folder.is_file():
+            raise click.UsageError(f"-o {folder} is a file; name a folder")
+        if self.verb != "survey" and _holds_survey(folder):
+            raise click.UsageError(f"-o {folder} holds a survey, which would be lost; name another folder")
+        return folder
 
     @property
     def top(self) -> Path:
@@ -154,3 +162,10 @@ def session(verb: str, options: dict[str, Any]) -> Session:
         raise OptionError(f"the device {run.device!r} is not here; phosphene doctor lists those that are") from error
     torch.manual_seed(run.seed)
     return run
+
+
+def _holds_survey(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "result.json").read_text())["verb"] == "survey")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False

@@ -10,7 +10,7 @@ import click
 
 from phosphene import zoo
 from phosphene.cli.easel import STATE, easel, shown, signed
-from phosphene.cli.options import build, everywhere, from_any, precision
+from phosphene.cli.options import Size, build, everywhere, from_any, precision
 from phosphene.cli.session import Session, session
 from phosphene.core import image
 from phosphene.core.image import Pixels
@@ -40,7 +40,7 @@ from phosphene.synthesis.visualize import visualize as make
     show_default=True,
     help="best: waves of natural colors, seen in random crops. lecture: pixels, with the regularizers of the notes.",
 )
-@click.option("--size", type=click.IntRange(8), help="Side of the pictures, in pixels. [default: what the target sees]")
+@click.option("--size", type=Size(), help="Side of the pictures, or HEIGHTxWIDTH. [default: what the target sees]")
 @click.option(
     "--seconds",
     type=click.FloatRange(1),
@@ -73,8 +73,10 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
     Interrupted, the same command goes on where it was.
     """
     chosen, own = _manner(manner, options), {name: options.pop(name) for name in _OWN}
-    if own["facets"] and (own["natural"] is None or len(targets) > 1 or own["diverse"]):
-        raise click.UsageError("--facets wants --natural, to tell kinds of images, and one target, without --diverse")
+    if own["facets"] and own["natural"] is None:
+        raise click.UsageError("--facets tells kinds of images apart, and has none; give --natural too")
+    if own["facets"] and (len(targets) > 1 or own["diverse"]):
+        raise click.UsageError(f"--facets is for one target, without --diverse; found {len(targets)} targets")
     run = session("visualize", options)
     source, second = _witnesses(run, own["natural"], own["second"])
     folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
@@ -152,7 +154,7 @@ def _make(
             run.network,
             targets,
             manner=manner,
-            size=_square(own["size"]),
+            size=own["size"],
             each=own["diverse"] or 1,
             starts=starts,
             seconds=own["seconds"],
@@ -164,21 +166,15 @@ def _make(
 
 
 def _sheet(
-    run: Session, targets: list[str], manner: Lecture, size: int | None, *, folder: Path
+    run: Session, targets: list[str], manner: Lecture, size: tuple[int, int] | None, *, folder: Path
 ) -> tuple[dict[str, Any], Cost]:
     """The ablation sheet, made as the pictures are where they are in the manner of the lecture."""
     state = folder / STATE / "ablation"
     with easel(run, "ablation", folder, steps=manner.steps) as watch:
-        columns = ablate(
-            run.network, targets, manner=manner, size=_square(size), state=state, seed=run.seed, watch=watch
-        )
+        columns = ablate(run.network, targets, manner=manner, size=size, state=state, seed=run.seed, watch=watch)
     image.save(folder / "ablation.png", columns.picture())
     cost = sum((each.synthesis.cost for each in columns.columns.values()), Cost())
     return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost
-
-
-def _square(side: int | None) -> tuple[int, int] | None:
-    return (side, side) if side else None
 
 
 def _film(folder: Path, frames: Path | None, kind: str, last: Pixels) -> list[dict[str, Any]]:

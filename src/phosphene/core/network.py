@@ -106,8 +106,9 @@ class Network:
 
     def _misfit(self, error: Exception) -> str:
         size = "×".join(map(str, self.preprocess.size))
-        grey = ', or order="grey"' if "to have 1 channels" in str(error) else ""
-        return f"{self.name} cannot take images of {size}: {_line(error)}. Set Preprocess(size=…){grey}"
+        grey = ', order="grey"' if "to have 1 channels" in str(error) else ""
+        how = f"give Network(…, preprocess=Preprocess(size=…{grey})) the size that it takes"
+        return f"{self.name} cannot take images of {size}: {_line(error)}; {how}"
 
     @property
     def _example(self) -> Tensor:

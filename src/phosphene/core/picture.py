@@ -226,6 +226,20 @@ def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[s
     return sheet
 
 
+def readable(tiles: Sequence[Pixels], least: int = 128) -> list[Pixels]:
+    """Pictures of one size, small ones enlarged by a whole number so that their labels have room.
+
+    Args:
+        tiles: uint8 (H, W, 3) each.
+        least: pixels of the shorter side.
+
+    >>> readable([np.zeros((28, 28, 3), np.uint8)])[0].shape
+    (140, 140, 3)
+    """
+    times = -(-least // min(tiles[0].shape[:2]))
+    return [np.ascontiguousarray(each.repeat(times, 0).repeat(times, 1)) for each in tiles]
+
+
 def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Pixels:
     """A picture with the outline of a box, inside the box and cut at the edges of the picture.
 

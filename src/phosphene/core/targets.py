@@ -84,4 +84,9 @@ def _unit(text: str, network: Network) -> Objective:
         return kind(int(label))
     if label in network.layers and not probability:
         raise TargetError(f"{text!r} is a layer of {network.name}; name a channel of it, such as {text}:0")
+    if (head := label.partition(":")[0]) in network.layers:
+        forms = f"{head}:CHANNEL, {head}:CHANNEL@max or {head}:CHANNEL@ROW,COLUMN"
+        raise TargetError(f"{text!r} is no unit of layer {head}; write {forms}")
+    if re.search(r"\s[+-]\.?\d", label):
+        raise TargetError(f"{text!r} is no sum; put spaces around the sign, as in 'tabby - 0.5*tiger cat'")
     return kind(label)

@@ -74,7 +74,8 @@ class Facets:
     def picture(self) -> Pixels:
         """The starts side by side, with what they are the mean of."""
         labels = [f"{each.label}: {each.images} images, {each.activation:.3g}" for each in self.facets]
-        return picture.grid([image.levels(each.start) for each in self.facets], len(self.facets), labels=labels)
+        tiles = picture.readable([image.levels(each.start) for each in self.facets], _LABELLED)
+        return picture.grid(tiles, len(self.facets), labels=labels)
 
 
 def facets(
@@ -231,3 +232,6 @@ def _facet(fired: _Fired, network: Network, members: Sequence[int] | Any, lost: 
     names = Counter(each for number in fired.numbers[members].tolist() if (each := seen.labels[number]))
     label = names.most_common(1)[0][0] if names else Path(sources[0]).stem
     return Facet(label, start[0].cpu(), len(members), float(fired.values[members].mean()), tuple(sources))
+
+
+_LABELLED = 200  # pixels, for the longest of the labels

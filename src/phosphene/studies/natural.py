@@ -65,7 +65,7 @@ class Natural:
             what, beside = f"the greatest of {images}", self.most
         elif self.images < wanted:
             more = f"; of so few that is all but their greatest, {self.most:.3g}"
-        if beside <= 0:
+        if min(beside, value) <= 0:  # no share of it
             return f"{value:.3g}; {what} is {beside:.3g}{more}"
         return f"{value:.3g}, {100 * value / beside:.0f} % of {what} ({beside:.3g}{more})"
 

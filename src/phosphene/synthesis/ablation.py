@@ -45,7 +45,7 @@ class Ablation:
                 tiles.append(each.pictures()[row])
                 rank = f", rank {each.ranks[row]}" if each.ranks[row] else ""
                 labels.append(f"{name}: {each.activations[row]:.3g}{rank}")
-        return picture.grid(tiles, len(self.columns), labels=labels)
+        return picture.grid(picture.readable(tiles, _LABELLED), len(self.columns), labels=labels)
 
     def roughness(self) -> dict[str, tuple[float, ...]]:
         """Mean step from pixel to pixel of each picture, in [0, 1]: what blur and decay hold down."""
@@ -85,6 +85,7 @@ def ablate(
     return Ablation(columns)
 
 
+_LABELLED = 200  # pixels, for the longest of the names
 _OFF = dict.fromkeys(("decay", "blur", "clip_norm", "clip_contribution"), 0.0)
 
 

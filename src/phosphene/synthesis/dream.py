@@ -130,11 +130,11 @@ class Dreamed:
 
     def lines(self) -> tuple[str, ...]:
         """What must be said under the picture."""
-        first, last = ("×".join(map(str, self.sizes[place])) for place in (0, -1))
-        sizes = f"{len(self.sizes)} octaves from {first} to {last}" if len(self.sizes) > 1 else last
+        small, large = ("×".join(map(str, self.sizes[place])) for place in (0, -1))
+        sizes = f"{len(self.sizes)} octaves from {small} to {large}" if len(self.sizes) > 1 else large
         done = self.scores[-1][~self.scores[-1].isnan().any(1)]
-        ends = done[[0, -1]].T.tolist() if len(done) else []
-        grown = ", ".join(f"{before:.3g} → {after:.3g}" for before, after in ends)
+        ends = done[[0, -1]].T.tolist() if len(done) else []  # each before a step
+        grown = ", ".join(f"{first:.3g} → {last:.3g}" if len(done) > 1 else f"from {first:.3g}" for first, last in ends)
         return (f"{self.objective}: {grown or 'nothing yet'}, {sizes}, {self.how.steps} steps each", *self.notes)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
@@ -279,7 +279,8 @@ def afford(
     plan = fingerprint(network, objective, how, size, seconds, frames, precision)
     chosen = kept(folder and folder / "budget.json", plan, fit)
     height, width, steps = chosen["height"], chosen["width"], chosen["steps"]
-    note = f"{seconds:g} s allow {steps} of {how.steps} steps at {height}×{width}"
+    least = ", the least there are" if steps == 1 < how.steps else ""
+    note = f"{seconds:g} s allow {steps} of {how.steps} steps at {height}×{width}{least}"
     return dataclasses.replace(how, steps=steps), (height, width), note
 
 

@@ -145,8 +145,7 @@ class Strip:
             for each in self.inversions:
                 tiles.append(each.pictures()[row])
                 labels.append(f"{each.layer}: {each.errors[row]:.3f}")
-        times = max(1, _READABLE // min(tiles[0].shape[:2]))  # or small pictures leave their labels no room
-        return picture.grid([_enlarged(each, times) for each in tiles], len(self.inversions) + 1, labels=labels)
+        return picture.grid(picture.readable(tiles), len(self.inversions) + 1, labels=labels)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
         """Write strip.png, original.png, and the pictures and scores of each layer.
@@ -159,10 +158,3 @@ class Strip:
         image.save(folder / "original.png", self.inversions[0].original)
         image.save(folder / "strip.png", self.picture())
         return [*({"path": name, "kind": "picture"} for name in ("strip.png", "original.png")), *written]
-
-
-def _enlarged(pixels: Bytes, times: int) -> Bytes:
-    return np.ascontiguousarray(pixels.repeat(times, 0).repeat(times, 1))
-
-
-_READABLE = 128  # pixels

@@ -46,7 +46,7 @@ class Invert(Named, name="invert"):
         steps: of the second.
         finish: of the third.
         lr: of Adam in the second stage, a quarter of it in the others.
-        tv: weight of the total variation; a tenth of it in the third stage.
+        tv: weight of the total variation, for 224 pixels a side: fewer are steeper; a tenth of it in the third stage.
         beta: power of the total variation; less than 2 lets edges stand.
         alpha_weight: of the alpha-norm; a tenth of it in the third stage.
         alpha: power of the alpha-norm, which keeps colors from going far.
@@ -78,11 +78,16 @@ class Invert(Named, name="invert"):
         """Steps of all stages."""
         return self.coarse + self.steps + self.finish
 
-    def stages(self) -> list[tuple[Canvas, float, int, Objective]]:
-        """What is painted on, size and number of the steps, and what is taken off the objective; one after another."""
+    def stages(self, side: int) -> list[tuple[Canvas, float, int, Objective]]:
+        """What is painted on, size and number of the steps, and what is taken off the objective; one after another.
+
+        Args:
+            side: of the pictures, in pixels.
+        """
         free: Canvas = Fourier(noise=self.noise) if self.canvas == "fourier" else Pixels("noise", self.noise)
         broad: Canvas = Fourier(_BROAD, self.noise) if self.canvas == "fourier" else free
-        full = self.tv * TotalVariation(self.beta) + self.alpha_weight * AlphaNorm(self.alpha)
+        tv = self.tv * (side / _TUNED) ** self.beta
+        full = tv * TotalVariation(self.beta) + self.alpha_weight * AlphaNorm(self.alpha)
         every = [
             (broad, self.lr / 4, self.coarse, full),
             (free, self.lr, self.steps, full),
@@ -189,7 +194,7 @@ def afford(
             ready += time.perf_counter() - begun
             pace += seconds_of(partial(_descend, quick, match, original, once, seeds=seeds, precision=precision))
         left = 0.9 * seconds - 2 * ready  # now, and then
-        return {"thousandths": max(1, min(1000, int(1000 * left / (pace * how.passes))))}
+        return {"thousandths": max(1, min(1000, int(1000 * (left / pace - _JUDGED) / how.passes)))}
 
     plan = fingerprint(network, original, tuple(layers), seeds, how, seconds, precision)
     path = Path(state) / "budget.json" if state else None
@@ -230,7 +235,7 @@ def _descend(
 ) -> list[Synthesis]:
     """The stages, each from where the one before it ended."""
     found: list[Synthesis] = []
-    for number, (canvas, lr, steps, penalties) in enumerate(how.stages(), 1):
+    for number, (canvas, lr, steps, penalties) in enumerate(how.stages(min(_size(original))), 1):
         found.append(
             synthesize(
                 network,
@@ -283,7 +288,9 @@ def _size(images: Images) -> tuple[int, int]:
     return images.shape[2], images.shape[3]
 
 
+_TUNED = 224  # pixels a side, for which penalties are weighed
 _BATCH = 8  # images in a pass
 _BROAD = 1.5  # power of the frequency with which broad waves move most
 _LARGER = 5.0  # times the steps may be, where they are few
+_JUDGED = 6  # steps that errors and opinions take as long as
 _SAME = 0.01  # mean difference below which a photograph is the picture itself

@@ -79,10 +79,10 @@ class Match(Objective, name="match"):
 
 @dataclasses.dataclass(frozen=True)
 class AlphaNorm(Objective, name="alpha-norm"):
-    """Colors far from the mean color of the network, |2 (I - mean)|^alpha, averaged over pixels and colors.
+    """Colors far from the mean color of the network, |(I - mean) / room|^alpha, averaged over pixels and colors.
 
-    A high power lets colors go as far as photographs do, and no farther: where the mean is grey, black and white count
-    1, and what is half as far from it, with alpha 6, counts 1/64.
+    The room is how far from the mean a color can be: that of black or white counts 1, and what is half as far, with
+    alpha 6, counts 1/64. A high power lets colors go as far as photographs do, and no farther.
 
     Args:
         alpha: the power.
@@ -112,7 +112,7 @@ class AlphaNorm(Objective, name="alpha-norm"):
     def __call__(self, activations: Activations) -> Tensor:
         images = activations["input"]
         color = images.new_tensor(self.color or (0.5,) * 3).view(1, 3, 1, 1)
-        return (2 * (images - color)).abs().pow(self.alpha).flatten(1).mean(1)
+        return ((images - color) / torch.maximum(color, 1 - color)).abs().pow(self.alpha).flatten(1).mean(1)
 
     def __str__(self) -> str:
         return "alpha-norm"
