@@ -117,7 +117,11 @@ def test_a_film_into_the_dream_killed_and_resumed(
     assert run(*how, "-o", "out") == 0
     assert (place / "out/zoom.gif").read_bytes() == (place / "whole/zoom.gif").read_bytes()
     assert {each.name for each in (place / "out").iterdir()} == {"zoom.gif", "result.json"}
-    assert "all of 0, 4 frames of 48×64" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "all of 0, 4 frames of 48×64" in told
+    assert "  went on at frame 3 of 4" in told
+    costs = [json.loads((place / each / "result.json").read_text())["cost"]["backwards"] for each in ("whole", "out")]
+    assert costs == [80, 40]
 
 
 @pytest.mark.parametrize("more", [(), ("--zoom", "2", "--animate", "gif")])

@@ -147,9 +147,11 @@ def _zoom(
             precision=asked["precision"], state=folder / STATE, seed=run.seed, watch=tell,
         )  # fmt: skip
         path = film(folder / f"zoom.{suffix}", frames, rate=asked["rate"])
-    passes = count * how.passes(run.network, size)
+    made = len(climbed) // (how.steps * len(how.sizes(size))) if how.steps else count
+    passes = made * how.passes(run.network, size)
     line = f"{objective}, {count} frames of {size[0]}×{size[1]}, {how.octaves} octaves, {how.steps} steps each"
-    notes = unmoved(objective, torch.stack(climbed)) if climbed else []
+    notes = [f"went on at frame {count - made + 1} of {count}"] if made < count else []
+    notes += unmoved(objective, torch.stack(climbed)) if climbed else []
     return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), (line, *notes)
 
 
