@@ -4,12 +4,11 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 
 def main(path: str = "channel.png", layer: str = "blocks.2") -> None:
     network = ph.load()
-    images = network.prepare(ph.image(sample("cat"))).images
+    images = network.prepare(ph.image(ph.sample("cat"))).images
     found, tiles, labels = ph.activations(network, images, layer), [], []
     for channel in found.order()[:3]:
         target = f"{layer}:{channel}@max"

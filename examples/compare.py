@@ -4,13 +4,12 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 METHODS = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
 
 
 def main(path: str = "compare.png") -> None:
-    network, cat = ph.load(), ph.image(sample("cat"))
+    network, cat = ph.load(), ph.image(ph.sample("cat"))
     maps = [ph.attribute(network, cat, method=name) for name in METHODS]
     tiles = [each.picture()[0] if each.method.shown == "color" else each.overlay()[0] for each in maps]
     image.save(path, picture.grid(tiles, 3, labels=METHODS))

@@ -4,13 +4,12 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 TARGETS = ("tabby", "tiger cat", "tabby - tiger cat", "tiger cat - tabby")
 
 
 def main(path: str = "difference.png") -> None:
-    network, cat = ph.load(), ph.image(sample("cat"))
+    network, cat = ph.load(), ph.image(ph.sample("cat"))
     maps = [ph.attribute(network, cat, target, method="grad-cam") for target in TARGETS]
     for each in maps:
         print(f"{each.target!s:18} {each.scores.item():6.2f} {each.unit}")

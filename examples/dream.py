@@ -4,16 +4,14 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.synthesis.dream import Dream, dream
-from phosphene.zoo.samples import sample
 
 
 def main(path: str = "dream.png", size: str = "320x480") -> None:
-    network, temple = ph.load(), ph.image(sample("temple"))
+    network, temple = ph.load(), ph.image(ph.sample("temple"))
     height, width = map(int, size.split("x"))
     tiles, labels = [image.levels(image.resize(temple.tensor(), (height, width)))], ["a photograph"]
     for layer in (f"blocks.{number}" for number in range(1, 6)):
-        found = dream(network, temple, how=Dream((layer,)), size=(height, width))
+        found = ph.dream(network, temple, how=ph.Dream((layer,)), size=(height, width))
         tiles += found.pictures()
         labels.append(str(found.objective))
         print(*found.lines(), found.cost, sep="\n")

@@ -4,15 +4,13 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.core.samples import sample
-from phosphene.synthesis.invert import Invert, invert
 
 
 def main(path: str = "invert.png", share: str = "1") -> None:
-    network, cat = ph.load(), ph.image(sample("cat"))
+    network, cat = ph.load(), ph.image(ph.sample("cat"))
     tiles, labels = [image.levels(network.prepare(cat).images)], ["the original"]
     for layer in ("bn1", *(f"blocks.{number}" for number in range(7)), "logits"):
-        found = invert(network, cat, layer, how=Invert().times(float(share)))
+        found = ph.invert(network, cat, layer, how=ph.Invert().times(float(share)))
         tiles += found.pictures()
         labels.append(f"{layer}: {found.error:.3f}")
         print(found, found.cost)

@@ -4,11 +4,10 @@ import sys
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 
 def main(path: str = "occlusion.png") -> None:
-    network, cat = ph.load(), ph.image(sample("cat"))
+    network, cat = ph.load(), ph.image(ph.sample("cat"))
     methods = [ph.Occlusion(patch=56, stride=28, fill=fill) for fill in ("grey", "black", "blur")]
     maps = [ph.attribute(network, cat, "tiger cat", method=method) for method in methods]
     labels = [f"{each.method.fill}: at most {each.values.max():.1f} {each.unit}" for each in maps]

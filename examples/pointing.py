@@ -8,12 +8,11 @@ import torch
 import phosphene as ph
 from phosphene.attribution.pointing import pointing_game
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 
 def main(path: str = "pointing.png", names: str = "cat coffee temple flower") -> None:
     network = ph.load()
-    images = torch.cat([network.prepare(ph.image(sample(name))).images for name in names.split()])
+    images = torch.cat([network.prepare(ph.image(ph.sample(name))).images for name in names.split()])
     game = pointing_game(network, images, "grad-cam")
     wide = dataclasses.replace(network, preprocess=dataclasses.replace(network.preprocess, size=(448, 448)))
     pairs = list(zip(game.classes[0].tolist(), game.shares[0].tolist(), strict=True))

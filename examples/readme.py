@@ -6,14 +6,13 @@ from PIL import Image
 
 import phosphene as ph
 from phosphene.core import image, picture
-from phosphene.zoo.samples import sample
 
 CAMS = ("grad-cam: tiger cat", "grad-cam: tabby - tiger cat", "grad-cam: tiger cat - tabby", "occlusion: tiger cat")
 ASKED = (*CAMS, "gradient: tiger cat", "guided-backprop: tiger cat", "guided-backprop: blocks.4:50@max")
 
 
 def main(path: str = "docs/assets/explain.png") -> None:
-    network, cat = ph.load(), ph.image(sample("cat"))
+    network, cat = ph.load(), ph.image(ph.sample("cat"))
     maps = [ph.attribute(network, cat, target, method=name) for name, target in (each.split(": ") for each in ASKED)]
     tiles = [each.overlay()[0] if each.method.shown == "heat" else each.picture()[0] for each in maps]
     tiles.insert(0, image.levels(maps[0].images))

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from phosphene.synthesis.edits import ClipContribution as ClipContribution
     from phosphene.synthesis.edits import ClipNorm as ClipNorm
     from phosphene.synthesis.edits import Decay as Decay
+    from phosphene.synthesis.inversion import Strip as Strip
     from phosphene.synthesis.invert import Invert as Invert
     from phosphene.synthesis.invert import invert as invert
     from phosphene.synthesis.maco import MACO as MACO
@@ -147,6 +148,7 @@ _HOMES = {
     "synthesis.diversity": ("Diverse",),
     "synthesis.dream": ("Dream", "dream"),
     "synthesis.edits": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
+    "synthesis.inversion": ("Strip",),
     "synthesis.invert": ("Invert", "invert"),
     "synthesis.maco": ("MACO",),
     "synthesis.manner": ("Best", "Lecture"),
