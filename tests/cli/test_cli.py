@@ -130,6 +130,7 @@ def test_one_bad_file_does_not_stop_the_others(place: Path, capsys: pytest.Captu
     said = capsys.readouterr()
     assert code == 3
     assert "broken.png" in said.err
+    assert said.err.endswith("\n1 of 3 inputs failed\n")
     assert "Traceback" not in said.err
     assert sorted(each.name for each in (place / "out").iterdir()) == ["one", "two"]
 

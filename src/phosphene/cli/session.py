@@ -119,7 +119,9 @@ class Session:
         click.echo(text, err=self.as_json)
 
     def finish(self, manifests: list[Manifest]) -> int:
-        """Print JSON if it was asked for, and return the exit code."""
+        """Say how many inputs failed, print JSON if it was asked for, and return the exit code."""
+        if self.failed and self.several:
+            click.echo(f"{len(self.failed)} of {len(self.failed) + len(manifests)} inputs failed", err=True)
         if self.as_json:
             if len(manifests) == 1 and not self.failed:
                 click.echo(str(manifests[0]))
