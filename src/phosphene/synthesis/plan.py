@@ -95,6 +95,11 @@ class Plan:
         return found
 
     @property
+    def name(self) -> str:
+        """What it makes."""
+        return ", ".join(map(str, self.wanted))
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the canvas."""
         return self._scaled(self.windows[0].size if self.windows else self.given or self.network.preprocess.size)
@@ -151,7 +156,7 @@ class Plan:
         chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(deadline, shares))
         found = self._at(**chosen)
         note = "{:g} s allow {} steps at {} × {}".format(seconds, chosen["steps"], *found.size)
-        return dataclasses.replace(found, budget=note)
+        return dataclasses.replace(found, budget=note if alone else f"{self.name}: {note}")
 
     def _at(self, *, percent: int, steps: int) -> Plan:
         return dataclasses.replace(self, percent=percent, asked=dataclasses.replace(self.asked, steps=steps))

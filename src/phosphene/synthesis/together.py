@@ -42,7 +42,8 @@ def together(
             share = seconds * len(plan.places) / len(places)
             plan = plan.within(share, deadline, own, alone=len(plans) == 1)  # noqa: PLW2901  the same, in less
         made = plan.make(state=own / "pictures.pt" if own else None, watch=audience.of(plan, deadline))
-        found.append(dataclasses.replace(made, objectives=plan.shown, notes=(*plan.notes, *made.notes)))
+        told = made.notes if len(plans) == 1 else tuple(f"{plan.name}: {note}" for note in made.notes)
+        found.append(dataclasses.replace(made, objectives=plan.shown, notes=(*plan.notes, *told)))
         audience.done += len(made.scores)
     order = sorted(range(len(places)), key=places.__getitem__)
     objectives = [each for one in found for each in one.objectives]
