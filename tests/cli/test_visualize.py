@@ -77,6 +77,7 @@ def test_kinds_of_images_are_starts_and_photographs_the_measure(
     assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {each.name for each in (place / "out").iterdir()}
     record = json.loads((place / "out" / "result.json").read_text())
     assert [each["natural_images"] for each in record["results"]] == [4, 4]
+    assert {each["facet"] for each in record["results"]} <= {"0", "1", "2", "3"}  # the files, as there are no classes
 
 
 def test_a_film_and_a_second_opinion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

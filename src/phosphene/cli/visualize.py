@@ -66,44 +66,41 @@ from phosphene.synthesis.visualize import visualize as make
 @from_any(Best, Lecture)
 @everywhere
 def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
-    """The picture that each TARGET wants most, all made in one batch.
+    """The picture that each TARGET wants most; classes, channels and neurons in a batch each.
 
     TARGET is a label, an index, LAYER:CHANNEL, LAYER:CHANNEL@ROW,COLUMN, or sums of them such as
     "goldfish - 0.5*tench". Writes a PNG for each, while it runs preview.png, and what the network makes of the result.
     Interrupted, the same command goes on where it was.
     """
-    chosen, own = _manner(manner, options), {name: options.pop(name) for name in _OWN}
-    if own["facets"] and own["natural"] is None:
-        raise click.UsageError("--facets tells kinds of images apart, and has none; give --natural too")
-    if own["facets"] and (len(targets) > 1 or own["diverse"]):
-        raise click.UsageError(f"--facets is for one target, without --diverse; found {len(targets)} targets")
+    chosen, own = _manner(manner, options), _own(targets, options)
     run = session("visualize", options)
     source, second = _witnesses(run, own["natural"], own["second"])
-    folder, kinds = run.folder(targets[0] if len(targets) == 1 else "several"), None
+    folder, apart = run.folder(targets[0] if len(targets) == 1 else "several"), None
     if own["facets"]:
-        kinds = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
+        apart = facets(source, run.network, parse(targets[0], run.network), own["facets"], seed=run.seed)
     plan = (targets, chosen, own, run.seed, run.model, run.weights)
     frames = folder / STATE / fingerprint(plan)[:16] if own["animate"] else None
-    starts = kinds.starts if kinds else None
+    starts = apart.starts if apart else None
     found = _make(run, list(targets), chosen, own, folder=folder, frames=frames, starts=starts)
-    written, cost = (
-        [*found.save(folder), *_film(folder, frames, own["animate"], shown(found.pictures()))],
-        found.synthesis.cost,
-    )
+    written, cost = found.save(folder), found.synthesis.cost
+    if frames is not None:
+        written.append(_film(folder, frames, own["animate"], shown(found.pictures())))
     if own["ablate"]:
         lecture = chosen if isinstance(chosen, Lecture) else Lecture()
         more, spent = _sheet(run, list(targets), lecture, own["size"], folder=folder)
         written, cost = [*written, more], cost + spent
-    if kinds:
-        image.save(folder / "facets.png", kinds.picture())
-        written.append({"path": "facets.png", "kind": "picture"})
     beliefs = believe(run.network, found, source=source, second=second)
-    compared = {f"--natural: {each.natural.note}" for each in beliefs if each.natural and each.natural.note}
-    notes = [*(kinds.notes if kinds else ()), *sorted(compared), *found.synthesis.notes]
+    results, notes = [each.manifest() for each in beliefs], list(found.synthesis.notes)
+    notes[:0] = sorted({f"--natural: {each.natural.note}" for each in beliefs if each.natural and each.natural.note})
+    if apart:
+        image.save(folder / "facets.png", apart.picture())
+        written.append({"path": "facets.png", "kind": "picture"})
+        results = [{**each, "facet": start.label} for each, start in zip(results, apart.facets, strict=True)]
+        notes[:0] = apart.notes
     manifest = Manifest(
         "visualize", run.network, options={**chosen.manifest(), **own}, target=", ".join(found.names),
         files=tuple(written), cost=cost, seed=run.seed,
-        extra={"results": [each.manifest() for each in beliefs], "notes": notes},
+        extra={"results": results, "notes": notes},
     )  # fmt: skip
     for each in beliefs:
         run.say(str(each))
@@ -127,6 +124,16 @@ def _manner(name: str, options: dict[str, Any]) -> Manner:
     chosen = build(kind, given)
     assert isinstance(chosen, Manner)
     return chosen
+
+
+def _own(targets: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the command itself, taken out of `options`."""
+    own = {name: options.pop(name) for name in _OWN}
+    if own["facets"] and own["natural"] is None:
+        raise click.UsageError("--facets tells kinds of images apart, and has none; give --natural too")
+    if own["facets"] and (len(targets) > 1 or own["diverse"]):
+        raise click.UsageError(f"--facets is for one target, without --diverse; found {len(targets)} targets")
+    return own
 
 
 def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | Source, Network | None]:
@@ -177,15 +184,13 @@ def _sheet(
     return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost
 
 
-def _film(folder: Path, frames: Path | None, kind: str, last: Pixels) -> list[dict[str, Any]]:
+def _film(folder: Path, frames: Path, kind: str, last: Pixels) -> dict[str, Any]:
     """The frames that were kept of the steps, and the last one, held for a while, as a film."""
-    if frames is None:
-        return []
     from phosphene.core.film import film
 
     paths = sorted(frames.glob("*.png"))
     path = film(folder / f"steps.{kind}", chain((image.load(each).pixels for each in paths), [last] * _HELD))
-    return [{"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}]
+    return {"path": path.name, "kind": "picture", "frames": len(paths) + _HELD}
 
 
 _IDLE = {"maco": ("power", "l2", "tv"), "pyramid": ("power",)}  # what a canvas makes no use of

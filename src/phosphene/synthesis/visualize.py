@@ -108,7 +108,9 @@ def visualize(
     seed: int = 0,
     watch: Watch | None = None,
 ) -> Visualization:
-    """The pictures that some targets want, all made in one batch. Cost: the manner's steps, forward and backward.
+    """The pictures that some targets want. Cost: the manner's steps, forward and backward.
+
+    Targets of a kind are made in one batch; classes, channels and neurons one after the other, each in their own way.
 
     Args:
         network: whose.
