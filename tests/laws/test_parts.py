@@ -1,0 +1,300 @@
+"""What holds for every part that pictures are made with: canvases, transforms, edits, optimizers and manners."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+import json
+import math
+import pickle
+import pkgutil
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+import phosphene
+from phosphene.core.errors import OptionError
+from phosphene.core.network import Images
+from phosphene.core.objective import Channel, Logit, Neuron
+from phosphene.core.registry import Named, Option
+from phosphene.synthesis.base import synthesize
+from phosphene.synthesis.canvas import Canvas, Painting
+from phosphene.synthesis.color import Ink
+from phosphene.synthesis.dream import Dream
+from phosphene.synthesis.edits import Edit
+from phosphene.synthesis.invert import Invert
+from phosphene.synthesis.manner import Manner
+from phosphene.synthesis.optimizers import Optimizer
+from phosphene.synthesis.transforms import Transform
+
+for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
+    if not _module.name.endswith("__main__"):
+        importlib.import_module(_module.name)
+
+
+def own(family: Any) -> list[type[Named]]:
+    """The members of a family, without those that tests have added."""
+    return [cls for _, cls in sorted(family.table.items()) if cls.__module__.startswith("phosphene.")]
+
+
+def bare(family: Any) -> list[Any]:
+    """Of every member that can be made without arguments, one with all options at their defaults."""
+    return [cls() for cls in own(family) if not any(each.default is dataclasses.MISSING for each in cls.options())]
+
+
+def ids(parts: list[Any]) -> list[str]:
+    return [f"{type(each).family}-{each.name}" for each in parts]
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+PARTS = [part for family in (Canvas, Transform, Edit, Optimizer, Manner, Dream, Invert) for part in bare(family)]
+CANVASES, TRANSFORMS, EDITS, MANNERS = (bare(family) for family in (Canvas, Transform, Edit, Manner))
+EVERY = [cls for family in Named.__subclasses__() for cls in own(family)]
+CHOICES = [(cls, each) for cls in EVERY for each in cls.options() if get_origin(each.type) is Literal]
+NUMBERS = [(cls, each) for cls in EVERY for each in cls.options() if each.type in {float, float | None}]
+NOISY = {"fourier", "pyramid", "maco"}
+"""Canvases that are not blank at the start."""
+EXACT = {"pixels", "fourier", "pyramid", "perturbation"}
+"""Canvases that can show any picture; of "maco" only the phases are free."""
+SIZE = (24, 33)
+
+
+def test_there_are_some() -> None:
+    assert len(CANVASES) >= 5
+    assert len(TRANSFORMS) >= 7
+    assert len(PARTS) >= 23
+    assert {cls.name for cls, _ in CHOICES} >= {"pixels", "best", "lecture", "invert", "integrated-gradients", "pca"}
+    assert len(NUMBERS) >= 40
+
+
+@pytest.mark.parametrize("part", PARTS, ids=ids(PARTS))
+def test_parts_are_values(part: Named) -> None:
+    kind: Any = type(part)
+    assert pickle.loads(pickle.dumps(part)) == part
+    assert copy.deepcopy(part) == part
+    assert eval(repr(part), {kind.__name__: kind}) == part
+    assert hash(part) == hash(kind())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        part.anything = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=ids(PARTS))
+def test_parts_are_told_in_json(part: Named) -> None:
+    told = json.loads(json.dumps(part.manifest(), allow_nan=False))
+    assert told.pop("name") == part.name
+    options = {each.name: each.default for each in part.options()}
+    assert told == {name: list(each) if isinstance(each, tuple) else each for name, each in options.items()}
+    assert type(part).family in {"dream", "invert"} or type(part).find(str(part.name)) is type(part)
+    assert part.summary().endswith((".", ":"))
+    assert all(each.help for each in part.options())
+
+
+@pytest.mark.parametrize(("cls", "option"), CHOICES, ids=lambda each: getattr(each, "name", ""))
+def test_what_is_none_of_the_choices_is_refused_with_the_nearest(cls: type[Any], option: Option) -> None:
+    known, *_ = allowed = get_args(option.type)
+    assert all(getattr(cls(**{option.name: value}), option.name) == value for value in allowed)
+    with pytest.raises(OptionError, match=f"^{cls.name} has no {option.name} '{known}x'; did you mean '{known}'"):
+        cls(**{option.name: f"{known}x"})
+    for value in ("", None, 1):
+        with pytest.raises(OptionError, match=f"^{cls.name} has no {option.name} {value!r}; "):
+            cls(**{option.name: value})
+    place = [each.name for each in cls.options()].index(option.name)
+    with pytest.raises(OptionError, match=f"has no {option.name} "):
+        cls(*[each.default for each in cls.options()][:place], "none of them")
+    with pytest.raises(OptionError, match=f"has no {option.name} "):
+        dataclasses.replace(cls(), **{option.name: "none of them"})
+
+
+@pytest.mark.parametrize(("cls", "option"), NUMBERS, ids=lambda each: getattr(each, "name", ""))
+def test_no_option_is_not_a_number(cls: type[Any], option: Option) -> None:
+    with pytest.raises(OptionError, match=f"^{option.name} of {cls.name} is not a number; give one"):
+        cls(**{option.name: math.nan})
+
+
+def begin(canvas: Canvas, *, seed: int = 0, start: Images | None = None, count: int = 2) -> Painting:
+    if start is None and canvas.name == "perturbation":
+        start = pictures()
+    return canvas.begin(nets.build("gap"), count, SIZE, generator=draw(seed), start=start)
+
+
+def pictures() -> Images:
+    smooth = torch.nn.functional.interpolate(nets.pictures(2), SIZE, mode="bilinear")
+    return 0.1 + 0.8 * smooth
+
+
+each_canvas = pytest.mark.parametrize("canvas", CANVASES, ids=ids(CANVASES))
+
+
+@each_canvas
+def test_canvases_show_as_many_pictures_as_told(canvas: Canvas) -> None:
+    for count in (1, 2, 3):
+        images = begin(canvas, count=count, start=pictures()[:1])()
+        assert images.shape == (count, 3, *SIZE)
+        assert images.dtype == torch.float32
+    images = begin(canvas)()
+    assert images.isfinite().all()
+    assert 0 <= images.min() <= images.max() <= 1
+
+
+@each_canvas
+def test_noise_is_that_of_the_seed_alone(canvas: Canvas) -> None:
+    torch.manual_seed(0)
+    first = begin(canvas, seed=1)()
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert torch.equal(begin(canvas, seed=1)(), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(begin(canvas, seed=2)(), first) == (canvas.name not in NOISY)
+
+
+@each_canvas
+def test_gradients_reach_every_parameter_of_every_picture(canvas: Canvas) -> None:
+    painting = begin(canvas)
+    parameters = list(painting.parameters())
+    weights = torch.randn(2, 3, *SIZE, generator=draw(3))
+    slopes = torch.autograd.grad((weights * painting()).sum(), parameters)
+    for parameter, slope in zip(parameters, slopes, strict=True):
+        assert len(parameter) == 2
+        assert slope.isfinite().all()
+        assert (slope.flatten(1).abs().amax(1) > 0).all()
+    alone = torch.autograd.grad((weights * painting())[0].sum(), parameters)
+    assert all((slope[1] == 0).all() for slope in alone)  # no picture has a part in another
+
+
+@each_canvas
+def test_canvases_begin_with_the_pictures_they_are_given(canvas: Canvas) -> None:
+    images = pictures()
+    before = images.clone()
+    shown = begin(canvas, start=images)()
+    assert torch.equal(images, before)
+    if canvas.name in EXACT:
+        assert (shown - images).abs().max() < 1e-3
+    else:
+        ink = Ink.of(nets.build("gap"))
+        phases = [torch.fft.rfft2(ink.wash(each)).angle()[..., 1:6, 1:6] for each in (shown, images)]
+        assert (phases[0] - phases[1]).cos().mean() > 0.9
+    assert torch.equal(begin(canvas, seed=1, start=images)(), shown)  # nothing is left to chance
+
+
+each_transform = pytest.mark.parametrize("transform", TRANSFORMS, ids=ids(TRANSFORMS))
+
+
+def views(transform: Any, size: tuple[int, int]) -> int:
+    """Of each image."""
+    many = getattr(transform, "count", 1)
+    return many(size) if callable(many) else many
+
+
+@each_transform
+@pytest.mark.parametrize("size", [(40, 60), (300, 250)])
+def test_transforms_make_as_many_views_of_each_image_as_told(transform: Transform, size: tuple[int, int]) -> None:
+    images = torch.rand(3, 3, *size, generator=draw(1))
+    many, before = views(transform, size), images.clone()
+    found = transform(images, draw())
+    assert found.shape[:2] == (3 * many, 3)
+    assert found.isfinite().all()
+    assert torch.equal(images, before)
+    flat = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1, 1).expand(3, 3, *size)
+    told = transform(flat, draw()).flatten(1).mean(1).view(3, many)  # the views of one image stand together
+    assert (told.diff(dim=0) > 0).all()
+
+
+@each_transform
+def test_transforms_depend_on_their_generator_alone(transform: Transform) -> None:
+    images = torch.rand(3, 3, 40, 60, generator=draw(1))
+    torch.manual_seed(0)
+    first = transform(images, draw(2))
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert torch.equal(transform(images, draw(2)), first)
+    assert torch.equal(torch.get_rng_state(), state)
+    moving = draw(2)
+    assert torch.equal(transform(images, moving), first)
+    chance = moving.get_state().tolist() != draw(2).get_state().tolist()
+    assert torch.equal(transform(images, moving), first) != chance  # another way at each step
+
+
+@each_transform
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_transforms_keep_the_precision(transform: Transform, dtype: torch.dtype) -> None:
+    images = torch.rand(2, 3, 40, 60, generator=draw(1))
+    found = transform(images.to(dtype), draw())
+    assert found.dtype == dtype
+    assert (found.float() - transform(images, draw())).abs().max() < 1e-3
+
+
+@each_transform
+def test_transforms_can_be_differentiated(transform: Transform) -> None:
+    images = torch.rand(2, 3, 12, 14, generator=draw(1), dtype=torch.float64).requires_grad_()
+    found = transform(images, draw())
+    weights = torch.rand(found.shape, generator=draw(2), dtype=torch.float64)
+    (slope,) = torch.autograd.grad((weights * found).sum(), images)
+    assert slope.isfinite().all()
+    assert (slope.flatten(1).abs().amax(1) > 0).all()
+    if transform.name in {"soften", "tiles"}:  # their gradient is blurred or weighed, and no slope
+        return
+    step = 1e-6 * torch.randn(images.shape, generator=draw(3), dtype=torch.float64)
+    moved = (weights * (transform(images + step, draw()) - found)).sum()
+    assert moved.item() == pytest.approx((slope * step).sum().item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=ids(EDITS))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_edits_change_no_shape_and_nothing_that_they_are_given(edit: Edit, dtype: torch.dtype) -> None:
+    value, slope = torch.randn(2, 2, 3, 12, 14, generator=draw(1), dtype=dtype)
+    before = value.clone(), slope.clone()
+    for step in range(1, 9):
+        found = edit(value, slope, step)
+        assert (found.shape, found.dtype) == (value.shape, dtype)
+        assert found.norm() <= value.norm()
+        assert torch.equal(edit(value, slope, step), found)
+        each = torch.cat([edit(value[place][None], slope[place][None], step) for place in range(2)])
+        assert torch.allclose(each, found, atol=1e-6)
+    assert torch.equal(value, before[0])
+    assert torch.equal(slope, before[1])
+
+
+@pytest.mark.parametrize("optimizer", bare(Optimizer), ids=ids(bare(Optimizer)))
+def test_optimizers_go_down_and_may_be_stopped_between_two_steps(optimizer: Optimizer) -> None:
+    def walk(steps: int, state: dict[str, Any] | None = None, at: Tensor | None = None) -> tuple[Any, Tensor]:
+        place = torch.nn.Parameter(torch.full((1, 3), 2.0) if at is None else at.clone())
+        mover = optimizer.begin([place])
+        if state is not None:
+            mover.load_state_dict(state)
+
+        def closure() -> float:
+            place.grad = 2 * place.detach() * torch.tensor([1.0, 2.0, 3.0])
+            return float((place.detach().square() * torch.tensor([1.0, 2.0, 3.0])).sum())
+
+        for _ in range(steps):
+            mover.step(closure)
+        return mover.state_dict(), place.detach()
+
+    _, whole = walk(9)
+    assert whole.norm() < walk(0)[1].norm()
+    state, half = walk(4)
+    assert torch.equal(walk(5, copy.deepcopy(state), half)[1], whole)
+
+
+@pytest.mark.parametrize("manner", MANNERS, ids=ids(MANNERS))
+@pytest.mark.parametrize("still", [None, 2.0])
+def test_what_a_manner_is_made_of_can_be_given_to_synthesize(manner: Manner, still: float | None) -> None:
+    canvas, optimizer, transforms, edits = manner.parts(still=still, seen=(16, 16))
+    network = nets.build("gap")
+    prior = manner.prior()
+    wanted = Logit(1) if prior is None else Logit(1) + 1e-3 * prior
+    found = synthesize(
+        network, wanted, canvas, optimizer=optimizer, transforms=transforms, edits=edits, steps=2, size=(24, 40)
+    )
+    assert found.images.shape == (1, 3, 24, 40)
+    assert manner.familiar >= 0
+    kinds = [manner.kind(each.bind(network)) for each in (Logit(0), Channel("features.2", 1), Neuron("features.2", 1))]
+    assert all(isinstance(each, str) for each in kinds)
+    assert kinds[0] == manner.kind(Logit(3).bind(network))
