@@ -113,9 +113,10 @@ def test_what_is_none_of_the_choices_is_refused_with_the_nearest(cls: type[Any],
 
 
 @pytest.mark.parametrize(("cls", "option"), NUMBERS, ids=lambda each: getattr(each, "name", ""))
-def test_no_option_is_not_a_number(cls: type[Any], option: Option) -> None:
-    with pytest.raises(OptionError, match=f"^{option.name} of {cls.name} is not a number; give one"):
-        cls(**{option.name: math.nan})
+def test_every_number_is_finite(cls: type[Any], option: Option) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(OptionError, match=f"^{option.name} of {cls.name} is {value}; give a finite number"):
+            cls(**{option.name: value})
 
 
 def begin(canvas: Canvas, *, seed: int = 0, start: Images | None = None, count: int = 2) -> Painting:

@@ -51,13 +51,14 @@ def test_what_is_asked_for_is_in_the_parts() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (128, 128), (64, 128)])
-def test_a_wave_across_the_picture_is_as_high_at_every_size(size: tuple[int, int]) -> None:
-    network, canvas = nets.build("gap"), Fourier(noise=0.0)
+@pytest.mark.parametrize("decay", [0.5, 1.0, 1.5])
+def test_a_wave_across_the_picture_is_as_high_at_every_size(size: tuple[int, int], decay: float) -> None:
+    network, canvas = nets.build("gap"), Fourier(decay, noise=0.0)
     painting = canvas.begin(network, 1, size, generator=torch.Generator())
     with torch.no_grad():
         painting.spectrum[..., 0, 1, 0] = 0.02
     waves = Ink.of(network).wash(painting())
-    expected = 0.04 * torch.cos(2 * torch.pi * torch.arange(size[1]) / size[1])
+    expected = 0.04 * 224 ** (decay - 1) * torch.cos(2 * torch.pi * torch.arange(size[1]) / size[1])
     assert torch.allclose(waves, expected.expand_as(waves), atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from phosphene.core.network import Images, Network, Preprocess
 from phosphene.core.objective import Channel, Logit, Neuron, Objective, Sum
 from phosphene.synthesis import plan as module
 from phosphene.synthesis.base import synthesize
-from phosphene.synthesis.canvas import Pixels
+from phosphene.synthesis.canvas import Perturbation, Pixels
 from phosphene.synthesis.dream import Dream, dream
 from phosphene.synthesis.invert import Invert, invert
 from phosphene.synthesis.manner import Best, Lecture, Manner
@@ -232,16 +232,26 @@ def test_what_no_photograph_moves_either_way_still_is() -> None:
         (lambda: visualize(nets.build("gap"), 0, precision="bf16"), "^precision is 'bf16'; allowed are"),  # type: ignore[arg-type]
         (lambda: dream(nets.build("gap"), nets.pictures(1), precision="bf16"), "^precision is 'bf16'"),  # type: ignore[arg-type]
         (lambda: invert(nets.build("gap"), nets.pictures(1), "logits", precision="bf16"), "^precision is 'bf16'"),  # type: ignore[arg-type]
-        (lambda: visualize(nets.build("gap"), 0, manner=Lecture(patience=-1)), "^patience is -1 and"),
+        (
+            lambda: visualize(nets.build("gap"), 0, manner=Lecture(patience=-1)),
+            "^patience of lecture is -1; it wants at least 0$",
+        ),
         (lambda: Invert(canvas="maco"), "^invert has no canvas 'maco'; there are 'fourier', 'pixels'$"),  # type: ignore[arg-type]
         (lambda: Pixels(start="noize"), "^pixels has no start 'noize'; did you mean 'noise'"),  # type: ignore[arg-type]
         (lambda: Pixels("noize"), "^pixels has no start 'noize'; did you mean 'noise'"),  # type: ignore[arg-type]
         (lambda: Lecture(start="noize"), "^lecture has no start 'noize'; did you mean 'noise'"),  # type: ignore[arg-type]
         (lambda: Best(canvas="pixels"), "^best has no canvas 'pixels'; there are 'fourier', 'maco', 'pyramid'$"),  # type: ignore[arg-type]
-        (lambda: Best(lr=math.nan), "^lr of best is not a number; give one$"),
-        (lambda: Best(128, 0, math.nan), "^lr of best is not a number; give one$"),
-        (lambda: Dream(lr=math.nan), "^lr of dream is not a number; give one$"),
-        (lambda: Invert(tv=math.nan), "^tv of invert is not a number; give one$"),
+        (lambda: Best(lr=math.nan), "^lr of best is nan; give a finite number$"),
+        (lambda: Best(128, 0, math.nan), "^lr of best is nan; give a finite number$"),
+        (lambda: Dream(lr=math.nan), "^lr of dream is nan; give a finite number$"),
+        (lambda: Invert(tv=math.nan), "^tv of invert is nan; give a finite number$"),
+        (lambda: Best(tv=math.inf), "^tv of best is inf; give a finite number$"),
+        (lambda: Best(l2=-1.0), "^l2 of best is -1.0; it wants at least 0$"),
+        (lambda: Invert(beta=-1.0), "^beta is -1.0; total-variation wants more than 0$"),
+        (lambda: Invert(alpha=0.5), "^alpha is 0.5; alpha-norm wants at least 1$"),
+        (lambda: Perturbation(eps=-0.1), "^eps is -0.1; perturbation wants more than 0$"),
+        (lambda: visualize(nets.build("gap"), 0, size=(-5, 32)), "^a size of -5 × 32 has no pixels"),
+        (lambda: dream(nets.build("gap"), nets.pictures(1), size=(0, 32)), "^a size of 0 × 32 has no pixels"),
         (lambda: Affine(scale=(math.nan, 1.0)), "affine wants"),
     ],
 )

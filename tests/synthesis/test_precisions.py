@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,12 +131,27 @@ def test_nor_does_it_where_a_budget_is_timed(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ["gap", "residual", "tokens"])
 def test_autocast_around_it_changes_nothing(name: str, canvas: Canvas) -> None:
     network = nets.build(name)
-    how = {"start": nets.pictures(1), "steps": 4, "transforms": [Affine(3), Crops(2, noise=0.05)]}
+    how = {"start": nets.pictures(1), "steps": 17, "transforms": [Affine(3), Crops(2, noise=0.05)]}
     usual = synthesize(network, Logit(0), canvas, **how)  # type: ignore[arg-type]
     with torch.autocast("cpu", torch.bfloat16):
         again = synthesize(network, Logit(0), canvas, **how)  # type: ignore[arg-type]
     assert torch.equal(again.images, usual.images)
     assert torch.equal(again.scores, usual.scores)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda network: visualize(network, "goldfish", manner=Best(steps=3)).synthesis,
+        lambda network: invert(network, nets.pictures(1), "bn", how=Invert(4, 8, 4)),
+        lambda network: dream(network, nets.pictures(1), how=Dream(("bn",), octaves=2, steps=17)),
+    ],
+    ids=["visualize", "invert", "dream"],
+)
+def test_nor_does_it_around_what_stands_on_it(make: Callable[[Network], Any]) -> None:
+    usual = make(nets.build("residual")).images
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(make(nets.build("residual")).images, usual)
 
 
 def test_nor_does_it_where_half_precision_is_asked_for() -> None:

@@ -104,9 +104,32 @@ def made(targets: list[str]) -> list[Images]:
 
 def test_a_kind_that_is_finished_is_still_shown() -> None:
     last: dict[int, Images] = {}
-    make(MIXED, watch=lambda step, images, scores: last.update({step: images.clone()}))
-    for step in range(STEPS + 1, 3 * STEPS + 1):
-        assert torch.equal(last[step][KINDS[0]], last[STEPS][KINDS[0]])
+    found = make(MIXED, watch=lambda step, images, scores: last.update({step: images})).synthesis.images
+    for step in range(STEPS + 1, 3 * STEPS + 1):  # they are what they were told to be, whatever came afterwards
+        assert torch.equal(last[step][KINDS[0]], found[KINDS[0]])
+    assert not torch.equal(last[1], last[2])
+
+
+def test_who_stops_one_kind_stops_all() -> None:
+    told: list[int] = []
+    found = make(MIXED, watch=lambda step, *_: told.append(step) or step == 2)
+    assert told == [1, 2, 3, 4]  # those that had not begun have one step
+    assert [int(each.isfinite().sum()) for each in found.synthesis.scores.T] == [2, 1, 2, 1]
+
+
+@pytest.mark.usefixtures("often")
+def test_what_had_finished_is_shown_to_whoever_goes_on(tmp_path: Path) -> None:
+    def die(step: int, *_: object) -> None:
+        if step == STEPS + 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make(MIXED, state=tmp_path, watch=die)
+    told: list[tuple[Images, Tensor]] = []
+    found = make(MIXED, state=tmp_path, watch=lambda _, images, scores: told.append((images, scores))).synthesis
+    for images, scores in told:
+        assert torch.equal(images[KINDS[0]], found.images[KINDS[0]])
+        assert scores[KINDS[0]].isfinite().all()
 
 
 @pytest.fixture

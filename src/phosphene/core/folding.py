@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.core.errors import LayerError, NetworkError
+from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network
 from phosphene.core.wiring import wiring
 
@@ -29,7 +30,7 @@ class Pair(NamedTuple):
     shown: frozenset[str]
 
 
-@torch.inference_mode(mode=False)
+@undisturbed
 def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> Network:
     """A twin of the same names and numbers, up to rounding, that takes less time.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.decode import Color, Decoding, Limits, Pixels, from_pillow
-from phosphene.core.errors import ImageError, nearest
+from phosphene.core.errors import ImageError, OptionError, nearest
 
 __all__ = ["SUFFIXES", "Limits", "Picture", "Pixels", "encode_png", "find", "levels", "load", "resize", "save"]
 
@@ -175,7 +175,12 @@ def resize(
         size: height and width, in pixels.
         mode: of interpolation.
         antialias: smooth before shrinking.
+
+    Raises:
+        OptionError: a size without pixels.
     """
+    if min(size) < 1:
+        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
     return F.interpolate(images, size, mode=mode, antialias=antialias and mode != "nearest-exact").clamp(0, 1)
 
 

@@ -35,7 +35,7 @@ class Named:
 
     A direct subclass of Named opens a family with a table of its own. A class in a family with
     `name=` is registered there; one without is abstract and cannot be instantiated. An option that is a Literal takes
-    none but its values, and none is NaN.
+    none but its values, and numbers are finite.
 
     >>> class Shape(Named): ...
     >>> @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Named:
     Disc(radius=2.0)
     >>> Disc(float("nan"))
     Traceback (most recent call last):
-    phosphene.core.errors.OptionError: radius of disc is not a number; give one
+    phosphene.core.errors.OptionError: radius of disc is nan; give a finite number
     >>> Shape.find("disk")
     Traceback (most recent call last):
     phosphene.core.errors.OptionError: no shape is called 'disk'; did you mean 'disc'?
@@ -81,8 +81,8 @@ class Named:
         for name, value in {**dict(zip(choices, values, strict=False)), **named}.items():
             if choices.get(name) and value not in choices[name]:
                 raise OptionError(f"{cls.name} has no {name} {value!r}; {nearest(str(value), choices[name])}")
-            if isinstance(value, float) and math.isnan(value):
-                raise OptionError(f"{name} of {cls.name} is not a number; give one")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise OptionError(f"{name} of {cls.name} is {value}; give a finite number")
         return super().__new__(cls)
 
     @classmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 from phosphene.core import rules
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.folding import lean
+from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
@@ -49,7 +50,7 @@ class Synthesis:
     notes: tuple[str, ...] = ()
 
 
-@torch.inference_mode(mode=False)
+@undisturbed
 def synthesize(
     network: Network,
     objective: Objective | Sequence[Objective],
@@ -118,13 +119,12 @@ def synthesize(
     reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
     asked = lean(network, reads) if steps >= _LONG else network
     ask = Question(asked, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
-    with torch.autocast(network.device.type, enabled=False):  # what is painted is float32, whatever is around
-        painting = (canvas or Fourier()).begin(network, len(bound), size, generator=generator, start=start)
-        if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
-            raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
-        loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
-        notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
-        images = painting().detach().clamp(0, 1)
+    painting = (canvas or Fourier()).begin(network, len(bound), size, generator=generator, start=start)
+    if edits and [name for name, _ in painting.named_parameters()] != ["value"]:
+        raise OptionError('edits change pixels: give them the canvas "pixels", or leave them out')
+    loop = _Loop(painting, (optimizer or Adam()).begin(painting.parameters()), ask, generator)
+    notes = loop.run(steps, State(state, plan), tuple(edits), redirect=redirect, patience=patience, watch=watch)
+    images = painting().detach().clamp(0, 1)
     cost = Cost(forwards=ask.passes, backwards=ask.passes, seconds=loop.seconds)
     return Synthesis(images, bound, torch.stack(loop.scores), seed, cost, notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from phosphene.core import files
@@ -31,12 +32,10 @@ def kept(path: str | Path | None, plan: str, choose: Callable[[], Mapping[str, i
     """
     file = Path(path) if path else None
     if file is not None and file.exists():
-        try:
+        with suppress(ValueError, LookupError, TypeError, AttributeError):  # damaged: chosen anew
             found = json.loads(file.read_text())
-        except ValueError:
-            found = {}
-        if isinstance(found, dict) and found.get("plan") == plan:
-            return {name: int(value) for name, value in found["chosen"].items()}
+            if found["plan"] == plan:
+                return {name: int(value) for name, value in found["chosen"].items()}
     chosen = dict(choose())
     if file is not None:
         files.write_json(file, {"plan": plan, "chosen": chosen})

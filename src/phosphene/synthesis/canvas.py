@@ -156,9 +156,10 @@ class Fourier(Canvas, name="fourier"):
         return Painting({"spectrum": spectrum.to(network.device)}, render)
 
     def _scale(self, size: tuple[int, int]) -> Tensor:
-        """By what each wave is multiplied; alike for all sizes."""
+        """By what each wave is multiplied: the same for so many cycles per picture, whatever the size."""
         scale = 1 / frequencies(size).clamp(min=1 / max(size)) ** self.decay
-        return scale * math.sqrt(size[0] * size[1]) / max(size)
+        level: float = math.sqrt(size[0] * size[1]) / max(size) * (max(size) / _TUNED) ** (1 - self.decay)
+        return scale * level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +173,10 @@ class Perturbation(Canvas, name="perturbation"):
     """
 
     eps: float = 8 / 255
+
+    def __post_init__(self) -> None:
+        if self.eps <= 0:
+            raise OptionError(f"eps is {self.eps}; perturbation wants more than 0")
 
     def begin(
         self,
@@ -198,3 +203,6 @@ class Perturbation(Canvas, name="perturbation"):
             change.copy_((base + change.clamp(-self.eps, self.eps)).clamp(0, 1) - base)
 
         return Painting({"change": torch.zeros_like(base)}, render, project)
+
+
+_TUNED = 224  # pixels a side, at which steps are as large for every decay as they were chosen to be

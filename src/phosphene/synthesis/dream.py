@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Picture
+from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
@@ -155,6 +156,7 @@ class Dreamed:
         return [*entries, {"path": "scores.npy", "kind": "table", "shape": list(self.scores.shape)}]
 
 
+@undisturbed
 def dream(
     network: Network,
     picture: Picture | Images,

@@ -99,8 +99,12 @@ class Inversion:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.images)
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
+    def save(self, folder: str | Path, *, stem: str = "") -> list[dict[str, Any]]:
         """Write LAYER.png (LAYER-0.png … of several seeds), and LAYER-scores.npy with the objective of every step.
+
+        Args:
+            folder: where to.
+            stem: what the files are called instead of LAYER.
 
         Returns:
             one mapping for each file, as a manifest wants it.
@@ -108,7 +112,7 @@ class Inversion:
         Raises:
             OutputError: the folder cannot be written.
         """
-        folder, stem, entries = Path(folder), files.slug(self.layer), []
+        folder, stem, entries = Path(folder), stem or files.slug(self.layer), []
         for number, (pixels, error) in enumerate(zip(self.pictures(), self.errors, strict=True)):
             name = f"{stem}-{number}.png" if len(self.errors) > 1 else f"{stem}.png"
             image.save(folder / name, pixels)
@@ -153,8 +157,11 @@ class Strip:
         Raises:
             OutputError: the folder cannot be written.
         """
-        folder = Path(folder)
-        written = [entry for each in self.inversions for entry in each.save(folder)]
+        folder, taken = Path(folder), {"strip", "original"}
+        stems = [files.unused(files.slug(each.layer), taken) for each in self.inversions]
+        written = [
+            entry for each, stem in zip(self.inversions, stems, strict=True) for entry in each.save(folder, stem=stem)
+        ]
         image.save(folder / "original.png", self.inversions[0].original)
         image.save(folder / "strip.png", self.picture())
         return [*({"path": name, "kind": "picture"} for name in ("strip.png", "original.png")), *written]

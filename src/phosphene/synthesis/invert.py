@@ -16,6 +16,7 @@ from phosphene.core import image
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.folding import lean
 from phosphene.core.image import Picture
+from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Objective
 from phosphene.core.preprocess import luma
@@ -72,6 +73,7 @@ class Invert(Named, name="invert"):
         low = min(self.coarse, self.steps, self.finish)
         if low < 0 or self.passes < 1 or min(self.tv, self.alpha_weight, self.noise) < 0 or self.lr <= 0:
             raise OptionError(f"invert wants a step, lr above 0, and nothing else below 0; found {self}")
+        TotalVariation(self.beta), AlphaNorm(self.alpha)  # refuse what they cannot be
 
     @property
     def passes(self) -> int:
@@ -102,6 +104,7 @@ class Invert(Named, name="invert"):
         return dataclasses.replace(self, coarse=coarse, steps=steps, finish=finish, lr=lr)
 
 
+@undisturbed
 def invert(
     network: Network,
     shown: Picture | Images,

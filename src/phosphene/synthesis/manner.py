@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from phosphene.core.errors import OptionError
 from phosphene.core.objective import Objective
 from phosphene.core.registry import Named
 from phosphene.synthesis.canvas import Canvas, Fourier, Pixels, Start
@@ -23,6 +24,11 @@ class Manner(Named):
 
     steps: int = 256
     patience: int = 0
+
+    def __post_init__(self) -> None:
+        low = [name for name, value in vars(self).items() if isinstance(value, int | float) and value < 0]
+        if low:
+            raise OptionError(f"{low[0]} of {self.name} is {getattr(self, low[0])}; it wants at least 0")
 
     def parts(self, *, still: float | None = None, seen: tuple[int, int] | None = None) -> Parts:
         """What `synthesize` is given.

@@ -155,8 +155,9 @@ class Plan:
         shares = _SHARES if alone and self.given is None and not placed(self.wanted) else (100,)
         chosen = kept(folder / "budget.json" if folder else None, asked, lambda: self._fit(deadline, shares))
         found = self._at(**chosen)
-        note = "{:g} s allow {} steps at {} × {}".format(seconds, chosen["steps"], *found.size)
-        return dataclasses.replace(found, budget=note if alone else f"{self.name}: {note}")
+        steps = "{} steps at {} × {}".format(chosen["steps"], *found.size)
+        note = f"{seconds:g} s allow {steps}" if alone else f"{self.name}: its part of {seconds:g} s allows {steps}"
+        return dataclasses.replace(found, budget=note)
 
     def _at(self, *, percent: int, steps: int) -> Plan:
         return dataclasses.replace(self, percent=percent, asked=dataclasses.replace(self.asked, steps=steps))

@@ -241,4 +241,4 @@ def _stride(network: Network, reads: frozenset[str]) -> int:
 _CAPPED = 0.1  # share of places from which on a cap is in the way
 _BESIDE = 64  # units of a layer that tell its spread
 _TINY = 1e-6
-_WHOLE = 1e-3  # how near to 1 probabilities add up
+_WHOLE = 1e-2  # how near to 1 probabilities add up

@@ -19,7 +19,6 @@ from phosphene.synthesis.color import mean_color
 from phosphene.synthesis.plan import Plan
 
 
-@torch.inference_mode(mode=False)
 def together(
     plans: Sequence[Plan], *, begun: float, seconds: float | None, folder: Path | None, watch: Watch | None
 ) -> Synthesis:
@@ -30,7 +29,8 @@ def together(
         begun: when the budget began to run, by `time.perf_counter`.
         seconds: a budget of time for all.
         folder: to keep states in.
-        watch: is told of each step, counted over all plans, with all pictures as they are by then.
+        watch: is told of each step, counted over all plans, with all pictures as they are by then; plans that it stops
+            before they have begun get one step.
     """
     places, found = [place for plan in plans for place in plan.places], list[Synthesis]()
     audience = _Audience(plans, watch)
@@ -39,11 +39,11 @@ def together(
         if seconds is not None:
             left, now = sum(len(each.places) for each in plans[number:]), time.perf_counter()
             deadline = now + (begun + seconds - now) * len(plan.places) / left
-            share = seconds * len(plan.places) / len(places)
-            plan = plan.within(share, deadline, own, alone=len(plans) == 1)  # noqa: PLW2901  the same, in less
+            plan = plan.within(seconds, deadline, own, alone=len(plans) == 1)  # noqa: PLW2901  the same, in less
         made = plan.make(state=own / "pictures.pt" if own else None, watch=audience.of(plan, deadline))
         told = made.notes if len(plans) == 1 else tuple(f"{plan.name}: {note}" for note in made.notes)
         found.append(dataclasses.replace(made, objectives=plan.shown, notes=(*plan.notes, *told)))
+        audience.see(plan, made.images, made.scores[-1])
         audience.done += len(made.scores)
     order = sorted(range(len(places)), key=places.__getitem__)
     objectives = [each for one in found for each in one.objectives]
@@ -62,20 +62,25 @@ class _Audience:
     """Who watches, told of all pictures whenever some of them change."""
 
     def __init__(self, plans: Sequence[Plan], watch: Watch | None) -> None:
-        self.watch, self.done, many = watch, 0, sum(len(each.places) for each in plans)
-        blank = mean_color(plans[0].network)
-        self.images = blank.expand(many, -1, *plans[0].size).clone()
-        self.scores = torch.full((many,), math.nan, device=blank.device)
+        self.watch, self.done, self.told, many = watch, 0, False, sum(len(each.places) for each in plans)
+        self.images = mean_color(plans[0].network).expand(many, -1, *plans[0].size)
+        self.scores = torch.full((many,), math.nan)
 
     def of(self, plan: Plan, deadline: float) -> Watch:
         """The watcher of one plan, who also stops it at a time."""
 
         def tell(step: int, images: Images, scores: Tensor) -> bool:
-            places = list(plan.places)
-            if tuple(images.shape[2:]) != tuple(self.images.shape[2:]):  # a budget made them smaller
-                self.images = self.images.new_zeros(len(self.images), *images.shape[1:])
-            self.images[places], self.scores[places] = images, scores
-            told = self.watch is not None and self.watch(self.done + step, self.images, self.scores)
-            return bool(told) or time.perf_counter() > deadline
+            self.see(plan, images, scores)
+            if self.watch is not None and self.watch(self.done + step, self.images, self.scores):
+                self.told = True
+            return self.told or time.perf_counter() > deadline
 
         return tell
+
+    def see(self, plan: Plan, images: Images, scores: Tensor) -> None:
+        """The pictures of one plan as they are now; those of the others stay."""
+        if images.shape[2:] != self.images.shape[2:]:  # a budget made them smaller
+            self.images = images.new_zeros(len(self.images), *images.shape[1:])
+        places = torch.tensor(plan.places, device=images.device)
+        self.images = self.images.index_copy(0, places, images)
+        self.scores = self.scores.to(scores.device).index_copy(0, places.to(scores.device), scores)

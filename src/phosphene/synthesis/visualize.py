@@ -15,6 +15,7 @@ from torch import Tensor
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Pixels as Bytes
+from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Logit, Objective
 from phosphene.core.result import Cost
@@ -94,6 +95,7 @@ class Visualization:
         return [*written, {"path": "scores.npy", "kind": "table", "shape": list(self.synthesis.scores.shape)}]
 
 
+@undisturbed
 def visualize(
     network: Network,
     targets: Target | Sequence[Target],
@@ -137,6 +139,8 @@ def visualize(
     """
     begun = time.perf_counter()
     wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+    if size is not None and min(size) < 1:
+        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
     if not wanted or each < 1 or (seconds is not None and seconds <= 0):
         limit = "" if seconds is None else f" in {seconds} s"
         raise OptionError(
