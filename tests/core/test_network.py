@@ -89,19 +89,19 @@ def test_a_preprocess_of_another_size_is_an_error_that_says_so() -> None:
     vit = Network(timm.create_model("vit_tiny_patch16_224", img_size=64).eval(), Preprocess((32, 32)), name="vit")
     for network in (linear, vit):
         with pytest.raises(
-            NetworkError, match=rf"{network.name} cannot take images of \d+×\d+: .*[^.]\. Set Preprocess"
+            NetworkError, match=rf"{network.name} cannot take images of \d+×\d+: .*[^.]; give Network"
         ) as caught:
             network.layers  # noqa: B018
         assert "\n" not in str(caught.value)
-        with pytest.raises(NetworkError, match="Set Preprocess"):
+        with pytest.raises(NetworkError, match="give Network"):
             network.fields  # noqa: B018
-        with pytest.raises(NetworkError, match="Set Preprocess"):
+        with pytest.raises(NetworkError, match="give Network"):
             attribute(network, torch.rand(1, 3, *network.preprocess.size), 0)
 
 
 def test_a_network_of_grey_pictures_is_told_how_they_are_asked_for() -> None:
     grey = Network(nn.Sequential(nn.Conv2d(1, 4, 3)).eval(), Preprocess((28, 28)), name="digits")
-    with pytest.raises(NetworkError, match='or order="grey"'):
+    with pytest.raises(NetworkError, match='order="grey"'):
         grey.layers  # noqa: B018
 
 

@@ -128,7 +128,7 @@ def test_scalings() -> None:
         np.testing.assert_allclose(one.coordinates, two.coordinates, atol=1e-9)
         np.testing.assert_allclose(one.place(rows[:3] * 1.1), two.place(other[:3] * 1.1), atol=1e-9)
         assert not np.allclose(one.coordinates, embedding_map(rows).coordinates)
-    with pytest.raises(OptionError, match="'center', 'z-score' or 'unit-length'"):
+    with pytest.raises(OptionError, match="pca has no scaling 'none'; there are 'center', 'z-score', 'unit-length'"):
         PCA(scaling="none")  # type: ignore[arg-type]
 
 

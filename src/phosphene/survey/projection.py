@@ -51,10 +51,6 @@ class Projection(Named):
     spelling: ClassVar[str] = ""  # as papers write the name
     scaling: Scaling = "center"
 
-    def __post_init__(self) -> None:
-        if self.scaling not in ("center", "z-score", "unit-length"):
-            raise OptionError(f"scaling is {self.scaling!r}; it can be 'center', 'z-score' or 'unit-length'")
-
     def __call__(self, vectors: Floats, dims: int, seed: int) -> Projected:
         """Coordinates of images.
 
@@ -135,7 +131,6 @@ class TSNE(Projection, name="t-sne"):
     iterations: int = 500
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.perplexity >= 1 or self.iterations < 1:
             raise OptionError(f"perplexity is {self.perplexity}, iterations {self.iterations}; give at least 1 of each")
 
@@ -206,7 +201,6 @@ class UMAP(Projection, name="umap"):
     distance: float = 0.1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.neighbors < 2 or not 0 <= self.distance <= 1:
             found = f"neighbors is {self.neighbors}, distance {self.distance}"
             raise OptionError(f"{found}; give at least 2 neighbors, and a distance in [0, 1]")
