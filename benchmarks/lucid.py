@@ -95,7 +95,7 @@ class Lucid(Manner, name="lucid"):
 
     steps: int = 512
 
-    def parts(self, *, placed: bool = False, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all alike
+    def parts(self, *, still: float | None = None, seen: tuple[int, int] | None = None) -> Parts:  # noqa: ARG002  all alike
         """Canvas, Adam, the standard transforms."""
         return LucidFourier(), Adam(0.05), (Pad(12), Jitter(8), Scale(), Rotate(), Jitter(4)), ()
 
