@@ -158,8 +158,8 @@ class Fourier(Canvas, name="fourier"):
     def _scale(self, size: tuple[int, int]) -> Tensor:
         """By what each wave is multiplied: the same for so many cycles per picture, whatever the size."""
         scale = 1 / frequencies(size).clamp(min=1 / max(size)) ** self.decay
-        level: float = math.sqrt(size[0] * size[1]) / max(size) * (max(size) / _TUNED) ** (1 - self.decay)
-        return scale * level
+        level: float = (max(size) / _TUNED) ** (1 - self.decay)
+        return scale * math.sqrt(size[0] * size[1]) / max(size) * level
 
 
 @dataclasses.dataclass(frozen=True)
