@@ -110,6 +110,11 @@ def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not (place / "killed" / "state").exists()
 
 
+def filmed(capsys: pytest.CaptureFixture[str]) -> list[int]:
+    """Frames of each film of the steps that the JSON on standard output tells of."""
+    return [each["frames"] for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
+
+
 def test_a_film_shows_no_steps_of_another_run(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,8 +124,7 @@ def test_a_film_shows_no_steps_of_another_run(
         assert run(*how, "--steps", "9") == 130
     assert len([*(place / "out" / "state").rglob("*.png")]) == 9
     assert run(*how, "--steps", "4", "--json") == 0
-    films = [each for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
-    assert [each["frames"] for each in films] == [4 + 12]
+    assert filmed(capsys) == [4 + 12]
 
 
 def test_a_film_that_is_asked_for_after_all_its_steps_shows_the_result(
@@ -132,8 +136,7 @@ def test_a_film_that_is_asked_for_after_all_its_steps_shows_the_result(
         assert run(*how) == 130
     capsys.readouterr()
     assert run(*how, "--animate", "gif", "--json") == 0
-    films = [each for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
-    assert [each["frames"] for each in films] == [12]
+    assert filmed(capsys) == [12]
 
 
 def test_a_size_may_be_oblong(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,10 +21,11 @@ from phosphene.synthesis.canvas import Perturbation, Pixels
 from phosphene.synthesis.dream import Dream, dream
 from phosphene.synthesis.invert import Invert, invert
 from phosphene.synthesis.manner import Best, Lecture, Manner
-from phosphene.synthesis.plan import Plan, bind, kinds, plans
+from phosphene.synthesis.plan import Plan, bind
 from phosphene.synthesis.priors import L2, TotalVariation
 from phosphene.synthesis.probe import probe
 from phosphene.synthesis.statistics import BatchNormStatistics
+from phosphene.synthesis.together import kinds, plans
 from phosphene.synthesis.transforms import Affine, Crops, Flip, Transform
 from phosphene.synthesis.visualize import visualize
 

@@ -15,6 +15,7 @@ from phosphene.core import image
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.objective import Channel, Logit
 from phosphene.synthesis import plan as module
+from phosphene.synthesis import together
 from phosphene.synthesis.canvas import Pixels
 from phosphene.synthesis.edits import Blur, ClipContribution, ClipNorm, Decay
 from phosphene.synthesis.probe import Findings, probe
@@ -148,7 +149,7 @@ def test_what_goes_before_the_first_step_counts(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
-    monkeypatch.setattr(module, "probe", slow)
+    monkeypatch.setattr(together, "probe", slow)
     found = visualize(nets.build("gap"), 1, manner=Lecture(steps=20), size=(32, 32), seconds=3)
     assert len(found.synthesis.scores) == 9  # one second is left, of which a tenth is kept
 

@@ -25,8 +25,9 @@ from phosphene.studies.projection import same_network
 from phosphene.survey.store import Run
 from phosphene.synthesis.ablation import ablate
 from phosphene.synthesis.manner import Best, Lecture, Manner
-from phosphene.synthesis.plan import bind, kinds
+from phosphene.synthesis.plan import bind
 from phosphene.synthesis.state import fingerprint
+from phosphene.synthesis.together import kinds
 from phosphene.synthesis.visualize import Visualization
 from phosphene.synthesis.visualize import visualize as make
 

@@ -161,6 +161,16 @@ def find(paths: Iterable[str | Path]) -> Iterator[Path]:
             yield path
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a height and width without pixels.
+
+    Raises:
+        OptionError: one of them is less than 1.
+    """
+    if min(size) < 1:
+        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
+
+
 def resize(
     images: Tensor,
     size: tuple[int, int],
@@ -179,8 +189,7 @@ def resize(
     Raises:
         OptionError: a size without pixels.
     """
-    if min(size) < 1:
-        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
+    check_size(size)
     return F.interpolate(images, size, mode=mode, antialias=antialias and mode != "nearest-exact").clamp(0, 1)
 
 

@@ -107,8 +107,7 @@ class Network:
     def _misfit(self, error: Exception) -> str:
         size = "×".join(map(str, self.preprocess.size))
         grey = ', order="grey"' if "to have 1 channels" in str(error) else ""
-        how = f"give Network(…, preprocess=Preprocess(size=…{grey})) the size that it takes"
-        return f"{self.name} cannot take images of {size}: {_line(error)}; {how}"
+        return f"{self.name} cannot take images of {size}: {_line(error)}; give Network a Preprocess(size=…{grey})"
 
     @property
     def _example(self) -> Tensor:
@@ -188,7 +187,8 @@ class Network:
         with torch.no_grad():
             if "input" in wanted:
                 see("input", images)
-            found = reading.run(self._given(images)) if wanted - {"input"} else {}
+            batch = self.preprocess.normalize(images).to(self._like.dtype)
+            found = reading.run(batch) if wanted - {"input"} else {}
         if "logits" in wanted:
             see("logits", found["logits"])
         for name in table.keys() - reading.heard:
@@ -212,7 +212,7 @@ class Network:
 
     def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
-        batch = self._given(images)
+        batch = self.preprocess.normalize(images).to(self._like.dtype)
         reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
         try:
             found = reading.run(batch)
@@ -226,13 +226,8 @@ class Network:
             ) from error
         if not reading.overwritten:
             return found
-        # Found out only afterwards, by the version counters of the tensors; known from now on.
-        self._overwritten.update(reading.overwritten)
+        self._overwritten.update(reading.overwritten)  # found out only now, by the version counters of the tensors
         return self._read(images, wanted, starts)
-
-    def _given(self, images: Images) -> Tensor:
-        """What the module is given: normalized, in the precision of its weights."""
-        return self.preprocess.normalize(images).to(self._like.dtype)
 
     def layer(self, name: str) -> Layer:
         """One layer.

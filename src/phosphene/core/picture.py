@@ -13,21 +13,8 @@ from torch import Tensor
 
 from phosphene.core.errors import ImageError
 from phosphene.core.image import Pixels, levels
-from phosphene.core.palette import DIVERGING, HUES, Floats, Scale, paint, scale_of
-
-__all__ = [
-    "Scale",
-    "colors",
-    "contour",
-    "cutout",
-    "grid",
-    "heatmap",
-    "label",
-    "legend",
-    "magnitude",
-    "overlay",
-    "signed",
-]
+from phosphene.core.palette import DIVERGING, HUES, Floats, paint, scale_of
+from phosphene.core.palette import Scale as Scale
 
 Values = npt.NDArray[Any] | Tensor
 """A map: (H, W), (1, H, W) or (3, H, W), alone in a batch or not; numbers of any kind."""
@@ -237,7 +224,7 @@ def readable(tiles: Sequence[Pixels], least: int = 128) -> list[Pixels]:
     (140, 140, 3)
     """
     times = -(-least // min(tiles[0].shape[:2]))
-    return [np.ascontiguousarray(each.repeat(times, 0).repeat(times, 1)) for each in tiles]
+    return [each.repeat(times, 0).repeat(times, 1) for each in tiles]
 
 
 def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Pixels:

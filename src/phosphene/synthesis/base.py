@@ -14,6 +14,7 @@ from torch import Tensor
 from phosphene.core import rules
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.folding import lean
+from phosphene.core.image import check_size
 from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network
 from phosphene.core.objective import Objective
@@ -230,8 +231,8 @@ def _check(count: int, steps: int, *, patience: int, batch: int | None, precisio
 
 def _size(network: Network, count: int, size: tuple[int, int] | None, start: Images | None) -> tuple[int, int]:
     """Height and width of so many images: those of what they begin from."""
-    if size is not None and min(size) < 1:
-        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
+    if size is not None:
+        check_size(size)
     if start is None:
         return size or network.preprocess.size
     many, _, *own = start.shape

@@ -54,8 +54,7 @@ class Dream(Named, name="dream"):
         tile: side of a tile, in pixels; by default what the network takes.
         batch: tiles in one pass, which bounds the memory.
 
-    Reference: Mordvintsev, Olah & Tyka, "Inceptionism: Going Deeper into Neural Networks", Google Research Blog 2015,
-    and its notebook.
+    Reference: Mordvintsev, Olah & Tyka, "Inceptionism", Google Research Blog 2015, and its notebook.
     """
 
     layers: tuple[str, ...] = ()
@@ -298,5 +297,4 @@ def later(watch: Watch | None, before: int) -> Watch | None:
     return watch and (lambda step, images, scores: watch(before + step, images, scores))
 
 
-_FEW = 4
-_LEAST = 8
+_FEW, _LEAST = 4, 8  # steps below which a smaller size is better; pixels a side that show something

@@ -19,13 +19,13 @@ from phosphene.synthesis.base import Synthesis, Watch, synthesize
 from phosphene.synthesis.budget import kept, seconds_of
 from phosphene.synthesis.diversity import Diverse
 from phosphene.synthesis.manner import Lecture, Manner
-from phosphene.synthesis.probe import Findings, probe
+from phosphene.synthesis.probe import Findings
 from phosphene.synthesis.question import Precision
 from phosphene.synthesis.remedies import Remedies, remedies
 from phosphene.synthesis.state import fingerprint
 from phosphene.synthesis.statistics import BatchNormStatistics, running_statistics
 from phosphene.synthesis.transforms import Crops, Transform
-from phosphene.synthesis.window import Window, placed, shared, terms
+from phosphene.synthesis.window import Window, placed, terms
 
 Target = str | int | Objective
 """A target as text, the index of a class, or an objective."""
@@ -197,8 +197,7 @@ class Plan:
     @property
     def _part(self) -> float:
         """Of a neuron's picture, how large the canvas is beside it: penalties are averages, and should not notice."""
-        whole = self.network.preprocess.size if placed(self.wanted) else self.size
-        return math.prod(self.size) / math.prod(whole)
+        return math.prod(self.size) / math.prod(self.network.preprocess.size) if placed(self.wanted) else 1.0
 
     @property
     def _apart(self) -> bool:
@@ -231,54 +230,6 @@ class Plan:
         return max(1, _VIEWS // together) * together
 
 
-def plans(
-    network: Network,
-    bound: Sequence[Objective],
-    manner: Manner,
-    *,
-    each: int,
-    starts: Images | None,
-    size: tuple[int, int] | None,
-    precision: Precision,
-    seed: int,
-) -> list[Plan]:
-    """A plan for the bound targets of each kind; see `visualize`. Cost: that of `probe` for each, and of `shared`."""
-    many = each if starts is None else len(starts)
-    windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
-    found = []
-    for members in kinds(bound, manner):
-        wanted = tuple(bound[place] for place in members)
-        found.append(
-            Plan(
-                network,
-                wanted,
-                tuple(place * many + number for place in members for number in range(many)),
-                asked=manner,
-                each=many,
-                starts=starts,
-                given=size,
-                precision=precision,
-                seed=seed,
-                findings=probe(network, wanted, manner),
-                windows=windows and tuple(windows[place] for place in members),
-            )
-        )
-    return found
-
-
-def kinds(targets: Sequence[Objective], manner: Manner) -> list[list[int]]:
-    """The places of the targets of each kind, in the order in which the kinds first occur.
-
-    Args:
-        targets: bound to a network.
-        manner: tells kinds apart.
-    """
-    found: dict[str, list[int]] = {}
-    for place, target in enumerate(targets):
-        found.setdefault(manner.kind(target), []).append(place)
-    return list(found.values())
-
-
 def bind(target: Target, network: Network) -> Objective:
     """What a target means to a network.
 
@@ -304,4 +255,3 @@ _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is be
 _SHARES = 100, 75, 50  # of the sides
 _VIEWS = 16  # images in a pass
 _MOVED, _MOVES = 4.0, 28  # pixels at most; times that goes into the side
-_MARGIN = 8  # pixels around what a neuron sees

@@ -135,7 +135,7 @@ def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, floa
         for name in SAMPLES:
             photograph = network.prepare(load(sample(name))).images
             kept.append(network.tap(photograph, reads | {"logits"}))
-            mirrored.append(network(photograph.flip(3)).float())
+            mirrored.append(network(photograph.flip(3)))
     read = {name: torch.cat([each[name] for each in kept]).float() for name in kept[0]}
     for name in (*network.layers, "logits"):
         if name in read and not read[name].isfinite().all():

@@ -12,11 +12,64 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from phosphene.core.network import Images
+from phosphene.core.network import Images, Network
+from phosphene.core.objective import Objective
 from phosphene.core.result import Cost
 from phosphene.synthesis.base import Synthesis, Watch
 from phosphene.synthesis.color import mean_color
+from phosphene.synthesis.manner import Manner
 from phosphene.synthesis.plan import Plan
+from phosphene.synthesis.probe import probe
+from phosphene.synthesis.question import Precision
+from phosphene.synthesis.window import shared
+
+
+def plans(
+    network: Network,
+    bound: Sequence[Objective],
+    manner: Manner,
+    *,
+    each: int,
+    starts: Images | None,
+    size: tuple[int, int] | None,
+    precision: Precision,
+    seed: int,
+) -> list[Plan]:
+    """A plan for the bound targets of each kind; see `visualize`. Cost: that of `probe` for each, and of `shared`."""
+    many = each if starts is None else len(starts)
+    windows = shared(network, bound, margin=_MARGIN) if size is None and starts is None else None
+    found = []
+    for members in kinds(bound, manner):
+        wanted = tuple(bound[place] for place in members)
+        found.append(
+            Plan(
+                network,
+                wanted,
+                tuple(place * many + number for place in members for number in range(many)),
+                asked=manner,
+                each=many,
+                starts=starts,
+                given=size,
+                precision=precision,
+                seed=seed,
+                findings=probe(network, wanted, manner),
+                windows=windows and tuple(windows[place] for place in members),
+            )
+        )
+    return found
+
+
+def kinds(targets: Sequence[Objective], manner: Manner) -> list[list[int]]:
+    """The places of the targets of each kind, in the order in which the kinds first occur.
+
+    Args:
+        targets: bound to a network.
+        manner: tells kinds apart.
+    """
+    found: dict[str, list[int]] = {}
+    for place, target in enumerate(targets):
+        found.setdefault(manner.kind(target), []).append(place)
+    return list(found.values())
 
 
 def together(
@@ -84,3 +137,6 @@ class _Audience:
         places = torch.tensor(plan.places, device=images.device)
         self.images = self.images.index_copy(0, places, images)
         self.scores = self.scores.to(scores.device).index_copy(0, places.to(scores.device), scores)
+
+
+_MARGIN = 8  # pixels around what a neuron sees

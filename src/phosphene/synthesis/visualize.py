@@ -15,6 +15,7 @@ from torch import Tensor
 from phosphene.core import files, image
 from phosphene.core.errors import OptionError
 from phosphene.core.image import Pixels as Bytes
+from phosphene.core.image import check_size
 from phosphene.core.modes import undisturbed
 from phosphene.core.network import Images, Network, Prediction
 from phosphene.core.objective import Logit, Objective
@@ -24,9 +25,9 @@ from phosphene.synthesis.manner import Best as Best
 from phosphene.synthesis.manner import Lecture as Lecture
 from phosphene.synthesis.manner import Manner as Manner
 from phosphene.synthesis.plan import Target as Target
-from phosphene.synthesis.plan import bind, plans
+from phosphene.synthesis.plan import bind
 from phosphene.synthesis.question import Precision
-from phosphene.synthesis.together import together
+from phosphene.synthesis.together import plans, together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,8 +140,8 @@ def visualize(
     """
     begun = time.perf_counter()
     wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
-    if size is not None and min(size) < 1:
-        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
+    if size is not None:
+        check_size(size)
     if not wanted or each < 1 or (seconds is not None and seconds <= 0):
         limit = "" if seconds is None else f" in {seconds} s"
         raise OptionError(
