@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from interleave import compare
 from occlusion import NETWORKS, build
-from phosphene.attribution.backprop import Gradient, GuidedBackprop
-from phosphene.attribution.base import last_map
-from phosphene.attribution.cam import GradCAM, GuidedGradCAM
-from phosphene.core.image import load
-from phosphene.core.network import Network
-from phosphene.core.objective import Logit
+from phosphene.attribution.attribution import last_map
+from phosphene.attribution.cams.cam import GradCAM, GuidedGradCAM
+from phosphene.attribution.gradients.backprop import Gradient, GuidedBackprop
+from phosphene.core.images.image import load
+from phosphene.core.networks.network import Network
+from phosphene.core.objectives.objective import Logit
 from phosphene.studies.explain import DEFAULT, Plan, explain
 from phosphene.zoo.samples import sample
 

@@ -1,7 +1,7 @@
 """How the colors of natural photographs vary together: python benchmarks/colors.py FOLDER.
 
-Prints the numbers that `phosphene.synthesis.color` keeps as NATURAL, and how long their axes are: light, blue against
-orange, green against purple.
+Prints the numbers that `phosphene.synthesis.canvas.color` keeps as NATURAL, and how long their axes are: light, blue
+against orange, green against purple.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 
 import torch
 
-from phosphene.core import image
-from phosphene.synthesis.color import mixing_of
+from phosphene.core.images import image
+from phosphene.synthesis.canvas.color import mixing_of
 
 
 def main(folder: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phosphene.core.errors import ImageError
-from phosphene.core.image import load
+from phosphene.core.images.image import load
 
 PATIENCE = 20.0
 """Seconds after which a child counts as hung."""

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene.core.network import Images, Network
-from phosphene.synthesis.canvas import Canvas, Painting
-from phosphene.synthesis.color import frequencies
-from phosphene.synthesis.manner import Manner, Parts
-from phosphene.synthesis.optimizers import Adam
-from phosphene.synthesis.transforms import Pad, Transform
+from phosphene.core.networks.network import Images, Network
+from phosphene.synthesis.canvas.canvas import Canvas, Painting
+from phosphene.synthesis.canvas.color import frequencies
+from phosphene.synthesis.loop.optimizers import Adam
+from phosphene.synthesis.recipes.preset import Manner, Parts
+from phosphene.synthesis.transforms.transforms import Pad, Transform
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.neighbors import NearestNeighbors
 
 from interleave import compare
-from phosphene.survey.nearest import nearest
+from phosphene.survey.maps.nearest import nearest
 
 
 def rows(path: Path, count: int, wide: int) -> npt.NDArray[np.float16]:

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 
-from phosphene.survey.roll import roll
-from phosphene.survey.scan import survey
-from phosphene.survey.store import Run
-from phosphene.survey.table import read_table
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.sources.image_list import roll
+from phosphene.survey.store.run import Run
+from phosphene.survey.store.table import read_table
 from phosphene.zoo import load
 
 CHILD = """
@@ -34,7 +34,7 @@ import os, resource, sys
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 from phosphene.cli.memory import keep_memory
 keep_memory()
-from phosphene.survey.scan import survey
+from phosphene.survey.engine.survey import survey
 from phosphene.zoo import load
 source = open(sys.argv[1]).read().splitlines()
 survey(load("efficientnet-lite0"), source, sys.argv[2], every=float(sys.argv[3]))

@@ -17,11 +17,11 @@ from torch import Tensor
 from interleave import compare
 from occlusion import build
 from phosphene.cli.memory import keep_memory
-from phosphene.core.network import Network
-from phosphene.survey.fold import Batch, Fold, Plan
-from phosphene.survey.here import labels_of
-from phosphene.survey.roll import Roll, roll
-from phosphene.survey.scan import BATCH, default, plan_of
+from phosphene.core.networks.network import Network
+from phosphene.survey.engine.fold import Batch, Fold, Plan
+from phosphene.survey.engine.survey import BATCH, default, plan_of
+from phosphene.survey.engine.threads import labels_of
+from phosphene.survey.sources.image_list import Roll, roll
 
 LAYERS = {"lite0": (), "resnet50": ("conv1", "**.conv?", "**.downsample.0"), "vgg16": ()}
 """The default layers, every block output and the logits; on resnet50 every convolution."""

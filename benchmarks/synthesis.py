@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from interleave import Times
 from occlusion import build
 from phosphene.cli.memory import keep_memory
-from phosphene.core.folding import lean
-from phosphene.core.network import Images, Network
-from phosphene.core.objective import Channel, Logit, Objective
-from phosphene.synthesis.base import synthesize
-from phosphene.synthesis.canvas import Canvas, Fourier, Pixels
+from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.objective import Channel, Logit, Objective
+from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels
+from phosphene.synthesis.loop.loop import synthesize
 
 Clock = tuple[float, float]
 Way = Callable[[int], list[Clock]]

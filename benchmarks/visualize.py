@@ -23,11 +23,12 @@ import numpy.typing as npt
 
 import lucid
 import phosphene as ph
-from phosphene.core import files, image, picture
-from phosphene.core.network import Network
-from phosphene.core.objective import Objective
-from phosphene.studies.natural import Photographs, natural, opinion, reached
-from phosphene.synthesis.manner import Manner
+from phosphene.core import files
+from phosphene.core.images import drawing, image
+from phosphene.core.networks.network import Network
+from phosphene.core.objectives.objective import Objective
+from phosphene.studies.evidence.reference_levels import Photographs, natural, opinion, reached
+from phosphene.synthesis.recipes.preset import Manner
 
 assert lucid.Lucid.name in Manner.table  # importing it has registered the manner
 
@@ -200,7 +201,7 @@ def sheet(bench: Bench, method: str, rows: Sequence[Row], known: dict[str, tuple
         tiles.append(ph.image(bench._path(method, row["target"]).with_suffix(".png")).pixels)
         ranks = f" rank {row['rank']} | {row['other_rank']}" if row["rank"] else ""
         labels.append(f"{row['name']} {row['reached']:.3g}/{known[row['target']][0]:.3g}{ranks}")
-    return picture.grid(tiles, 10, labels=labels)
+    return drawing.grid(tiles, 10, labels=labels)
 
 
 def table(found: dict[str, Row]) -> Iterator[str]:

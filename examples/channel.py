@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "channel.png", layer: str = "blocks.2") -> None:
@@ -15,7 +15,7 @@ def main(path: str = "channel.png", layer: str = "blocks.2") -> None:
         maps = [ph.attribute(network, images, target, method=name) for name in ("deconvnet", "guided-backprop")]
         tiles += [found.overlay(channel)[0], *(each.picture()[0] for each in maps)]
         labels += [f"{layer}:{channel}", "deconvnet", "guided-backprop"]
-    image.save(path, picture.grid(tiles, 3, labels=labels))
+    image.save(path, drawing.grid(tiles, 3, labels=labels))
 
 
 if __name__ == "__main__":

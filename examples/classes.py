@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 CLASSES = (
     "goldfish, flamingo, Siamese cat, tarantula, zebra, strawberry, volcano, castle, schooner, espresso, bison, wok"
@@ -18,7 +18,7 @@ def main(path: str = "classes.png", names: str = CLASSES, steps: str = "128") ->
         labels += [
             f"{name.partition(',')[0]}, rank {rank}" for name, rank in zip(found.names, found.ranks, strict=True)
         ]
-    image.save(path, picture.grid(tiles, 4, labels=labels))
+    image.save(path, drawing.grid(tiles, 4, labels=labels))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 TARGETS = ("tabby", "tiger cat", "tabby - tiger cat", "tiger cat - tabby")
 
@@ -13,7 +13,7 @@ def main(path: str = "difference.png") -> None:
     maps = [ph.attribute(network, cat, target, method="grad-cam") for target in TARGETS]
     for each in maps:
         print(f"{each.target!s:18} {each.scores.item():6.2f} {each.unit}")
-    image.save(path, picture.grid([each.overlay()[0] for each in maps], 2, labels=TARGETS))
+    image.save(path, drawing.grid([each.overlay()[0] for each in maps], 2, labels=TARGETS))
 
 
 if __name__ == "__main__":

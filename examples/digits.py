@@ -5,8 +5,8 @@ import sys
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from phosphene.core import image, picture
-from phosphene.survey.embedding_map import embedding_map
+from phosphene.core.images import drawing, image
+from phosphene.survey.maps.embedding_map import embedding_map
 
 
 def main(path: str = "digits.png") -> None:
@@ -17,7 +17,7 @@ def main(path: str = "digits.png") -> None:
         tables["features"] = (tables["features"] @ weights + bias).clip(0)
     maps = [embedding_map(each, method=m, labels=labels) for m in ("pca", "t-sne") for each in tables.values()]
     titles = [f"{each.title} by their {of}: {each.agreement()}" for each, of in zip(maps, [*tables] * 2, strict=True)]
-    image.save(path, picture.grid([each.picture(size=900) for each in maps], 2, labels=titles))
+    image.save(path, drawing.grid([each.picture(size=900) for each in maps], 2, labels=titles))
     print("Of the 10 nearest, are the same digit:", *titles, sep="\n")
 
 

@@ -7,7 +7,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn, tensor
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "digits.png") -> None:
@@ -18,7 +18,7 @@ def main(path: str = "digits.png") -> None:
         layer.load_state_dict({"weight": tensor(weights.T), "bias": tensor(bias)})
     network = ph.Network(module, ph.Preprocess((28, 28), (0.0,), (1.0,), crop=1.0, order="grey"))
     tiles = [each.repeat(8, 0).repeat(8, 1) for each in ph.visualize(network, range(10)).pictures()]
-    image.save(path, picture.grid(tiles, 5))
+    image.save(path, drawing.grid(tiles, 5))
 
 
 if __name__ == "__main__":

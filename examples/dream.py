@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "dream.png", size: str = "320x480") -> None:
@@ -15,7 +15,7 @@ def main(path: str = "dream.png", size: str = "320x480") -> None:
         tiles += found.pictures()
         labels.append(str(found.objective))
         print(*found.lines(), found.cost, sep="\n")
-    image.save(path, picture.grid(tiles, 2, labels=labels))
+    image.save(path, drawing.grid(tiles, 2, labels=labels))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image
+from phosphene.core.images import image
 
 
 def main(path: str = "first_layer.png") -> None:

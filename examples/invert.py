@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "invert.png", share: str = "1") -> None:
@@ -14,7 +14,7 @@ def main(path: str = "invert.png", share: str = "1") -> None:
         tiles += found.pictures()
         labels.append(f"{layer}: {found.error:.3f}")
         print(found, found.cost)
-    image.save(path, picture.grid(tiles, 5, labels=labels))
+    image.save(path, drawing.grid(tiles, 5, labels=labels))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "layers.png", channels: str = "3 17 29 44", steps: str = "128") -> None:
@@ -13,7 +13,7 @@ def main(path: str = "layers.png", channels: str = "3 17 29 44", steps: str = "1
         found = ph.visualize(network, wanted, manner=ph.Best(steps=int(steps)), size=(160, 160))
         tiles += found.pictures()
         labels += [f"{name}: {value:.3g}" for name, value in zip(found.names, found.activations, strict=True)]
-    image.save(path, picture.grid(tiles, 4, labels=labels))
+    image.save(path, drawing.grid(tiles, 4, labels=labels))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 
 def main(path: str = "occlusion.png") -> None:
@@ -11,7 +11,7 @@ def main(path: str = "occlusion.png") -> None:
     methods = [ph.Occlusion(patch=56, stride=28, fill=fill) for fill in ("grey", "black", "blur")]
     maps = [ph.attribute(network, cat, "tiger cat", method=method) for method in methods]
     labels = [f"{each.method.fill}: at most {each.values.max():.1f} {each.unit}" for each in maps]
-    image.save(path, picture.grid([each.overlay()[0] for each in maps], 3, labels=labels))
+    image.save(path, drawing.grid([each.overlay()[0] for each in maps], 3, labels=labels))
     print("\n".join(labels))
 
 

@@ -5,7 +5,7 @@ import sys
 from PIL import Image
 
 import phosphene as ph
-from phosphene.core import image, picture
+from phosphene.core.images import drawing, image
 
 CAMS = ("grad-cam: tiger cat", "grad-cam: tabby - tiger cat", "grad-cam: tiger cat - tabby", "occlusion: tiger cat")
 ASKED = (*CAMS, "gradient: tiger cat", "guided-backprop: tiger cat", "guided-backprop: blocks.4:50@max")
@@ -16,7 +16,7 @@ def main(path: str = "docs/assets/explain.png") -> None:
     maps = [ph.attribute(network, cat, target, method=name) for name, target in (each.split(": ") for each in ASKED)]
     tiles = [each.overlay()[0] if each.method.shown == "heat" else each.picture()[0] for each in maps]
     tiles.insert(0, image.levels(maps[0].images))
-    sheet = Image.fromarray(picture.grid(tiles, 4, gap=6, labels=("what the network saw", *ASKED)))
+    sheet = Image.fromarray(drawing.grid(tiles, 4, gap=6, labels=("what the network saw", *ASKED)))
     sheet.quantize(palette=sheet.quantize(256, kmeans=4)).save(path, optimize=True)  # 256 colors: a light README
 
 

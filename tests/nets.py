@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.networks.network import Network, Preprocess
 
 SIZE = 32
 

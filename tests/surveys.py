@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 import nets
-from phosphene.core.network import Network
-from phosphene.survey.scan import survey
-from phosphene.survey.store import Run
+from phosphene.core.networks.network import Network
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.store.run import Run
 
 CLASSES = ("goldfish", "otter", "tabby")
 EACH = 4

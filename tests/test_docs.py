@@ -14,7 +14,7 @@ import torch
 
 from phosphene.attribution import Attribution
 from phosphene.cli import VERBS, phosphene
-from phosphene.cli.attribute import Methods
+from phosphene.cli.verbs.attribute import Methods
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))

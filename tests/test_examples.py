@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phosphene.core import image
+from phosphene.core.images import image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # The others cover place after place.

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import phosphene as ph
-from phosphene.core.image import Picture, find, resize
+from phosphene.core.images.image import Picture, find, resize
 from phosphene.zoo.samples import SAMPLES, sample
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

@@ -16,9 +16,9 @@ from PIL import Image
 from phosphene.attribution import Attribution
 from phosphene.cli import VERBS, main
 from phosphene.core.registry import Named
-from phosphene.synthesis.dream import Dream
-from phosphene.synthesis.invert import Invert
-from phosphene.synthesis.manner import Best, Lecture
+from phosphene.synthesis.recipes.dream import Dream
+from phosphene.synthesis.recipes.invert import Invert
+from phosphene.synthesis.recipes.preset import Best, Lecture
 
 NET = """
 import torch

@@ -11,7 +11,7 @@ import pytest
 
 from phosphene.attribution import Attribution
 from phosphene.core.errors import OptionError
-from phosphene.core.objective import Objective
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.registry import Named, arguments
 
 

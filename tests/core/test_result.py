@@ -11,7 +11,7 @@ import pytest
 
 import nets
 from phosphene.core import result
-from phosphene.core.image import Picture
+from phosphene.core.images.image import Picture
 from phosphene.core.result import Cost, Manifest
 
 KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-import phosphene.survey.coactivation
-import phosphene.survey.scan  # noqa: F401  # all the others
-from phosphene.survey.base import Accumulator, Seen, State
+import phosphene.survey.accumulators.coactivation
+import phosphene.survey.engine.survey  # noqa: F401  # all the others
+from phosphene.survey.accumulators.accumulator import Accumulator, Seen, State
 from survey.worlds import World, fold, world
 
 FEW: dict[str, Any] = {"k": 5, "each": 2}

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
 from phosphene.core.errors import LayerError, PhospheneError, RuleError, TargetError
-from phosphene.core.network import Network
-from phosphene.core.objective import Channel, Logit
+from phosphene.core.networks.network import Network
+from phosphene.core.objectives.objective import Channel, Logit
 
 METHODS = sorted(Attribution.table)
 NETS = sorted(nets.NETS)

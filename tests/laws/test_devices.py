@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import nets
-from phosphene.attribution.cutout import cutout
-from phosphene.attribution.sanity import rank_correlation
-from phosphene.core.network import Box
-from phosphene.studies.neurons import effective_field
+from phosphene.attribution.evaluate.sanity import rank_correlation
+from phosphene.attribution.localize.cutout import cutout
+from phosphene.core.networks.network import Box
+from phosphene.studies.evidence.neurons import effective_field
 from phosphene.weights.response import measure
 
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 import phosphene
-from phosphene.core.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, Sum
-from phosphene.studies.neurons import Neurons
-from phosphene.synthesis.diversity import Diverse
-from phosphene.synthesis.guide import Energy, Likeness
-from phosphene.synthesis.matching import AlphaNorm, Match
-from phosphene.synthesis.priors import L2, TotalVariation
-from phosphene.synthesis.statistics import BatchNormStatistics, Running
+from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, Sum
+from phosphene.studies.evidence.neurons import Neurons
+from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics, Running
+from phosphene.synthesis.losses.diversity import Diverse
+from phosphene.synthesis.losses.dream_targets import Energy, Likeness
+from phosphene.synthesis.losses.feature_match import AlphaNorm, Match
+from phosphene.synthesis.losses.priors import L2, TotalVariation
 
 for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
     if not _module.name.endswith("__main__"):

@@ -18,18 +18,18 @@ from torch import Tensor
 import nets
 import phosphene
 from phosphene.core.errors import OptionError
-from phosphene.core.network import Images
-from phosphene.core.objective import Channel, Logit, Neuron
+from phosphene.core.networks.network import Images
+from phosphene.core.objectives.objective import Channel, Logit, Neuron
 from phosphene.core.registry import Named, Option
-from phosphene.synthesis.base import synthesize
-from phosphene.synthesis.canvas import Canvas, Painting
-from phosphene.synthesis.color import Ink
-from phosphene.synthesis.dream import Dream
-from phosphene.synthesis.edits import Edit
-from phosphene.synthesis.invert import Invert
-from phosphene.synthesis.manner import Manner
-from phosphene.synthesis.optimizers import Optimizer
-from phosphene.synthesis.transforms import Transform
+from phosphene.synthesis.canvas.canvas import Canvas, Painting
+from phosphene.synthesis.canvas.color import Ink
+from phosphene.synthesis.loop.loop import synthesize
+from phosphene.synthesis.loop.optimizers import Optimizer
+from phosphene.synthesis.recipes.dream import Dream
+from phosphene.synthesis.recipes.invert import Invert
+from phosphene.synthesis.recipes.preset import Manner
+from phosphene.synthesis.transforms.pixel_regularizers import Edit
+from phosphene.synthesis.transforms.transforms import Transform
 
 for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
     if not _module.name.endswith("__main__"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import Attribution, attribute
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 
 FEW: dict[str, Any] = {"samples": 3, "steps": 3, "masks": 6, "patch": 16, "stride": 16, "grid": 3, "channels": 4}
 """Options that make a method run many passes, and values that make it run few."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from phosphene.core.preprocess import Box
+from phosphene.core.images.preprocess import Box
 from phosphene.report import html
 from phosphene.report.chart import Series, line_chart
 from phosphene.report.html import number, render

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from phosphene.attribution.cam import GradCAM
-from phosphene.attribution.evaluate import Curves
-from phosphene.attribution.sanity import Sanity
+from phosphene.attribution.cams.cam import GradCAM
+from phosphene.attribution.evaluate.deletion import Curves
+from phosphene.attribution.evaluate.sanity import Sanity
 from phosphene.core.result import Cost
 from phosphene.report.scores import Scores, charts, comparison
 

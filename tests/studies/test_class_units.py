@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from phosphene.core.errors import RunError, TargetError
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 from phosphene.studies.class_units import class_units
-from phosphene.survey.scan import survey
-from phosphene.survey.store import Run
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.store.run import Run
 from survey.photographs import photographs
 from surveys import surveyed
 

@@ -8,7 +8,7 @@ import torch
 import nets
 from phosphene.attribution import Attribution
 from phosphene.core.errors import OptionError, TargetError
-from phosphene.core.image import Picture
+from phosphene.core.images.image import Picture
 from phosphene.studies.explain import DEFAULT, RANDOM, Plan, explain, spread
 
 PICTURE = Picture.from_array(nets.pictures(1)[0].permute(1, 2, 0).numpy(), name="noise.png")

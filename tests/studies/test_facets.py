@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from phosphene.core import image
 from phosphene.core.errors import ImageError, OptionError, RunError
-from phosphene.core.network import Network, Preprocess
-from phosphene.core.objective import Channel, Logit, Neuron
+from phosphene.core.images import image
+from phosphene.core.networks.network import Network, Preprocess
+from phosphene.core.objectives.objective import Channel, Logit, Neuron
 from phosphene.studies.facets import AVERAGED, Facets, facets
-from phosphene.survey.scan import survey
-from phosphene.survey.store import Run
-from phosphene.synthesis.edits import gaussian
-from phosphene.synthesis.visualize import Lecture, visualize
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.store.run import Run
+from phosphene.synthesis.recipes.visualize import Lecture, visualize
+from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
 EACH = 20
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phosphene.core.errors import OptionError
-from phosphene.studies.pick import strongest
+from phosphene.studies.evidence.pick import strongest
 from phosphene.studies.plate import plate
 
 

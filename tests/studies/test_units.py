@@ -11,12 +11,12 @@ import torch
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
-from phosphene.core.network import Network
-from phosphene.report.unit import UnitReport
-from phosphene.studies.locate import drawn
+from phosphene.core.networks.network import Network
+from phosphene.report.pages.unit import UnitReport
+from phosphene.studies.evidence.locate import drawn
 from phosphene.studies.units import find, unit
-from phosphene.survey.scan import survey
-from phosphene.survey.store import Run
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.store.run import Run
 from surveys import surveyed
 
 

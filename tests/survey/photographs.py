@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phosphene.core import image
+from phosphene.core.images import image
 
 
 def photographs(folder: Path, count: int, *, classes: int = 3, broken: tuple[int, ...] = ()) -> Path:

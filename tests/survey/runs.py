@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from phosphene.core import files, image
-from phosphene.core.network import Network
-from phosphene.survey.store import Run
-from phosphene.survey.table import write_table
-from phosphene.survey.verify import seal
+from phosphene.core import files
+from phosphene.core.images import image
+from phosphene.core.networks.network import Network
+from phosphene.survey.store.run import Run
+from phosphene.survey.store.seal import seal
+from phosphene.survey.store.table import write_table
 
 PICTURES, K = 12, 5
 LAYERS = {"features.3": (4, (8, 8)), "features.5": (6, (8, 8))}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from phosphene.survey.base import Accumulator, Seen, Site, State
+from phosphene.survey.accumulators.accumulator import Accumulator, Seen, Site, State
 
 LABELS = ("cat", "dog", "quay")
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from nets import build, pictures
 from phosphene import zoo
-from phosphene.core import image
 from phosphene.core.errors import ImageError, LayerError, OptionError, TargetError
-from phosphene.core.image import Picture
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.images import image
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Network, Preprocess
 from phosphene.weights import ActivationMaps, activations, activations_all
 
 

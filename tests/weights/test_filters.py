@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from nets import build
 from phosphene import zoo
-from phosphene.core import image
 from phosphene.core.errors import LayerError, NetworkError, OptionError
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.images import image
+from phosphene.core.networks.network import Network, Preprocess
 from phosphene.weights import filters
 
 PLAIN = Preprocess((8, 8), (0.5,) * 3, (0.25,) * 3)

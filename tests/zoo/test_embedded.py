@@ -10,9 +10,10 @@ import skimage.data
 import torch
 
 from phosphene import zoo
-from phosphene.core import checkpoint, image
+from phosphene.core.checkpoints import checkpoint
 from phosphene.core.errors import CheckpointError, NetworkError
-from phosphene.core.image import Picture
+from phosphene.core.images import image
+from phosphene.core.images.image import Picture
 from phosphene.zoo import embedded
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

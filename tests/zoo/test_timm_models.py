@@ -5,7 +5,7 @@ import timm
 import torch
 
 from phosphene import zoo
-from phosphene.core import checkpoint
+from phosphene.core.checkpoints import checkpoint
 from phosphene.core.errors import NetworkError
 from phosphene.zoo import timm_models
 

@@ -7,7 +7,7 @@ import torch
 from torchvision import models
 
 from phosphene import zoo
-from phosphene.core import checkpoint
+from phosphene.core.checkpoints import checkpoint
 from phosphene.core.errors import CheckpointError, NetworkError
 
 

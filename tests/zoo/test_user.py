@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from phosphene import zoo
-from phosphene.core import checkpoint
+from phosphene.core.checkpoints import checkpoint
 from phosphene.core.errors import CheckpointError, NetworkError
 
 CODE = """
 import dataclasses
 import torch
 from torch import nn
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.networks.network import Network, Preprocess
 from neighbor import WIDTH
 
 @dataclasses.dataclass

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 import torch
 
-from phosphene.attribution.base import Attribution as Attribution
+from phosphene.attribution.attribution import Attribution as Attribution
 from phosphene.attribution.heatmap import Heatmap as Heatmap
 from phosphene.attribution.heatmap import attribute_all as attribute_all
-from phosphene.core.image import Picture
-from phosphene.core.network import Images, Network
-from phosphene.core.objective import Objective
-from phosphene.core.targets import resolve
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.grammar import resolve
+from phosphene.core.objectives.objective import Objective
 
 # A file in this folder is a method: importing it registers it.
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
 
 
 def attribute(

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phosphene.attribution.base import Attribution, Pass, record
-from phosphene.core import files, image, picture
+from phosphene.attribution.attribution import Attribution, Pass, record
+from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.image import Pixels, levels
-from phosphene.core.network import Images, Network
-from phosphene.core.objective import Objective
-from phosphene.core.picture import Scale
+from phosphene.core.images import drawing, image
+from phosphene.core.images.drawing import Scale
+from phosphene.core.images.image import Pixels, levels
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
 
@@ -62,12 +63,12 @@ class Heatmap:
         """The map of one image as its method is drawn, uint8 (H, W, 3), and what the colors mean."""
         values = self.values[index]
         if self.method.shown == "color":
-            return picture.signed(values, unit=self.unit)
+            return drawing.signed(values, unit=self.unit)
         if self.method.shown == "magnitude":
-            return picture.magnitude(values, unit=self.unit)
+            return drawing.magnitude(values, unit=self.unit)
         if self.method.shown == "classes":
-            return picture.labels(values[0], unit=self.unit)
-        return picture.heatmap(values.sum(0), unit=self.unit)
+            return drawing.labels(values[0], unit=self.unit)
+        return drawing.heatmap(values.sum(0), unit=self.unit)
 
     def overlay(self, index: int = 0) -> tuple[Pixels, Scale]:
         """The map of one image over that image, uint8 (H, W, 3), and what the colors mean."""
@@ -75,7 +76,7 @@ class Heatmap:
         if self.method.shown == "classes":
             drawn, scale = self.picture(index)
             return levels((self.images[index].cpu().numpy().transpose(1, 2, 0) + drawn / 255.0) / 2), scale
-        return picture.overlay(
+        return drawing.overlay(
             self.images[index], values.sum(0) if self.method.shown == "heat" else values, unit=self.unit
         )
 

@@ -42,7 +42,7 @@ class Verbs(click.Group):
         """The command of a verb."""
         if cmd_name not in VERBS:
             ctx.fail(f"there is no verb {cmd_name!r}; {_nearest(cmd_name)}")
-        module = importlib.import_module(f"phosphene.cli.{VERBS[cmd_name][0]}")
+        module = importlib.import_module(f"phosphene.cli.verbs.{VERBS[cmd_name][0]}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command

@@ -14,10 +14,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from phosphene.core import files, image
+from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, OutputError, PhospheneError
-from phosphene.core.image import Picture
-from phosphene.core.network import Network
+from phosphene.core.images import image
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Network
 from phosphene.core.result import Manifest
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from phosphene.core import files
-from phosphene.core.image import Picture
-from phosphene.core.network import Network, Prediction
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Network, Prediction
 
 Kind = Literal["heatmap", "overlay", "picture", "table", "report", "state"]
 

@@ -8,11 +8,7 @@ from typing import Any
 
 from phosphene.report.chart import Series as Series
 from phosphene.report.chart import line_chart as line_chart
-from phosphene.report.contents import Entry as Entry
-from phosphene.report.contents import index as index
 from phosphene.report.figures import figure as figure
-from phosphene.report.heatmaps import Report as Report
-from phosphene.report.heatmaps import report as report
 from phosphene.report.html import render as render
 from phosphene.report.page import Bar as Bar
 from phosphene.report.page import Chart as Chart
@@ -24,6 +20,10 @@ from phosphene.report.page import Page as Page
 from phosphene.report.page import Section as Section
 from phosphene.report.page import Table as Table
 from phosphene.report.page import View as View
+from phosphene.report.pages.contents import Entry as Entry
+from phosphene.report.pages.contents import index as index
+from phosphene.report.pages.heatmaps import Report as Report
+from phosphene.report.pages.heatmaps import report as report
 from phosphene.report.scores import Scores as Scores
 
 

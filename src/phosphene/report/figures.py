@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phosphene.attribution import Attribution, Heatmap
-from phosphene.core.network import Prediction
+from phosphene.core.networks.network import Prediction
 from phosphene.report.html import number
 from phosphene.report.page import Bar, Column, Figure, Link, Table
+from phosphene.report.pages.views import views
 from phosphene.report.scores import Scores
-from phosphene.report.views import views
 
 
 def figure(heatmap: Heatmap, index: int = 0, *, scores: Scores | None = None, file: str = "") -> Figure:

@@ -18,8 +18,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from phosphene.core import files, image
-from phosphene.core.image import Pixels
+from phosphene.core import files
+from phosphene.core.images import image
+from phosphene.core.images.image import Pixels
 from phosphene.report.page import Bar, Link, Page, quantity
 
 FOOTER = f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest."

@@ -11,8 +11,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from phosphene.core import image
-from phosphene.core.preprocess import Box
+from phosphene.core.images import image
+from phosphene.core.images.preprocess import Box
 
 Pixels = bytes | NDArray[np.uint8]
 """A whole PNG or JPEG file, or uint8 (H, W, 3) or (H, W), which becomes a PNG."""

@@ -8,9 +8,9 @@ from typing import Self
 
 from markupsafe import Markup
 
-from phosphene.attribution.evaluate import Curves
-from phosphene.attribution.pointing import PointingGame
-from phosphene.attribution.sanity import Sanity
+from phosphene.attribution.evaluate.deletion import Curves
+from phosphene.attribution.evaluate.pointing import PointingGame
+from phosphene.attribution.evaluate.sanity import Sanity
 from phosphene.report.chart import Series, line_chart
 from phosphene.report.html import number
 from phosphene.report.page import Cell, Chart, Column, Table

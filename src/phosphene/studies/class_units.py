@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.attribution import attribute
-from phosphene.attribution.cam import CAM, classifier
+from phosphene.attribution.cams.cam import CAM, classifier
 from phosphene.core.errors import LayerError, RunError, TargetError, nearest
-from phosphene.core.network import Box, Network
-from phosphene.studies.projection import same_network
+from phosphene.core.networks.network import Box, Network
+from phosphene.studies.evidence.backprojection import same_network
 from phosphene.studies.units import Shot, cut, shots
-from phosphene.survey.store import Patch, Run
+from phosphene.survey.store.run import Patch, Run
 
 PATCHES = 6
 """Patches of each unit."""

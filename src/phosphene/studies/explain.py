@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from phosphene.attribution import Attribution, Heatmap
-from phosphene.attribution.base import record
-from phosphene.attribution.cutout import Cutout, cutout
-from phosphene.attribution.evaluate import Curves, deletion, insertion
+from phosphene.attribution.attribution import record
+from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion
+from phosphene.attribution.evaluate.sanity import UPPER_HALF, Sanity, sanity_all
 from phosphene.attribution.heatmap import heatmap
-from phosphene.attribution.localize import boxes, to_photograph
-from phosphene.attribution.perturb import Engine
-from phosphene.attribution.sanity import UPPER_HALF, Sanity, sanity_all
+from phosphene.attribution.localize.boxes import boxes, to_photograph
+from phosphene.attribution.localize.cutout import Cutout, cutout
+from phosphene.attribution.perturbation.engine import Engine
 from phosphene.core.errors import OptionError, PhospheneError
-from phosphene.core.image import Picture
-from phosphene.core.network import Box, Images, Network, Prediction
-from phosphene.core.objective import Objective
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Box, Images, Network, Prediction
+from phosphene.core.objectives.grammar import resolve
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
-from phosphene.core.targets import resolve
 from phosphene.weights.activations import ActivationMaps, activations_all
 
 DEFAULT = (

@@ -15,16 +15,16 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from phosphene.core import image, picture
 from phosphene.core.errors import ImageError, OptionError
-from phosphene.core.image import Pixels
-from phosphene.core.network import Images, Network
-from phosphene.core.objective import Objective
-from phosphene.studies.natural import BATCH, Photographs, Source, greatest, unit_of
-from phosphene.studies.projection import same_network
-from phosphene.survey.embedding import penultimate
-from phosphene.survey.store import Run
-from phosphene.synthesis.edits import gaussian
+from phosphene.core.images import drawing, image
+from phosphene.core.images.image import Pixels
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.objective import Objective
+from phosphene.studies.evidence.backprojection import same_network
+from phosphene.studies.evidence.reference_levels import BATCH, Photographs, Source, greatest, unit_of
+from phosphene.survey.accumulators.embedding import penultimate
+from phosphene.survey.store.run import Run
+from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
 AVERAGED = 15
 """Images whose mean is a start, at most: as many as in the paper."""
@@ -74,8 +74,8 @@ class Facets:
     def picture(self) -> Pixels:
         """The starts side by side, with what they are the mean of."""
         labels = [f"{each.label}: {each.images} images, {each.activation:.3g}" for each in self.facets]
-        tiles = picture.readable([image.levels(each.start) for each in self.facets], _LABELLED)
-        return picture.grid(tiles, len(self.facets), labels=labels)
+        tiles = drawing.readable([image.levels(each.start) for each in self.facets], _LABELLED)
+        return drawing.grid(tiles, len(self.facets), labels=labels)
 
 
 def facets(

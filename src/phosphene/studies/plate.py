@@ -11,17 +11,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from phosphene.core import files, image, picture
+from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.image import Pixels
-from phosphene.core.network import Network
+from phosphene.core.images import drawing, image
+from phosphene.core.images.image import Pixels
+from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.crops import Tell, crops
-from phosphene.studies.hiding import Hiding, hide
-from phosphene.studies.neurons import HELD, Method, default_method, has_switches
-from phosphene.studies.pick import choose, strongest
-from phosphene.studies.projection import Projection, project, same_network
-from phosphene.survey.store import Run
+from phosphene.studies.evidence.backprojection import Projection, project, same_network
+from phosphene.studies.evidence.crops import Tell, crops
+from phosphene.studies.evidence.hiding import Hiding, hide
+from phosphene.studies.evidence.neurons import HELD, Method, default_method, has_switches
+from phosphene.studies.evidence.pick import choose, strongest
+from phosphene.survey.store.run import Run
 
 Extent = Literal["effective", "exact"]
 Watch = Callable[[int, int], None]
@@ -68,8 +69,8 @@ class Panel:
         projected = [_square(each.picture(side), side, _ZERO) for each in self.projections]
         cut = [_square(each, side, _PAPER) for each in self.crops]
         spare = [empty] * (columns * rows - len(cut))
-        pair = [picture.grid(tiles + spare, columns, gap=_GAP) for tiles in (projected, cut)]
-        return picture.label(picture.grid(pair, 2, gap=2 * _GAP), self.title)
+        pair = [drawing.grid(tiles + spare, columns, gap=_GAP) for tiles in (projected, cut)]
+        return drawing.label(drawing.grid(pair, 2, gap=2 * _GAP), self.title)
 
     def as_dict(self) -> dict[str, Any]:
         """A row of a table."""
@@ -127,7 +128,7 @@ class Plate:
         """
         across = int(np.ceil(np.sqrt(self.k)))
         tiles = [each.picture(across, -(-self.k // across), self.side) for each in self.panels]
-        return picture.grid(tiles, columns, gap=6 * _GAP)
+        return drawing.grid(tiles, columns, gap=6 * _GAP)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
         """Write the plate as PNG, and what stands on it as JSON, into a folder.

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from phosphene.attribution import Attribution, attribute_all
-from phosphene.attribution.covering import covering
-from phosphene.attribution.evaluate import deletion, insertion
-from phosphene.attribution.pointing import pointing_game
-from phosphene.attribution.sanity import UPPER_HALF, sanity_all
+from phosphene.attribution.evaluate.covering import covering
+from phosphene.attribution.evaluate.deletion import deletion, insertion
+from phosphene.attribution.evaluate.pointing import pointing_game
+from phosphene.attribution.evaluate.sanity import UPPER_HALF, sanity_all
 from phosphene.core.errors import PhospheneError
-from phosphene.core.network import Images, Network
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.grammar import resolve
 from phosphene.core.result import Cost
-from phosphene.core.targets import resolve
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
-from phosphene.core.fields import Field
-from phosphene.core.image import Pixels
-from phosphene.core.network import Network
+from phosphene.core.images.image import Pixels
+from phosphene.core.networks.fields import Field
+from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.crops import Tell, contexts, crops, silent
-from phosphene.studies.locate import drawn, locate
-from phosphene.studies.neurons import Method, has_switches
-from phosphene.studies.pick import strongest
-from phosphene.studies.projection import Projection, project, same_network
-from phosphene.survey.store import Patch, Run
-from phosphene.survey.table import Columns
+from phosphene.studies.evidence.backprojection import Projection, project, same_network
+from phosphene.studies.evidence.crops import Tell, contexts, crops, silent
+from phosphene.studies.evidence.locate import drawn, locate
+from phosphene.studies.evidence.neurons import Method, has_switches
+from phosphene.studies.evidence.pick import strongest
+from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.table import Columns
 
 PROJECTIONS: tuple[Method, ...] = ("deconvnet", "guided-backprop")
 """Whose projections stand beside the strongest patches, the second one first where the deconvnet has no switches."""

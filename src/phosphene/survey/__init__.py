@@ -6,8 +6,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from phosphene.survey.scan import survey as survey
-from phosphene.survey.store import Run as Run
+from phosphene.survey.engine.survey import survey as survey
+from phosphene.survey.store.run import Run as Run
 
 
 class _Callable(ModuleType):

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene.core import files, image, picture
+from phosphene.core import files
 from phosphene.core.errors import LayerError, OptionError, TargetError
-from phosphene.core.image import Pixels
-from phosphene.core.network import Images, Network
+from phosphene.core.images import drawing, image
+from phosphene.core.images.image import Pixels
+from phosphene.core.networks.network import Images, Network
 from phosphene.core.result import Cost
 from phosphene.weights.response import Response, measure
 from phosphene.weights.sheet import sheet
@@ -114,14 +115,14 @@ class ActivationMaps:
         maps = self.values[at : at + 1, channel : channel + 1]
         return F.interpolate(maps, self.images.shape[2:], mode="bilinear", align_corners=False)[0, 0]
 
-    def overlay(self, channel: int, at: int = 0) -> tuple[Pixels, picture.Scale]:
+    def overlay(self, channel: int, at: int = 0) -> tuple[Pixels, drawing.Scale]:
         """One channel laid over the image, and what the colors mean.
 
         Raises:
             TargetError: no such channel.
             LayerError: the layer has no places.
         """
-        return picture.overlay(self.images[at], self.upsampled(channel, at), unit="activation")
+        return drawing.overlay(self.images[at], self.upsampled(channel, at), unit="activation")
 
     def table(self) -> dict[str, Any]:
         """The statistics of every channel, as plain values."""

@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from phosphene.core import files, image
+from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.image import Pixels
-from phosphene.core.network import Network
+from phosphene.core.images import image
+from phosphene.core.images.image import Pixels
+from phosphene.core.networks.network import Network
 from phosphene.weights import kernels
 from phosphene.weights.sheet import sheet
 

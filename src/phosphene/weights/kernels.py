@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from phosphene.core.errors import LayerError, NetworkError, nearest
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 
 
 class Bank(NamedTuple):

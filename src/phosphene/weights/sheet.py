@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene.core import picture
-from phosphene.core.image import Pixels, levels
+from phosphene.core.images import drawing
+from phosphene.core.images.image import Pixels, levels
 
 
 def sheet(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *, side: int = 48) -> Pixels:
@@ -31,7 +31,7 @@ def sheet(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *
     factor = math.ceil(side / max(pictures.shape[2:]))
     large = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     tiles = [levels(each) for each in F.pad(large, (1, 1, 1, 1), value=_FRAME)]
-    return picture.grid(tiles, columns or math.ceil(math.sqrt(len(tiles))), labels=labels)
+    return drawing.grid(tiles, columns or math.ceil(math.sqrt(len(tiles))), labels=labels)
 
 
 _FRAME = 0.8  # light grey

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from phosphene.core.errors import NetworkError, nearest
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 from phosphene.zoo import embedded, user
 
 _SOURCES = {"torchvision": "phosphene.zoo.torchvision_models", "timm": "phosphene.zoo.timm_models"}

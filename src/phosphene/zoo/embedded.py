@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
-from phosphene.core import checkpoint
-from phosphene.core.checkpoint import Checkpoint
+from phosphene.core.checkpoints import checkpoint
+from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 from phosphene.zoo import imagenet
 from phosphene.zoo.furnish import furnish, given, own_classes
 

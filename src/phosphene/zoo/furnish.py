@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from phosphene.core import checkpoint
-from phosphene.core.checkpoint import Checkpoint
+from phosphene.core.checkpoints import checkpoint
+from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.networks.network import Network, Preprocess
 
 RANDOM = "random"
 """Instead of a file of weights: none at all, for tests and benchmarks."""

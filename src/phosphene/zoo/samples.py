@@ -1,4 +1,4 @@
-"""Photographs that come with the libraries phosphene stands on; see `phosphene.core.samples`."""
+"""Photographs that come with the libraries phosphene stands on; see `phosphene.core.images.samples`."""
 
-from phosphene.core.samples import SAMPLES as SAMPLES
-from phosphene.core.samples import sample as sample
+from phosphene.core.images.samples import SAMPLES as SAMPLES
+from phosphene.core.images.samples import sample as sample

@@ -10,9 +10,9 @@ import timm
 from huggingface_hub import try_to_load_from_cache
 
 from phosphene.core import files
-from phosphene.core.checkpoint import Checkpoint
+from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.networks.network import Network, Preprocess
 from phosphene.zoo import imagenet
 from phosphene.zoo.furnish import furnish, given, own_classes
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from phosphene.core import checkpoint
-from phosphene.core.checkpoint import Checkpoint
+from phosphene.core.checkpoints import checkpoint
+from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError, nearest
-from phosphene.core.network import Network, Preprocess
+from phosphene.core.networks.network import Network, Preprocess
 from phosphene.zoo.furnish import furnish, given, own_classes
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from phosphene.core import checkpoint
+from phosphene.core.checkpoints import checkpoint
 from phosphene.core.errors import NetworkError, PhospheneError, nearest
-from phosphene.core.network import Network
+from phosphene.core.networks.network import Network
 from phosphene.zoo.furnish import RANDOM, given
 
 

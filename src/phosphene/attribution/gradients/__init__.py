@@ -1,0 +1,1 @@
+"""Methods from gradients at the pixels."""

@@ -1,0 +1,1 @@
+"""From a map to a box or a cut-out."""

@@ -1,0 +1,169 @@
+"""`phosphene layers`, `weights` and `activations`: what is stored in a network, and what one picture does in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+
+from phosphene.cli.options import everywhere
+from phosphene.cli.session import Session, session
+from phosphene.core import files
+from phosphene.core.errors import PhospheneError
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.layers import Field, Layer
+from phosphene.core.result import Manifest
+from phosphene.studies.explain import spread
+from phosphene.weights.activations import activations_all
+from phosphene.weights.filters import filters
+
+
+@click.command()
+@click.argument("named", metavar="[MODEL]", required=False)
+@click.option("--fields/--no-fields", default=True, show_default=True, help="Walk the network for receptive fields.")
+@everywhere
+def layers(named: str | None, fields: bool, **options: Any) -> int:
+    """The layers of a network, in the order in which they run.
+
+    A stride or field of "whole" sees the entire picture; "?" is not known. Names are those that --layer and --target
+    take; "relu#1" is the second call of a shared module.
+    """
+    if named is not None:
+        options["model"] = named
+    run = session("layers", options)
+    network, sights = run.network, run.network.fields if fields else {}
+    if run.as_json:
+        rows = [_row(layer, sights.get(name)) for name, layer in network.layers.items()]
+        click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
+        return 0
+    head = (Column("layer", overflow="fold"), "kind", "shape", "stride", "field", "parameters")
+    table = Table(*head, title=f"{network.name}: {len(network.layers)} layers", box=None)
+    for name, layer in network.layers.items():
+        shape = "×".join(map(str, layer.shape))
+        table.add_row(name, layer.kind, shape, *_spelled(sights.get(name)), f"{layer.parameters:,}")
+    # Where no terminal sets the width, as in a pipe, no name is cut.
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    return 0
+
+
+def _row(layer: Layer, field: Field | None) -> dict[str, Any]:
+    sight = field and {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
+    return {**dataclasses.asdict(layer), "field": sight}
+
+
+def _spelled(field: Field | None) -> tuple[str, str]:
+    """Stride and size of a receptive field."""
+    if field is None:
+        return "?", "?"
+    return ("", "whole") if field.whole else (_pair(field.stride), _pair(field.size))
+
+
+def _pair(pair: tuple[int, int]) -> str:
+    return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g}×{pair[1]:g}"
+
+
+@click.command()
+@click.argument("named", metavar="[MODEL]", required=False)
+@click.option("--layer", help="Convolution to show; the first by default.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["per-kernel", "all"]),
+    default="per-kernel",
+    show_default=True,
+    help="Whether each kernel or all of them reach from black to white.",
+)
+@click.option("--columns", type=int, help="Of the grid.")
+@everywhere
+def weights(named: str | None, layer: str | None, scaling: Any, columns: int | None, **options: Any) -> int:
+    """The filters of a layer as pictures, their norms, and near-duplicates.
+
+    The first layer is folded into colors; deeper ones are grey slices, one for each input channel, and hard to read.
+    """
+    if named is not None:
+        options["model"] = named
+    # --weights is the file of weights here as everywhere.
+    run = session("weights", options)
+    found = filters(run.network, layer, scaling=scaling, columns=columns)
+    folder = run.folder(f"{run.network.name} {found.layer}")
+    dead = sum(each.dead for each in found.kernels)
+    extra = {"layer": found.layer, "kernels": len(found.kernels), "dead": dead, "notes": list(found.notes)}
+    twins = [each._asdict() for each in found.duplicates]
+    manifest = Manifest(
+        "weights",
+        run.network,
+        options={"layer": layer, "scaling": scaling},
+        files=tuple(found.save(folder)),
+        extra={**extra, "duplicates": twins},
+    )
+    manifest.save(folder)
+    run.say(f"{len(found.kernels)} kernels of {found.layer}, {dead} dead, {len(twins)} near-duplicate pairs → {folder}")
+    for note in found.notes:
+        run.say(f"  {note}")
+    return run.finish([manifest])
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("--layer", "layers", multiple=True, help="Layer to show; may be given several times. [default: three]")
+@click.option("--top", type=int, help="Channels to show, strongest first; all by default.")
+@click.option(
+    "--sort",
+    type=click.Choice(["max", "mean", "index"]),
+    default="max",
+    show_default=True,
+    help="What channels are ordered by.",
+)
+@click.option(
+    "--scaling",
+    type=click.Choice(["shared", "per-channel"]),
+    default="shared",
+    show_default=True,
+    help="Whether white is the strongest of all channels or of each.",
+)
+@click.option("--overlays", type=int, default=3, show_default=True, help="Strongest channels to lay over the image.")
+@everywhere
+def activations(images: tuple[str, ...], layers: tuple[str, ...], overlays: int, **options: Any) -> int:
+    """Every channel of a layer as a grey picture, brighter where it responds more, for one picture."""
+    how = {name: options.pop(name) for name in ("top", "sort", "scaling")}
+    run = session("activations", options)
+    chosen, manifests = layers or spread(run.network), []
+    for picture in run.pictures(images):
+        try:
+            manifests.append(_activations(run, picture, chosen, overlays=overlays, how=how))
+        except PhospheneError as error:
+            run.fail(error)
+    return run.finish(manifests)
+
+
+def _activations(
+    run: Session, picture: Picture, layers: Sequence[str], *, overlays: int, how: dict[str, Any]
+) -> Manifest:
+    network, folder = run.network, run.folder(picture.name)
+    prepared, written = network.prepare(picture).images, []
+    found = activations_all(network, prepared, layers, **how)
+    for each in found:
+        inner = files.slug(each.layer)
+        written += [
+            {**entry, "path": f"{inner}/{entry['path']}"} for entry in each.save(folder / inner, overlays=overlays)
+        ]
+        best = ", ".join(f"{channel}" for channel in each.order()[:5])
+        run.say(f"{picture.name}: {each.layer}, {each.values.shape[1]} channels, strongest {best} → {folder / inner}")
+        for note in each.notes:
+            run.say(f"  {note}")
+    manifest = Manifest(
+        "activations",
+        network,
+        (picture,),
+        {"layers": list(layers), **how},
+        predictions=network.predict(prepared)[0],
+        files=tuple(written),
+        cost=found[0].cost,
+    )
+    manifest.save(folder)
+    return manifest

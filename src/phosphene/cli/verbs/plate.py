@@ -1,0 +1,71 @@
+"""`phosphene plate`: figure 2 of Zeiler and Fergus, from a survey."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from phosphene.cli.options import everywhere
+from phosphene.cli.session import Session, session
+from phosphene.cli.verbs.units import opened
+from phosphene.core.result import Manifest
+from phosphene.studies.evidence.neurons import Method
+from phosphene.studies.plate import Extent
+from phosphene.studies.plate import plate as draw
+from phosphene.survey.store.run import Run
+
+
+@click.command()
+@click.argument("survey", metavar="RUN", type=click.Path())
+@click.option("--layer", "layers", multiple=True, required=True, help="Whose units; may be given several times.")
+@click.option("--units", default="random:16", show_default=True, help="random:16, top:16 or channels such as 1,5,9.")
+@click.option("--k", type=click.IntRange(1), default=9, show_default=True, help="Strongest patches of each unit.")
+@click.option(
+    "--method",
+    type=click.Choice(get_args(Method)),
+    help="How to project. [default: deconvnet where there is max pooling, else guided-backprop]",
+)
+@click.option(
+    "--field",
+    type=click.Choice(get_args(Extent)),
+    default="effective",
+    show_default=True,
+    help="What to cut out: where the unit looks, or all that it could see.",
+)
+@click.option("--check", is_flag=True, help="Hide the pixels that are shown, and tell how far activations fall.")
+@click.option("--side", type=click.IntRange(8), default=96, show_default=True, help="Of a patch, in pixels.")
+@everywhere
+def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
+    """The strongest activations of some units over a survey, each projected to pixels, beside its image patch.
+
+    RUN is the folder of a survey. The network is that of the survey; give --weights where the survey had them.
+    """
+    how = {name: options.pop(name) for name in ("units", "k", "method", "field", "check", "side")}
+    run = session("plate", options)
+    found = opened(run, survey)
+    return run.finish(run.each(layers, lambda layer: _plate(run, found, layer, how)))
+
+
+def _plate(run: Session, found: Run, layer: str, how: dict[str, Any]) -> Manifest:
+    with run.progress(layer) as watch:
+        drawn = draw(run.network, found, layer, seed=run.seed, watch=watch, **how)
+    folder = run.folder(layer)
+    manifest = Manifest(
+        "plate",
+        run.network,
+        options={"survey": str(found.folder), "layer": layer, **how, "method": drawn.method},
+        files=tuple(drawn.save(folder)),
+        cost=drawn.cost,
+        seed=run.seed,
+        extra={"units": [f"{layer}:{each.channel}" for each in drawn.panels], "notes": list(drawn.notes)},
+    )
+    manifest.save(folder)
+    run.say(
+        f"{layer}: {len(drawn.panels)} unit{'s' * (len(drawn.panels) != 1)}, {drawn.cost} → {folder / drawn.name}.png"
+    )
+    for note in drawn.notes:
+        run.say(f"  {note}")
+    for each in drawn.panels if how["check"] else ():
+        run.say(f"  {each.title}")
+    return manifest

@@ -1,0 +1,98 @@
+"""Frames as a film: GIF or MP4, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from phosphene.core import files
+from phosphene.core.errors import ImageError, OptionError, OutputError
+from phosphene.core.images.decode import Pixels
+
+SUFFIXES = (".gif", ".mp4")
+"""What a film may be called."""
+
+
+def film(path: str | Path, frames: Iterable[Pixels], *, rate: float = 12, longest: int | None = None) -> Path:
+    """Write frames as a film that repeats (.gif) or as video (.mp4, MPEG-4); a film that fails leaves the old file.
+
+    A GIF has a palette for each frame, so that the last, colorful ones do not get the colors of the grey first; its
+    frames are held at one byte per pixel. Frames of an MP4 are written as they come and none is held; a row or a column
+    is repeated where a side is odd, as the codec wants it.
+
+    Args:
+        path: of the film.
+        frames: uint8 (H, W, 3), all of one size.
+        rate: frames per second, 1 … 50. A GIF counts in hundredths of a second.
+        longest: greatest side, in pixels: larger frames are shrunk. 640 for GIF, none for MP4, by default.
+
+    Raises:
+        OutputError: another suffix, or the file cannot be written.
+        OptionError: the rate is out of range.
+        ImageError: there is no frame.
+
+    >>> import tempfile
+    >>> still = np.zeros((8, 8, 3), np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     film(Path(folder, "night.gif"), [still, still + 99]).read_bytes()[:6]
+    b'GIF89a'
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OutputError(f"{path} cannot be a film; name it {' or '.join(path.stem + each for each in SUFFIXES)}")
+    if not 1 <= rate <= 50:
+        raise OptionError(f"rate is {rate}; a film wants 1 … 50 frames per second")
+    first = next(several := iter(frames), None)
+    if first is None:
+        raise ImageError("a film wants at least one frame, and was given none")
+    limit = longest or (_GIF_SIDE if suffix == ".gif" else max(first.shape))
+    sized = _sized(chain((first,), several), first.shape, limit)
+    with files.aside(path) as temporary:
+        (_gif if suffix == ".gif" else _mp4)(temporary, sized, rate)
+    return path
+
+
+def _sized(frames: Iterable[Pixels], shape: tuple[int, ...], longest: int) -> Iterator[Pixels]:
+    scale = min(1.0, longest / max(shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in shape[:2])
+    for each in frames:
+        assert each.dtype == np.uint8, each.dtype
+        assert each.shape == shape, (each.shape, shape)
+        small = Image.fromarray(each).resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else each
+        yield np.asarray(small)
+
+
+def _gif(path: Path, frames: Iterator[Pixels], rate: float) -> None:
+    images = (Image.fromarray(each).quantize(256, Image.Quantize.MEDIANCUT) for each in frames)
+    duration = round(100 / rate) * 10
+    with path.open("w+b") as file:
+        next(images).save(file, "GIF", save_all=True, append_images=images, duration=duration, loop=0)
+
+
+def _mp4(path: Path, frames: Iterator[Pixels], rate: float) -> None:
+    part = path.with_suffix(".mp4")  # the encoder goes by the suffix
+    first = next(frames)
+    height, width = (side + side % 2 for side in first.shape[:2])
+    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    count = 0
+    try:
+        for count, each in enumerate(chain((first,), frames), 1):  # noqa: B007  how many there were
+            even = np.pad(each, ((0, height - each.shape[0]), (0, width - each.shape[1]), (0, 0)), mode="edge")
+            writer.write(np.ascontiguousarray(even[..., ::-1]))
+        writer.release()
+        # The encoder says nothing when the disk is full.
+        if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
+            raise OutputError(f"{path.parent} cannot take an MP4: no encoder, or the disk is full. Free space, or .gif")
+        part.replace(path)
+    finally:
+        writer.release()
+        part.unlink(missing_ok=True)
+
+
+_GIF_SIDE = 640

@@ -1,0 +1,282 @@
+"""Pictures: loaded from any file, found in folders, resized, saved. Decoding is `phosphene.core.images.decode`."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from phosphene.core import files
+from phosphene.core.errors import ImageError, OptionError, nearest
+from phosphene.core.images.decode import Color, Decoding, Limits, Pixels, from_pillow
+
+__all__ = ["SUFFIXES", "Limits", "Picture", "Pixels", "encode_png", "find", "levels", "load", "resize", "save"]
+
+SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".ico"),
+)
+"""What a picture file in a folder is called; a file that is named outright may be called anything."""
+
+_LIMITS = Limits()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """A photograph as it is looked at: upright, opaque, sRGB.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        path: of its file; "-" for standard input, "" for none.
+        sha256: of the bytes of the file, or of the pixels where there is none.
+        notes: what was chosen on the way, such as "orientation 6 undone".
+
+    >>> cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
+    >>> cat.name, cat.width, cat.height, cat.tensor().shape
+    ('cat', 6, 4, torch.Size([1, 3, 4, 6]))
+    """
+
+    pixels: Pixels = dataclasses.field(repr=False)
+    path: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.pixels.dtype == np.uint8, self.pixels.dtype
+        assert self.pixels.ndim == 3, self.pixels.shape
+        self.pixels.setflags(write=False)
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def name(self) -> str:
+        """The file name without its suffix."""
+        return "stdin" if self.path == "-" else Path(self.path).stem or "picture"
+
+    def tensor(self) -> Tensor:
+        """float32 (1, 3, H, W), RGB in [0, 1]."""
+        return torch.tensor(self.pixels).permute(2, 0, 1)[None].float() / 255
+
+    @classmethod
+    def from_array(cls, array: npt.NDArray[Any] | Tensor | Image.Image, name: str = "") -> Self:
+        """A picture from pixels that are there already.
+
+        Args:
+            array: uint8, or float in [0, 1]: an array (H, W, 3) or (H, W), or a tensor (3, H, W); or a Pillow image.
+            name: what to call it.
+
+        Raises:
+            ImageError: another shape, other values.
+        """
+        notes: tuple[str, ...] = ()
+        if isinstance(array, Image.Image):
+            pixels, notes = from_pillow(array)
+        else:
+            pixels = levels(array)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, axis=2)
+        if pixels.shape[2] != 3:
+            raise ImageError(f"pixels have {pixels.shape[2]} channels; phosphene wants 3 (RGB). Drop the last one")
+        return cls(pixels.copy(), name, files.sha256(repr(pixels.shape).encode() + pixels.tobytes()), notes)
+
+    def _repr_png_(self) -> bytes:
+        return encode_png(self.pixels)
+
+
+def load(
+    source: str | Path | bytes | BinaryIO,
+    *,
+    limits: Limits = _LIMITS,
+    background: Color = (255, 255, 255),
+    frame: int = 0,
+    tolerate_truncated: bool = False,
+) -> Picture:
+    """Decode a picture: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or ICO, told apart by content, never by name.
+
+    Orientation is undone, transparency composited, profiles converted to sRGB, deep greys scaled; notes say which.
+
+    Args:
+        source: a path, "-" for standard input, the bytes of a file, or a file opened in binary mode.
+        limits: what the file may ask for.
+        background: RGB in 0 … 255, what shows through transparency.
+        frame: which one of an animation or of several pages, from 0.
+        tolerate_truncated: take what is left of a damaged file, with a note.
+
+    Raises:
+        ImageError: whatever is wrong, in one line.
+    """
+    path, data = _read(source, limits.file_bytes + 1)
+    try:
+        pixels, notes = Decoding(limits, background, frame, tolerate_truncated)(data)
+    except ImageError as error:
+        raise ImageError(f"{_line(path)} {error}") from error
+    return Picture(pixels, path, files.sha256(data), notes)
+
+
+def find(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """The pictures that paths, folders and patterns mean.
+
+    A path is passed on as it is, also where there is no such file: `load` names it, and a batch goes on. A folder
+    gives the picture files in it and below it, by suffix and in order, hidden ones left out.
+
+    Args:
+        paths: of files or folders, patterns such as "photos/*.jpg", or "-" for standard input.
+
+    Raises:
+        ImageError: a folder or a pattern gives nothing.
+    """
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+            found = sorted(each for each in inside if not any(p.startswith(".") for p in each.relative_to(path).parts))
+            if not found:
+                raise ImageError(f"{_line(str(path))} holds no picture ({' '.join(SUFFIXES)}); give another folder")
+            yield from found
+        elif glob.has_magic(str(path)) and not path.exists():
+            matches = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207  Path.glob wants a root
+            found = sorted(each for each in matches if each.is_file())
+            if not found:
+                raise ImageError(f"no file matches {_line(str(path))}; check it, or give the folder")
+            yield from found
+        else:
+            yield path
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a height and width without pixels.
+
+    Raises:
+        OptionError: one of them is less than 1.
+    """
+    if min(size) < 1:
+        raise OptionError(f"a size of {size[0]} × {size[1]} has no pixels; give at least 1 of each")
+
+
+def resize(
+    images: Tensor,
+    size: tuple[int, int],
+    mode: Literal["bicubic", "bilinear", "nearest-exact"] = "bicubic",
+    *,
+    antialias: bool = True,
+) -> Tensor:
+    """Images at another size, still in [0, 1]. Differentiable.
+
+    Args:
+        images: float (N, 3, H, W).
+        size: height and width, in pixels.
+        mode: of interpolation.
+        antialias: smooth before shrinking.
+
+    Raises:
+        OptionError: a size without pixels.
+    """
+    check_size(size)
+    return F.interpolate(images, size, mode=mode, antialias=antialias and mode != "nearest-exact").clamp(0, 1)
+
+
+def save(path: str | Path, pixels: npt.NDArray[Any] | Tensor) -> Path:
+    """Write pixels as PNG, whole or not at all; see `encode_png` and `files.write`."""
+    return files.write(path, encode_png(pixels))
+
+
+def encode_png(pixels: npt.NDArray[Any] | Tensor) -> bytes:
+    """Pixels as the bytes of a PNG; the same pixels give the same bytes.
+
+    Args:
+        pixels: see `levels`.
+
+    >>> encode_png(np.zeros((8, 8, 3), np.uint8))[1:4]
+    b'PNG'
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(levels(pixels)).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def levels(pixels: npt.NDArray[Any] | Tensor) -> Pixels:
+    """Pixels as bytes: uint8 (H, W) or (H, W, C).
+
+    Args:
+        pixels: uint8, or float in [0, 1]: an array (H, W) or (H, W, C), or a tensor (C, H, W), alone in a batch or not.
+
+    Raises:
+        ImageError: another shape, other values.
+    """
+    array = pixels.detach().cpu() if isinstance(pixels, Tensor) else pixels
+    if isinstance(array, Tensor):
+        array = array[0] if array.ndim == 4 and len(array) == 1 else array
+        array = array.permute(1, 2, 0) if array.ndim == 3 else array
+        array = (array.float() if array.is_floating_point() else array).numpy()
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in {3, 4})) or array.size == 0:
+        raise ImageError(f"pixels are {tuple(pixels.shape)}; phosphene wants arrays (H, W, 3) or tensors (3, H, W)")
+    if np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -_SLACK and high <= 1 + _SLACK):  # also where they are not numbers
+            found = f"pixels lie in [{low:.1f}, {high:.1f}]; phosphene wants [0, 1]"
+            raise ImageError(f"{found}. Divide by 255, or undo your Normalize")
+        array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(f"pixels are {array.dtype}; phosphene wants uint8, or floats in [0, 1]. Convert them")
+    return np.ascontiguousarray(array)
+
+
+def _read(source: str | Path | bytes | BinaryIO, most: int) -> tuple[str, bytes]:
+    """The path and up to so many bytes."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "", bytes(source)
+    if not isinstance(source, str | Path):
+        data = source.read(most)
+        if not isinstance(data, bytes):
+            raise ImageError("the picture was opened as text; open it with mode 'rb'")
+        name = getattr(source, "name", "")
+        return name if isinstance(name, str) else "", data
+    if str(source) == "-":
+        return "-", sys.stdin.buffer.read(most)
+    path = Path(source)
+    try:
+        with path.open("rb") as file:
+            return str(path), file.read(most)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{_line(str(path))} {_missing(path, error)}") from error
+
+
+def _missing(path: Path, error: OSError | ValueError) -> str:
+    """Why a path cannot be read, as the end of a line that begins with it."""
+    if isinstance(error, IsADirectoryError):
+        return "is a folder; give its files, or find() them"
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        names = [_line(each.name) for each in path.parent.iterdir() if each.suffix.lower() in SUFFIXES]
+        near = nearest(path.name, names) if names else "its folder holds no picture"
+        return f"does not exist; {near}"
+    reason = str(getattr(error, "strerror", None) or error).lower()
+    return f"cannot be read: {reason}; check the path and who may read it"
+
+
+def _line(path: str) -> str:
+    """A path as a line of text can show it."""
+    shown = "".join(each if each.isprintable() else "?" for each in path[:200])
+    return {"": "the picture", "-": "standard input"}.get(shown, shown)
+
+
+_SLACK = 1e-3

@@ -1,0 +1,1 @@
+"""A network as everything else sees it."""

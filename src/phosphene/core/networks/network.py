@@ -1,0 +1,300 @@
+"""A network as everything else sees it: RGB pixels in, named activations and logits out, and no trace left behind."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from phosphene.core.errors import ImageError, LayerError, NetworkError, TargetError, nearest
+from phosphene.core.images.image import Picture
+from phosphene.core.images.preprocess import Box as Box
+from phosphene.core.images.preprocess import Images as Images
+from phosphene.core.images.preprocess import Prepared as Prepared
+from phosphene.core.images.preprocess import Preprocess as Preprocess
+from phosphene.core.networks.layers import Field, Layer, fields, trace
+from phosphene.core.networks.reading import Listening, Reading
+
+Activations = Mapping[str, Tensor]
+"""Name → (N, C, H, W) or (N, C): "input", "logits", layers by their dotted name, "relu#1" for a second call."""
+
+
+class Prediction(NamedTuple):
+    """One class of one image: its logit, and its probability after the softmax."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
+    label: str
+    probability: float
+    logit: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A module, what it wants of its input, and what its classes are called.
+
+    The module is never changed: training flags, requires_grad, .grad, hooks and weights are after every call, also
+    one that failed, what they were before it.
+
+    Args:
+        module: takes a normalized batch and returns logits (N, K), alone or first in a tuple or dict.
+        preprocess: size, mean, deviation and order of channels.
+        labels: names of the classes; a class without a name is called by its index.
+        name: what results and errors call the network.
+        sha256: of the file of weights, "" where there was none.
+        notes: what was chosen on loading it, for the manifest.
+    """
+
+    module: nn.Module = dataclasses.field(repr=False)
+    preprocess: Preprocess = Preprocess()
+    labels: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    name: str = "network"
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    _overwritten: set[str] = dataclasses.field(default_factory=set, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise NetworkError(f"a Network wants a torch.nn.Module, not {type(self.module).__name__}; wrap it in one")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self._like.device
+
+    @cached_property
+    def _like(self) -> Tensor:
+        return next(self.module.parameters(), torch.zeros(()))
+
+    @cached_property
+    def layers(self) -> Mapping[str, Layer]:
+        """Every layer by name, in the order in which they finish: kind, shape, layout, parameters. Cost: one pass."""
+        try:
+            return trace(self.module, self._example)
+        except _MISFITS as error:
+            raise NetworkError(self._misfit(error)) from error
+
+    @cached_property
+    def fields(self) -> Mapping[str, Field | None]:
+        """The receptive field of every layer; None where it is not known. Cost: about a second."""
+        try:
+            return fields(self.module, self._example)
+        except _MISFITS as error:
+            raise NetworkError(self._misfit(error)) from error
+
+    @cached_property
+    def classes(self) -> int:
+        """How many classes the logits tell apart (the channels of a map of logits). Cost: one pass."""
+        return self._logits[0]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a layer, or of the logits, without the batch: (C, H, W) or (C,)."""
+        return self._logits if name == "logits" else self.layer(name).shape
+
+    @cached_property
+    def _logits(self) -> tuple[int, ...]:
+        try:
+            with torch.no_grad():
+                return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
+        except _MISFITS as error:
+            raise NetworkError(self._misfit(error)) from error
+
+    def _misfit(self, error: Exception) -> str:
+        size = "×".join(map(str, self.preprocess.size))
+        grey = ', order="grey"' if "to have 1 channels" in str(error) else ""
+        return f"{self.name} cannot take images of {size}: {_line(error)}; give Network a Preprocess(size=…{grey})"
+
+    @property
+    def _example(self) -> Tensor:
+        return self.preprocess.normalize(torch.zeros(1, 3, *self.preprocess.size).to(self._like))
+
+    def prepare(self, picture: Picture) -> Prepared:
+        """A photograph of any size at the input size, with the box it came from.
+
+        Args:
+            picture: as `phosphene.image` returns it.
+        """
+        images, box = self.preprocess.prepare(picture)
+        return Prepared(images.to(self._like), box)
+
+    def check(self, images: Images) -> Images:
+        """The same images, on the device of the network, once they are known to be RGB in [0, 1].
+
+        Raises:
+            ImageError: another shape, other values.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise ImageError(
+                f"images are {found}; phosphene wants float (N, 3, H, W). Use phosphene.image to load them"
+            )
+        low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 0.0)
+        if not (-_SLACK <= low and high <= 1 + _SLACK):
+            raise ImageError(
+                f"images lie in [{low:.4g}, {high:.4g}]; phosphene wants RGB in [0, 1] and normalizes inside Network. "
+                "Undo your Normalize, or divide by 255."
+            )
+        return images.to(self._like)
+
+    def __call__(self, images: Images) -> Tensor:
+        """Logits (N, K) of images (N, 3, H, W)."""
+        return self.tap(images, ("logits",))["logits"]
+
+    def tap(self, images: Images, layers: Iterable[str], *, gradients: Iterable[str] = ()) -> dict[str, Tensor]:
+        """Activations of some layers, from a pass that stops once the last of them is read.
+
+        Cost: one truncated forward pass; one more the first time that a network overwrites, in place, what was read.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1].
+            layers: "input", "logits", dotted names, "name#1" for the second call of a shared module.
+            gradients: those of them whose gradient will be asked for; the graph starts at the first of them.
+
+        Returns:
+            name → (N, C, H, W) or (N, C), channels first also where the network keeps tokens or channels last.
+
+        Raises:
+            LayerError: no such layer, or one that the pass never reaches.
+        """
+        starts = frozenset(gradients)
+        wanted = starts | frozenset(layers)
+        if "input" in starts and not images.requires_grad:
+            images = images.detach().requires_grad_()
+        found = {"input": images} if wanted == {"input"} else {"input": images, **self._read(images, wanted, starts)}
+        for name in wanted - found.keys():
+            raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
+        return {name: found[name] for name in wanted}
+
+    def listen(self, images: Images, layers: Iterable[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show the activations of some layers as the pass makes them, and keep none. Cost: one truncated forward pass.
+
+        Args:
+            images: (N, 3, H, W), RGB in [0, 1].
+            layers: as for `tap`.
+            see: is given each name and its (N, C, H, W) or (N, C), in the order of the pass; it must not change them.
+
+        Raises:
+            LayerError: no such layer, or one that the pass never reaches.
+        """
+        wanted = frozenset(layers)
+        table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
+        reading = Listening(self.module, table, wanted, see)
+        with torch.no_grad():
+            if "input" in wanted:
+                see("input", images)
+            batch = self.preprocess.normalize(images).to(self._like.dtype)
+            found = reading.run(batch) if wanted - {"input"} else {}
+        if "logits" in wanted:
+            see("logits", found["logits"])
+        for name in table.keys() - reading.heard:
+            raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
+
+    def twin(self) -> Network:
+        """The same network for another thread: modules of its own, on the same weights.
+
+        Raises:
+            NetworkError: the module cannot be copied.
+        """
+        weights = {id(each): each for each in (*self.module.parameters(), *self.module.buffers())}
+        try:
+            module = copy.deepcopy(self.module, weights)
+        except Exception as error:  # modules copy themselves as they please
+            raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
+        twin = dataclasses.replace(self, module=module)
+        twin.__dict__["layers"] = self.layers
+        twin._overwritten.update(self._overwritten)
+        return twin
+
+    def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:
+        table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
+        batch = self.preprocess.normalize(images).to(self._like.dtype)
+        reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
+        try:
+            found = reading.run(batch)
+        except _MISFITS as error:
+            given, size = ("×".join(map(str, each)) for each in (images.shape[2:], self.preprocess.size))
+            if given == size:
+                raise
+            raise ImageError(
+                f"{self.name} cannot take images of {given}: {_line(error)}; it wants {size}, as phosphene.image and "
+                "Network.prepare make them"
+            ) from error
+        if not reading.overwritten:
+            return found
+        self._overwritten.update(reading.overwritten)  # found out only now, by the version counters of the tensors
+        return self._read(images, wanted, starts)
+
+    def layer(self, name: str) -> Layer:
+        """One layer.
+
+        Raises:
+            LayerError: no such layer, with the nearest names.
+        """
+        if name not in self.layers:
+            raise LayerError(self._missing(name))
+        return self.layers[name]
+
+    def _missing(self, name: str) -> str:
+        base = name.partition("#")[0]
+        if base in dict(self.module.named_modules()):
+            calls = sum(each.partition("#")[0] == base for each in self.layers)
+            why = f"is called {calls} time{'s' if calls > 1 else ''}" if calls else "is never called on its own"
+            return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {nearest(name, self.layers)}"
+        hint = f"(phosphene layers {self.name} lists all {len(self.layers)})"
+        return f"{self.name} has no layer {name!r}; {nearest(name, self.layers)} {hint}"
+
+    def index(self, label: str) -> int:
+        """The class that a label names; case, underscores and further synonyms after a comma do not matter.
+
+        Raises:
+            TargetError: no class, or several, of that name.
+        """
+        wanted = _fold(label)
+        found = [i for i, each in enumerate(self.labels) if wanted in {_fold(each), *map(_fold, each.split(","))}]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise TargetError(
+                f"{len(found)} classes of {self.name} are called {label!r}: "
+                f"{', '.join(map(str, found))}; give the index instead"
+            )
+        known = nearest(label, self.labels) if self.labels else "it has no labels: give an index"
+        raise TargetError(f"{self.name} has no class {label!r}; {known}")
+
+    def label(self, index: int) -> str:
+        """The name of a class."""
+        return self.labels[index] if index < len(self.labels) else str(index)
+
+    def predict(self, images: Images, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
+        """The k most probable classes of each image, best first. Cost: one forward pass."""
+        with torch.no_grad():
+            return self.read_off(self(images), k)
+
+    def read_off(self, logits: Tensor, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
+        """The k most probable classes that logits (N, K) tell of."""
+        logits = logits.detach().cpu()  # not every device has float64
+        probabilities, indices = logits.double().softmax(1).topk(min(k, logits.shape[1]))
+        return tuple(
+            tuple(
+                Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), each.tolist(), strict=True)
+            )
+            for row, ps, each in zip(logits, probabilities, indices, strict=True)
+        )
+
+
+def _fold(label: str) -> str:
+    return re.sub(r"[\s_]+", " ", label).strip().casefold()
+
+
+def _line(error: Exception) -> str:
+    """The first line of what torch says, without its full stop."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
+_SLACK = 1e-3
+_MISFITS = (RuntimeError, AssertionError, ValueError, IndexError)  # what modules raise at images of a wrong size

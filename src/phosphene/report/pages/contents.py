@@ -1,0 +1,81 @@
+"""The page above several pages: one entry for each picture, and what failed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from phosphene.core.images.image import Pixels
+from phosphene.report.page import Column, Facts, Figure, Page, Section, Table, View
+
+SIDE = 240  # of a thumbnail, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One picture and its page.
+
+    Args:
+        name: of the picture.
+        href: of its page, relative to the index.
+        pixels: uint8 (H, W, 3).
+        best: what the network sees in it, such as "tabby, 52 %".
+    """
+
+    name: str
+    href: str
+    pixels: Pixels
+    best: str = ""
+
+
+def index(
+    entries: Sequence[Entry],
+    *,
+    failures: Mapping[str, str] | None = None,
+    title: str = "",
+    facts: Facts = (),
+) -> Page:
+    """A page that leads to the page of each picture, and names those that have none.
+
+    Args:
+        entries: pictures with a page.
+        failures: picture → why it has no page.
+        title: of the page.
+        facts: what all of it was made with.
+    """
+    failed = failures or {}
+    lead = f"{len(entries)} of {len(entries) + len(failed)} pictures have a page." if failed else ""
+    figures = tuple(
+        Figure(each.name, (View("thumbnail", thumbnail(each.pixels), _alt(each)),), notes=_notes(each), href=each.href)
+        for each in entries
+    )
+    sections = [Section("Pictures", figures=figures, small=True)] if entries else []
+    if failed:
+        table = Table("Pictures without a page", (Column("Picture"), Column("Reason")), tuple(failed.items()))
+        sections.append(Section("What failed", tables=(table,)))
+    return Page(title or f"{len(entries)} picture{'' if len(entries) == 1 else 's'}", lead, facts, tuple(sections))
+
+
+def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
+    """A JPEG no larger than a page needs; the same pixels give the same bytes.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        side: of the square that it fits in, in pixels.
+    """
+    small = Image.fromarray(pixels)
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _alt(entry: Entry) -> str:
+    return f"{entry.name}: the network sees {entry.best}." if entry.best else f"{entry.name}."
+
+
+def _notes(entry: Entry) -> tuple[str, ...]:
+    return (entry.best,) if entry.best else ()

@@ -1,0 +1,1 @@
+"""What a survey keeps of every unit: one file each."""

@@ -1,0 +1,1 @@
+"""The pass over all images: batches, threads, saving, resuming."""

@@ -1,0 +1,1 @@
+"""Embeddings: neighbors and maps."""

@@ -1,0 +1,1 @@
+"""A finished run on the disk, and what reads it."""

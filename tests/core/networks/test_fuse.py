@@ -1,0 +1,205 @@
+"""Folded networks: the same numbers and names, fewer operations, nothing changed that somebody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import nets
+from phosphene.core.errors import NetworkError
+from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.network import Network, Preprocess
+from phosphene.zoo import load
+
+WHITE = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
+
+
+def disturbed(module: nn.Module) -> nn.Module:
+    """Evaluating, with batch norms that do something."""
+    generator = torch.Generator().manual_seed(0)
+    for each in module.modules():
+        if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.running_var is not None:
+            for values, low, high in ((each.running_mean, -0.3, 0.3), (each.running_var, 0.5, 1.5)):
+                values.uniform_(low, high, generator=generator)
+            if each.affine:
+                nn.init.uniform_(each.weight, 0.5, 1.5, generator=generator)
+                nn.init.uniform_(each.bias, -0.3, 0.3, generator=generator)
+    return module.eval()
+
+
+def small(module: nn.Module) -> Network:
+    return Network(disturbed(module), WHITE)
+
+
+def norms(network: Network) -> int:
+    """How many batch norms still do something."""
+    return sum(getattr(each, "running_var", None) is not None for each in network.module.modules())
+
+
+def assert_same(one: Network, other: Network, layers: Iterable[str], images: Tensor) -> None:
+    """The same values at some layers, and the same gradient of all of them."""
+    layers = [*layers, "logits"]
+    found, truth, gradients = {}, {}, []
+    for network, into in ((other, found), (one, truth)):
+        leaf = images.clone().requires_grad_()
+        into.update(network.tap(leaf, layers))
+        total = sum(each.square().mean() for each in into.values())
+        gradients.append(torch.autograd.grad(total, leaf)[0])
+    # A ReLU within a rounding of its kink may go either way, so gradients agree in direction, not in every pixel.
+    assert torch.cosine_similarity(*(each.flatten() for each in gradients), dim=0) > 0.9999
+    for name, each in truth.items():
+        apart = (found[name] - each).abs().max() / each.abs().max().clamp(min=1e-12)
+        assert apart < 1e-4, f"{name} differs by {apart:.1e} of its largest value"
+        assert found[name].shape == each.shape
+
+
+REAL: dict[str, Callable[[], Network]] = {
+    "efficientnet-lite0": load,
+    "resnet50": lambda: Network(disturbed(timm.create_model("resnet50")), Preprocess((64, 64))),
+    "densenet": lambda: Network(disturbed(timm.create_model("densenet121")), Preprocess((64, 64))),
+    "convnext": lambda: Network(timm.create_model("convnext_tiny").eval(), Preprocess((64, 64))),
+    "vit": lambda: Network(timm.create_model("vit_small_patch16_224", img_size=64).eval(), Preprocess((64, 64))),
+}
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_a_folded_tiny_network_is_the_same_network(name: str) -> None:
+    network = nets.build(name)
+    twin = lean(network)
+    layers = [name for name, each in network.layers.items() if each.kind != "Conv2d" and each.layout != "other"]
+    assert_same(network, twin, layers, nets.pictures())
+    assert norms(twin) == 0
+
+
+@pytest.mark.parametrize(("name", "left"), [("efficientnet-lite0", 0), ("resnet50", 0), ("densenet", 62)])
+def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) -> None:
+    network = REAL[name]()
+    network.module.train()
+    before = {key: each.clone() for key, each in network.module.state_dict().items()}
+    layers = [key for key in network.layers if key.endswith(("bn1", "norm1", "act", "conv3", "2"))][:40]
+    twin = lean(network, layers)
+    assert twin.layers == network.layers
+    assert norms(lean(network)) <= left < norms(network)
+    images = torch.rand(2, 3, *network.preprocess.size)
+    assert_same(network, twin, layers, images)
+    after = network.module.state_dict()
+    assert all(torch.equal(each, after[key]) for key, each in before.items())
+    assert network.module.training
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in network.module.modules())
+
+
+@pytest.mark.parametrize("name", ["convnext", "vit"])
+def test_without_batch_norms_there_is_nothing_to_fold(name: str) -> None:
+    network = REAL[name]()
+    assert_same(network, lean(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
+
+
+def test_a_twin_has_the_weights_of_the_network_but_for_those_it_folded() -> None:
+    network = nets.build("gap")
+    twin = lean(network, last=False)
+    mine, theirs = dict(twin.module.named_parameters()), dict(network.module.named_parameters())
+    assert {name for name in theirs if name not in mine} == {"features.1.weight", "features.1.bias"}
+    assert {name for name, each in mine.items() if each is not theirs[name]} == {"features.0.weight", "features.0.bias"}
+
+
+def test_a_twin_is_its_own_twin_for_what_it_was_made_for() -> None:
+    twin = lean(nets.build("gap"), ["features.2"])
+    assert lean(twin, ["features.2"]) is lean(twin) is twin
+    assert lean(twin, ["features.5"]) is not twin
+
+
+def test_a_convolution_that_is_read_is_not_folded() -> None:
+    network = nets.build("gap")
+    assert norms(lean(network, ["features.0"])) == norms(network) == 1
+    assert_same(network, lean(network, ["features.1"]), ["features.1"], nets.pictures())
+
+
+def test_a_block_that_returns_its_convolution_shows_it_too() -> None:
+    network = small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1)))
+    assert norms(lean(network)) == 0
+    assert norms(lean(network, ["0"])) == norms(lean(network, ["0.0"])) == 1
+
+
+class Net(nn.Module):
+    """A convolution, a batch norm, and some way to go through both."""
+
+    def __init__(self, way: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.same, self.way = [self.norm], way
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self, self.first(self.stem(x)).relu()).mean((2, 3))
+
+
+def around(net: Net, x: Tensor) -> Tensor:
+    y = net.conv(x)
+    return net.norm(y) + y
+
+
+WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "a skip around the norm": around,
+    "an operation between them": lambda net, x: net.norm(net.conv(x) * 2),
+    "another, in place": lambda net, x: net.norm(net.conv(x).relu_()),
+    "the convolution twice": lambda net, x: net.norm(net.conv(net.conv(x))),
+    "the norm twice": lambda net, x: net.norm(net.norm(net.conv(x))),
+    "its weight, too": lambda net, x: net.norm(net.conv(x)) * net.norm.weight.mean(),
+    "a reference of its own": lambda net, x: net.same[0](net.conv(x)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_where_somebody_else_has_a_part_in_it_the_pair_stays(way: str) -> None:
+    network = small(Net(WAYS[way]))
+    twin = lean(network)
+    assert isinstance(twin.module.norm, nn.BatchNorm2d)
+    assert not isinstance(twin.module.first, nn.BatchNorm2d)
+    assert_same(network, twin, ["first", "norm"], nets.pictures())
+
+
+def test_groups_strides_no_bias_no_affine_and_linear_layers_fold() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, bias=False), nn.BatchNorm2d(8, affine=False), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, groups=4, dilation=2), nn.BatchNorm2d(16, eps=0.1), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(64, 10), nn.BatchNorm1d(10), nn.Tanh(), nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4),
+    )  # fmt: skip
+    network = small(module)
+    twin = lean(network)
+    assert norms(twin) == 0
+    assert_same(network, twin, ["1", "4", "8", "11"], nets.pictures())
+
+
+def test_norms_of_the_batch_itself_and_standardized_weights_stay() -> None:
+    standardized = timm.layers.StdConv2d(8, 8, 3)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False), standardized, nn.BatchNorm2d(8),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1),
+    )  # fmt: skip
+    network = small(module)
+    assert norms(lean(network)) == norms(network)
+
+
+def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Network) -> Network:
+        raise NetworkError("no")
+
+    network = nets.build("gap")
+    monkeypatch.setattr(Network, "twin", refuse)
+    assert lean(network) is network
+
+
+def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
+    class Viewing(nets.Gap):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.features(x).view(len(x), -1)[:, :12])
+
+    for module, last in ((Viewing(), False), (nets.Gap(), True)):
+        twin = lean(small(module))
+        assert norms(twin) == 0
+        assert twin.module.features[0].weight.is_contiguous(memory_format=torch.channels_last) == last

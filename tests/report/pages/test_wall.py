@@ -1,0 +1,49 @@
+"""The wall of a layer: a tile for each unit, a row for each unit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phosphene.report.pages.wall import TILE, Wall
+from phosphene.studies.evidence.ranking import ranked
+from phosphene.survey.store.run import Run
+from report.audit import audit
+from survey.runs import small_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return small_run(tmp_path_factory.mktemp("made") / "run")
+
+
+def test_a_tile_and_a_row_for_each_unit_in_its_order(run: Run) -> None:
+    found = ranked(run, "features.5", "max")
+    tree = audit(Wall(found).html())
+    channels = [str(each) for each in found.units["channel"]]
+    (tiles,) = [each for each in tree.all("ol") if "tiles" in each.get("class")]
+    assert [each.words.split("\n")[0] for each in tiles.children] == channels
+    assert [each.words for each in tree.all("th") if each.get("scope") == "row"] == [
+        f"features.5:{c}" for c in channels
+    ]
+    assert tiles.children[-1].words == "5\ndead"
+    assert "1 of all is dead" in tree.all("p")[1].words
+
+
+def test_the_first_units_alone(run: Run, tmp_path: Path) -> None:
+    wall = Wall(ranked(run, "features.5", "index", top=4, patches=4))
+    assert wall.lead == "4 of 6 units of features.5, by number. 1 of all is dead."
+    assert len(wall.rows) == 4
+    assert wall.picture(columns=2).shape == (2 * (TILE + 20) + 6, 2 * TILE + 6, 3)
+    assert [entry["path"] for entry in wall.save(tmp_path)] == ["wall.png", "index.html"]
+    json.dumps(wall.rows, allow_nan=False)
+
+
+def test_an_order_by_nothing_says_so(run: Run) -> None:
+    found = ranked(run, "features.3")
+    found.units["selectivity"][:] = np.nan
+    assert "no class has two images" in Wall(found).lead
+    assert all(row["selectivity"] is None for row in Wall(found).rows)

@@ -1,0 +1,53 @@
+"""What is kept comes back bit for bit, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phosphene.core.errors import OutputError
+from phosphene.studies.evidence.kept import Kept
+
+ARRAYS = {"values": np.arange(12, dtype=np.float16).reshape(3, 4), "peak": np.array(2.5, np.float32)}
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "cache")
+    key = kept.key("weights", 3)
+    assert kept.find(key) is None
+    kept.keep(key, ARRAYS)
+    found = kept.find(key)
+    assert found is not None
+    assert found.keys() == ARRAYS.keys()
+    assert all(np.array_equal(found[name], each) and found[name].dtype == each.dtype for name, each in ARRAYS.items())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_flip_cut_or_growth_is_read(tmp_path: Path, seed: int) -> None:
+    kept, random = Kept(tmp_path), np.random.default_rng(seed)
+    key = kept.key(seed)
+    kept.keep(key, ARRAYS)
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    content = bytearray(path.read_bytes())
+    at = int(random.integers(len(content)))
+    if seed % 4 == 0:
+        del content[at:]
+    elif seed % 4 == 1:
+        content += b"\0"
+    else:
+        content[at] ^= 1 << int(random.integers(8))
+    path.write_bytes(content)
+    assert kept.find(key) is None
+
+
+def test_keys_tell_apart_what_text_alone_would_not() -> None:
+    keys = {Kept.key(*parts) for parts in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), (1, "2"), ("1", 2), (12,))}
+    assert len(keys) == 6
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        Kept(tmp_path / "cache").keep("0" * 64, ARRAYS)

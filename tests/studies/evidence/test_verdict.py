@@ -1,0 +1,63 @@
+"""What is said under a synthetic picture holds for the file, the photographs and the other network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import nets
+from phosphene.core.images import image
+from phosphene.core.networks.network import Network, Preprocess
+from phosphene.core.objectives.objective import Neuron
+from phosphene.studies.evidence.reference_levels import natural
+from phosphene.studies.evidence.verdict import believe
+from phosphene.synthesis.recipes.visualize import Lecture, visualize
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    for number in range(3):
+        levels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(levels).resize((128, 128), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def test_all_that_is_known_is_said(photographs: Path) -> None:
+    network, second = nets.build("gap"), nets.build("functional")
+    found = visualize(network, ["goldfish", "features.5:3"], manner=Lecture(steps=2))
+    fish, unit = believe(network, found, source=photographs, second=second)
+    assert str(fish).startswith("goldfish: ")
+    assert "of 3 natural images" in str(fish)
+    assert "; functional: rank " in str(fish)
+    assert fish.second is not None
+    assert fish.manifest()["second"]["rank"] == fish.second.rank
+    assert unit.second is None
+    assert unit.reached is not None
+    assert unit.reached >= unit.activation  # the greatest place, and the mean of all
+    assert "second" not in unit.manifest()
+
+
+def test_nothing_is_compared_where_nothing_is_given() -> None:
+    network = nets.build("gap")
+    (fish,) = believe(network, visualize(network, "goldfish", manner=Lecture(steps=2)))
+    assert (fish.natural, fish.reached, fish.second) == (None, None, None)
+    assert fish.manifest().keys() == {"target", "activation", "rank", "predictions"}
+
+
+def test_neurons_painted_in_a_window_are_held_against_the_same_neurons(photographs: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    network = Network(module.eval(), Preprocess((128, 128), (0.5,) * 3, (0.25,) * 3))
+    wish = Neuron("0", 1, 40, 50) - Neuron("0", 2, 42, 50)
+    found = visualize(network, wish, manner=Lecture(steps=2))
+    assert found.synthesis.images.shape[2:] != (128, 128)
+    (told,) = believe(network, found, source=photographs)
+    assert told.natural is not None
+    assert told.natural == natural(photographs, network, [wish])[0]
+    images = [network.prepare(image.load(each)).images for each in photographs.iterdir()]
+    assert told.natural.most == pytest.approx(max(wish(network.tap(each, ["0"])).item() for each in images), rel=1e-4)

@@ -1,0 +1,174 @@
+"""What is kept for later: choices by the clock, seconds, frames, states; and nothing of anybody else's is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Images
+from phosphene.core.objectives.objective import Logit
+from phosphene.synthesis.loop.budget import kept, seconds_of
+from phosphene.synthesis.loop.loop import synthesize
+from phosphene.synthesis.loop.state import State, fingerprint
+from phosphene.synthesis.recipes import plan as module
+from phosphene.synthesis.recipes.dream import Dream, dream
+from phosphene.synthesis.recipes.invert import Invert, invert
+from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.recipes.zoom import zoom
+
+HOW = Dream(octaves=1, steps=1)
+
+
+def cat() -> Picture:
+    return Picture.from_array(nets.pictures(1)[0])
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def work(self, *seconds: float) -> Callable[[], None]:
+        """Takes so long, each time another."""
+        left = iter(seconds)
+
+        def run() -> None:
+            self.now += next(left)
+
+        return run
+
+
+def test_work_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seconds_of(Clock(monkeypatch).work(50.0, 3.0)) == pytest.approx(3.0)
+
+
+def test_a_choice_is_made_once_for_each_plan(tmp_path: Path) -> None:
+    choices = iter(range(1, 9))
+
+    def choose() -> dict[str, int]:
+        return {"steps": next(choices), "percent": 75}
+
+    path = tmp_path / "new" / "budget.json"
+    assert kept(path, "a", choose) == kept(path, "a", choose) == {"steps": 1, "percent": 75}
+    assert kept(path, "b", choose)["steps"] == 2
+    assert kept(path, "a", choose)["steps"] == 3  # one file, one plan
+    assert kept(None, "a", choose)["steps"] == 4
+    assert json.loads(path.read_text()) == {"plan": "a", "chosen": {"steps": 3, "percent": 75}}
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"plan"', "{}", '{"plan": "other"}', "", "{", "\x00\xff"])
+def test_a_file_that_holds_no_choice_begins_anew(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    path.write_text(content, "latin-1")
+    assert kept(path, "a", lambda: {"steps": 5}) == {"steps": 5}
+    assert kept(path, "a", lambda: {"steps": 9}) == {"steps": 5}
+
+
+def test_a_budget_of_a_visualization_begins_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "budget.json").write_text("[]")
+    Clock(monkeypatch)
+    monkeypatch.setattr(module, "seconds_of", lambda work: 1.0)
+    found = visualize(nets.build("gap"), 0, manner=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
+    assert len(found.synthesis.scores) == 4
+    assert json.loads((tmp_path / "budget.json").read_text())["chosen"] == {"percent": 100, "steps": 4}
+
+
+def test_fingerprints_know_where_a_list_ends() -> None:
+    values: list[Any] = [[[1, 2], 3], [[1], 2, 3], [1, 2, 3], [[1, 2, 3]], [[], 1, 2, 3], [[1, 2], [3]], [[1], [2, 3]]]
+    values += [{"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "c": 2}}, {"a": {}, "b": 1, "c": 2}, {"a": ["b", 1, "c", 2]}]
+    values += [[(1, 2), 3], [torch.tensor([1, 2]), 3]]
+    assert len({fingerprint(each) for each in values}) == len(values)
+    assert fingerprint([1, 2], 3) != fingerprint([1], 2, 3)
+    assert fingerprint([[1, 2], 3]) == fingerprint([[1, 2], 3])
+
+
+def test_seconds_are_those_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, network = Clock(monkeypatch), nets.build("gap")
+
+    def watch(step: int, images: Images, scores: Tensor) -> bool:
+        clock.now += 10
+        return step == 3
+
+    def make() -> float:
+        return synthesize(network, Logit(0), steps=6, state=tmp_path / "state.pt", watch=watch).cost.seconds
+
+    assert make() == pytest.approx(20)  # two steps, and the third before it was told of
+    clock.now += 1000  # nobody works
+    assert make() == pytest.approx(20 + 20)
+    assert make() == pytest.approx(40)  # it had finished
+
+
+WAYS: dict[str, Callable[[Path, Any], float]] = {
+    "visualize": lambda folder, watch: (
+        visualize(nets.build("gap"), [0, 1], manner=Lecture(steps=6), state=folder, watch=watch).synthesis.cost.seconds
+    ),
+    "dream": lambda folder, watch: (
+        dream(
+            nets.build("gap"), nets.pictures(1), how=Dream(octaves=2, steps=3), state=folder, watch=watch
+        ).cost.seconds
+    ),
+    "invert": lambda folder, watch: (
+        invert(
+            nets.build("gap"), nets.pictures(1), "features.2", how=Invert(2, 3, 1), state=folder, watch=watch
+        ).cost.seconds
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_had_taken_long_is_told_to_have_taken_long(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(State, "due", property(lambda self: self.path is not None))
+    clock = Clock(monkeypatch)
+
+    def slow(step: int, images: Images, scores: Tensor) -> None:
+        clock.now += 10
+
+    whole = WAYS[way](tmp_path, slow)
+    assert whole >= 40
+    assert WAYS[way](tmp_path, slow) >= 30  # at once, but not for nothing
+
+
+def test_frames_take_no_file_of_anybody_else(tmp_path: Path) -> None:
+    mine = {"00000.png": b"the first", "00007.png": b"holidays", "plan.pt": b"to be rich", "notes.txt": b"by hand"}
+    for name, content in mine.items():
+        (tmp_path / name).write_bytes(content)
+    network, plain = nets.build("gap"), list(zoom(nets.build("gap"), cat(), frames=3, how=HOW))
+    for target in (None, "goldfish", None):
+        frames = list(zoom(network, cat(), target, frames=3, how=HOW, state=tmp_path))
+        assert {name: (tmp_path / name).read_bytes() for name in mine} == mine
+        assert np.array_equal(frames, plain) == (target is None)
+
+
+def test_films_of_one_folder_do_not_take_each_others_frames(tmp_path: Path) -> None:
+    network, told = nets.build("gap"), list[int]()
+
+    def make(frames: int, **how: Any) -> None:
+        told.clear()
+        list(
+            zoom(
+                network, cat(), frames=frames, how=HOW, state=tmp_path, watch=lambda step, *_: told.append(step), **how
+            )
+        )
+
+    make(2)
+    make(2, seed=1)
+    assert told == [1, 2]
+    make(3)
+    assert told == [3]  # the others were still there
+    make(2, factor=1.2)
+    assert told == [1, 2]

@@ -1,0 +1,97 @@
+"""What a dream is about: energies, likenesses, and the layer that is chosen."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+import nets
+from phosphene.core.errors import LayerError, OptionError, TargetError
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Network, Preprocess
+from phosphene.core.objectives.objective import Channel, Logit, Sum
+from phosphene.synthesis.losses import dream_targets
+from phosphene.synthesis.losses.dream_targets import Energy, Likeness, about, default_layer, likeness
+
+
+def test_the_gradient_of_energy_is_the_activation_itself() -> None:
+    maps = torch.randn(2, 3, 4, 5, requires_grad=True)
+    Energy("layer")({"layer": maps}).sum().backward()
+    assert maps.grad is not None
+    assert torch.allclose(maps.grad, maps.detach() / 60)
+
+
+@pytest.mark.parametrize("products", [1, 7, 1 << 20])
+def test_likeness_is_the_dot_product_with_the_most_similar_place(
+    products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dream_targets, "_PRODUCTS", products)
+    maps, features = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(3, 7)
+    scores = Likeness("layer", features)({"layer": maps})
+    every = torch.einsum("nchw,cq->nhwq", maps, features)
+    assert torch.allclose(scores, every.amax(3).mean((1, 2)), atol=1e-6)
+    scores.sum().backward()
+    assert maps.grad is not None
+    chosen = features[:, every.argmax(3)].transpose(0, 1)  # as the notebook has it: the gradient is the guide's place
+    assert torch.allclose(maps.grad, chosen / 20, atol=1e-6)
+
+
+def test_likeness_of_a_layer_without_places() -> None:
+    network = nets.build("gap")
+    wish = likeness(network, "head", nets.pictures(1))
+    assert wish.features.shape == (5, 1)
+    logits = network(nets.pictures(2))
+    assert torch.allclose(wish({"head": logits}), logits @ wish.features[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("gap", "features"), ("residual", "bn"), ("functional", "two"), ("tokens", "gelu")]
+)
+def test_a_layer_is_chosen_for_every_network(name: str, layer: str) -> None:
+    assert default_layer(nets.build(name)) == layer
+
+
+def test_a_network_without_maps_dreams_of_targets_alone() -> None:
+    with pytest.raises(LayerError, match="linear has no layer with maps to dream of; name a target"):
+        about(nets.build("linear"))
+    assert about(nets.build("linear"), "goldfish") == Logit(2)
+
+
+def test_several_layers_count_alike() -> None:
+    network = nets.build("gap")
+    both = about(network, layers=["features.0", "features.5"])
+    assert isinstance(both, Sum)
+    noise = 0.5 + 0.1 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    read = network.tap(noise.clamp(0, 1), both.reads)
+    assert [weight * term(read).item() for weight, term in both.terms] == pytest.approx([1, 1], rel=0.01)
+
+
+def test_what_excludes_each_other_and_what_is_not_there() -> None:
+    network, cat = nets.build("gap"), Picture.from_array(nets.pictures(1)[0], "cat.png")
+    assert about(network, layers=["features.2"], channel=1) == Channel("features.2", 1)
+    assert str(about(network, guide=cat)) == "features like cat"
+    with pytest.raises(OptionError, match="a dream of goldfish takes no layer, channel or guide"):
+        about(network, "goldfish", layers=["features.2"])
+    with pytest.raises(OptionError, match="channel 1 is of one layer, without a guide"):
+        about(network, channel=1, guide=cat)
+    with pytest.raises(LayerError, match=r"has no layer 'features.9'"):
+        about(network, layers=["features.9"])
+    with pytest.raises(TargetError, match="has no channel 99"):
+        about(network, layers=["features.2"], channel=99)
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2), "blocks"),
+        (torchvision.models.VisionTransformer(64, 16, 2, 2, 24, 48), "encoder.layers"),
+        (timm.create_model("convnext_atto"), "stages.2"),
+    ],
+    ids=["vit", "torchvision's", "convnext"],
+)
+def test_no_dream_is_of_a_layer_whose_energy_is_always_the_same(module: nn.Module, layer: str) -> None:
+    """A layer norm makes any picture as strong as any other: its gradient is rounding."""
+    assert default_layer(Network(module.eval(), Preprocess((64, 64)))) == layer

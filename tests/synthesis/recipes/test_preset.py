@@ -1,0 +1,179 @@
+"""The recipes of pictures: what each does to them, and what it leaves alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.objective import Channel, Logit, Neuron, Probability
+from phosphene.synthesis.canvas.canvas import Fourier
+from phosphene.synthesis.canvas.color import Ink
+from phosphene.synthesis.loop.optimizers import Adam
+from phosphene.synthesis.losses.priors import L2, TotalVariation
+from phosphene.synthesis.recipes.ablation import ablate
+from phosphene.synthesis.recipes.dream import Dream, dream
+from phosphene.synthesis.recipes.invert import Invert, invert
+from phosphene.synthesis.recipes.preset import Best, Lecture
+from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.recipes.zoom import zoom
+from phosphene.synthesis.transforms.transforms import Affine, ColorShift, Crops, Flip
+
+GREY = 0.3 + 0.4 * nets.pictures(2)
+"""Pictures that have room on both sides: nothing is cut off."""
+
+
+def test_what_is_at_a_place_is_neither_cropped_nor_mirrored() -> None:
+    _, _, moves, _ = Best().parts()
+    assert [type(each) for each in moves] == [Crops, ColorShift, Flip]
+    _, _, moves, _ = Best().parts(still=3.0, seen=(16, 16))
+    assert [type(each) for each in moves] == [Affine, ColorShift]
+    assert moves[0] == Affine(3.0, (0.95, 1.05), 5)
+    _, _, moves, _ = Best(recolor=0.0).parts(still=0.0)  # not even by a pixel: that is no "as far as one likes"
+    assert [type(each) for each in moves] == [Affine]
+
+
+def test_what_is_asked_for_is_in_the_parts() -> None:
+    crops, colors, *_ = Best(crops=3, least=0.4, noise=0.1, recolor=0.6).parts(seen=(16, 20))[2]
+    assert crops == Crops(3, 0.4, 1.0, 0.1, (16, 20))
+    assert colors == ColorShift(0.6, 0.6 / 3)
+    assert Flip() not in Best(mirror=False).parts()[2]
+    assert Best(lr=0.3).parts()[1] == Adam(0.3)
+    assert Best(canvas="pyramid").parts()[0].name == "pyramid"
+    canvas, optimizer, *_ = Best(lr=0.01, canvas="maco").parts()
+    assert canvas.name == "maco"
+    assert optimizer == Adam(8 * 0.01)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (128, 128), (64, 128)])
+@pytest.mark.parametrize("decay", [0.5, 1.0, 1.5])
+def test_a_wave_across_the_picture_is_as_high_at_every_size(size: tuple[int, int], decay: float) -> None:
+    network, canvas = nets.build("gap"), Fourier(decay, noise=0.0)
+    painting = canvas.begin(network, 1, size, generator=torch.Generator())
+    with torch.no_grad():
+        painting.spectrum[..., 0, 1, 0] = 0.02
+    waves = Ink.of(network).wash(painting())
+    expected = 0.04 * 224 ** (decay - 1) * torch.cos(2 * torch.pi * torch.arange(size[1]) / size[1])
+    assert torch.allclose(waves, expected.expand_as(waves), atol=1e-4)
+
+
+def test_penalties_of_few_pixels_let_colors_go_far_and_not_slopes() -> None:
+    read = {"input": GREY}
+    best = Best(l2=3.0, tv=5.0)
+    for share in (1.0, 0.25):
+        expected = -3.0 / share * L2()(read) - 5.0 * TotalVariation()(read)
+        assert torch.allclose(best.prior(share)(read), expected)  # type: ignore[misc]
+        assert torch.allclose(Lecture(l2=3.0).prior(share)(read), -3.0 / share * L2()(read))  # type: ignore[misc]
+    assert Best(canvas="maco").prior() is None
+    assert Lecture().prior() is None
+
+
+def test_classes_units_and_neurons_are_made_each_in_their_way() -> None:
+    best, unit, neuron = Best(), Channel("features.2", 1), Neuron("features.2", 1, 3, 3)
+    assert [best.kind(each) for each in (Logit(0), Probability(1), Logit(0) - 0.5 * Logit(1))] == ["class"] * 3
+    assert [best.kind(each) for each in (unit, unit + Logit(0), TotalVariation())] == ["unit"] * 3
+    assert [best.kind(each) for each in (neuron, neuron + Logit(0), unit - neuron)] == ["neuron"] * 3
+    assert len({Lecture().kind(each) for each in (Logit(0), unit, neuron)}) == 1
+
+
+def test_a_regularizer_that_is_off_is_shown_on_its_own_all_the_same() -> None:
+    network = nets.build("gap")
+    sheet = ablate(network, "goldfish", manner=Lecture(6, decay=0, blur=0))
+    pictures = {name: each.synthesis.images for name, each in sheet.columns.items()}
+    assert not torch.equal(pictures["L2 decay"], pictures["none of them"])
+    assert not torch.equal(pictures["Gaussian blur"], pictures["none of them"])
+    decayed = visualize(network, "goldfish", manner=Lecture(6, decay=0.02, blur=0))
+    assert torch.equal(pictures["L2 decay"], decayed.synthesis.images)
+
+
+@pytest.mark.parametrize("most", [0.02, 0.05])
+def test_detail_is_held_where_it_is_told_and_has_no_color_in_the_mean(most: float) -> None:
+    hard = Dream(("features.2",), octaves=1, steps=12, lr=0.05, most=most)
+    detail = dream(nets.build("gap"), GREY, how=hard).images - GREY
+    assert detail.square().mean((1, 2, 3)).sqrt().tolist() == pytest.approx([most] * 2, rel=1e-4)
+    assert detail.mean((2, 3)).abs().max() < 1e-6
+
+
+def test_faint_detail_is_left_as_it_is() -> None:
+    soft = Dream(("features.2",), octaves=1, steps=3, lr=0.005)
+    found, free = (dream(nets.build("gap"), GREY, how=dataclasses.replace(soft, most=most)).images for most in (0.1, 9))
+    rms = (found - GREY).square().mean((1, 2, 3)).sqrt()
+    assert ((rms > 0.005) & (rms < 0.02)).all()
+    assert torch.equal(found, free)
+    assert (found - GREY).mean((2, 3)).abs().max() < 1e-6
+
+
+def test_detail_is_held_at_every_size_before_it_is_carried_on() -> None:
+    least, shown = Dream(("features.2",), octaves=2, steps=8, lr=0.05, most=0.02), list[Images]()
+    network = nets.build("gap")
+    dream(network, GREY, how=least, watch=lambda step, images, scores: shown.append(images))
+    detail = shown[8] - GREY  # as the second octave begins
+    assert (detail.square().mean((1, 2, 3)).sqrt() < 0.03).all()
+
+
+class Shown(nn.Module):
+    """Keeps what it is given, and lets a gradient through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.append(x.detach().clone())
+        return x.mean((2, 3))
+
+
+STILL = Dream(octaves=1, steps=1, lr=1e-7, smooth=0.0, tile=16, batch=99)
+"""Moves no pixel, and looks at tiles that lie another way each time."""
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_tiles_lie_another_way_in_every_octave(seed: int) -> None:
+    network = Network(Shown().eval(), nets.build("gap").preprocess)
+    twice = dataclasses.replace(STILL, octaves=2, ratio=1.001)  # of one size, up to rounding
+    found = dream(network, GREY[:1], "0", how=twice, seed=seed)
+    assert found.sizes == ((32, 32), (32, 32))
+    first, second = network.module.kept[-2:]
+    assert first.shape == second.shape
+    assert (first - second).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_tiles_lie_another_way_in_every_frame(seed: int) -> None:
+    network = Network(Shown().eval(), nets.build("gap").preprocess)
+    frames = zoom(network, Picture.from_array(GREY[0]), "0", frames=3, factor=1 + 1e-7, how=STILL, seed=seed)
+    assert len(list(frames)) == 3
+    first, second, third = network.module.kept[-3:]
+    assert (first - second).abs().mean() > 0.1
+    assert (second - third).abs().mean() > 0.1
+
+
+def test_another_seed_of_a_film_is_another_film() -> None:
+    how, cat = Dream(("features.2",), octaves=1, steps=2, tile=16), Picture.from_array(GREY[0])
+    films = [list(zoom(nets.build("gap"), cat, frames=2, how=how, seed=seed)) for seed in (0, 0, 7)]
+    assert all((one == other).all() for one, other in zip(films[0], films[1], strict=True))
+    assert not any((one == other).all() for one, other in zip(films[0], films[2], strict=True))
+
+
+def test_fewer_steps_of_an_inversion_are_larger() -> None:
+    how = Invert(100, 200, 50, lr=0.02)
+    quarter = how.times(0.25)
+    assert (quarter.coarse, quarter.steps, quarter.finish) == (25, 50, 13)
+    assert quarter.lr == pytest.approx(0.04)
+    assert how.times(1.0) == how
+    least = how.times(0.001)
+    assert (least.coarse, least.steps, least.finish) == (1, 1, 1)
+    assert least.lr == pytest.approx(0.1)  # and no larger: there is a limit
+    assert Invert(0, 10, 0).times(0.5).passes == 5  # what is left out stays so
+
+
+def test_larger_steps_come_nearer_in_as_few() -> None:
+    network, shown, whole = nets.build("gap"), nets.pictures(1), Invert(0, 160, 0, lr=0.05, tv=0.1)
+    few = whole.times(0.1)
+    errors = [invert(network, shown, "features.2", how=each).error for each in (few, dataclasses.replace(few, lr=0.05))]
+    assert errors[0] < 0.8 * errors[1]
