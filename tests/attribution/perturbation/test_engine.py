@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution.attribution import Pass
-from phosphene.attribution.perturbation.engine import TRIAL, Engine, Masks, Patches, blurred, engine_for, filling
+from phosphene.attribution.perturbation.engine import (
+    CPU_BATCH,
+    TRIAL,
+    Engine,
+    Masks,
+    Patches,
+    blurred,
+    engine_for,
+    filling,
+)
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Channel, Logit
@@ -89,7 +98,7 @@ def test_the_engine_of_a_pass_is_made_once_and_runs_each_copy_once():
     Counting.seen.clear()
     assert engine_for(run) is engine
     engine.run(image, covered(image), {"logits"}, Logit(0))
-    assert Counting.seen == [engine.CPU_BATCH] * 4
+    assert Counting.seen == [CPU_BATCH] * 4
 
 
 def test_the_engine_goes_with_its_pass():
