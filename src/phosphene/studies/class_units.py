@@ -15,7 +15,6 @@ from phosphene.attribution import attribute
 from phosphene.attribution.cams.cam import CAM, classifier
 from phosphene.core.errors import LayerError, RunError, TargetError, nearest
 from phosphene.core.networks.network import Box, Network
-from phosphene.studies.evidence.backprojection import same_network
 from phosphene.studies.units import Shot, cut, shots
 from phosphene.survey.store.run import Patch, Run
 
@@ -106,7 +105,7 @@ def class_units(network: Network, run: Run, name: str, *, k: int = 10) -> ClassU
 
     Reference: Zhou et al., CVPR 2016, section 3.4 ("class-specific units").
     """
-    same_network(network, run)
+    run.check_network(network)
     label, index = _class(network, run, name)
     images, basis = _images(run, label, index)
     if not images:

@@ -20,7 +20,6 @@ from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Pixels
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
-from phosphene.studies.evidence.backprojection import same_network
 from phosphene.studies.evidence.reference_levels import BATCH, Photographs, Source, greatest, unit_of
 from phosphene.survey.accumulators.embedding import penultimate
 from phosphene.survey.store.run import Run
@@ -108,7 +107,7 @@ def facets(
     if n < 1 or limit < 1:
         raise OptionError(f"{n} facets of {limit} images are none; give at least one of each")
     if isinstance(source, Run):
-        same_network(network, source)
+        source.check_network(network)
     wanted = greatest(objective)
     fired = (isinstance(source, Run) and _surveyed(source, wanted)) or _looked(
         Photographs.of(source, limit, seed), network, wanted

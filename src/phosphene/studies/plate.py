@@ -17,7 +17,7 @@ from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Pixels
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import Projection, project, same_network
+from phosphene.studies.evidence.backprojection import Projection, project
 from phosphene.studies.evidence.crops import Tell, crops
 from phosphene.studies.evidence.hiding import Hiding, hide
 from phosphene.studies.evidence.neurons import HELD, Method, default_method, has_switches
@@ -189,7 +189,7 @@ def plate(
 
     Reference: Zeiler & Fergus, ECCV 2014, figure 2.
     """
-    same_network(network, run)
+    run.check_network(network)
     if k < 1 or side < 8:
         raise OptionError(f"k={k}, side={side}: want at least 1 patch of at least 8 pixels")
     if field not in get_args(Extent):

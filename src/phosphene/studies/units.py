@@ -15,7 +15,7 @@ from phosphene.core.images.image import Pixels
 from phosphene.core.networks.fields import Field
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import Projection, project, same_network
+from phosphene.studies.evidence.backprojection import Projection, project
 from phosphene.studies.evidence.crops import Tell, contexts, crops, silent
 from phosphene.studies.evidence.locate import drawn, locate
 from phosphene.studies.evidence.neurons import Method, has_switches
@@ -146,7 +146,7 @@ def unit(
     layer, channel = find(run, target)
     facts, field = run.unit(layer, channel), network.fields.get(layer)
     require(facts, NEEDED)
-    same_network(network, run)
+    run.check_network(network)
     found = UnitEvidence(run, network, layer, channel, facts, field)
     if found.dead or not facts["images"]:
         return found

@@ -17,7 +17,6 @@ from phosphene.core.errors import ImageError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.evidence.backprojection import same_network
 from phosphene.survey.accumulators.embedding import embed
 from phosphene.survey.maps.embedding_map import EmbeddingMap, embedding_map
 from phosphene.survey.maps.mosaic import photograph
@@ -75,7 +74,7 @@ def _query(found: Run, name: str) -> int | Picture:
 
 
 def _embed(run: Session, found: Run) -> Any:
-    same_network(run.network, opened(run, str(found.folder)))
+    opened(run, str(found.folder)).check_network(run.network)
     return lambda picture: tuple(np.asarray(each) for each in embed(run.network, found.manifest["embedding"], picture))
 
 

@@ -18,7 +18,6 @@ from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.evidence.backprojection import same_network
 from phosphene.studies.evidence.reference_levels import Photographs, Source, same_classes
 from phosphene.studies.evidence.verdict import believe
 from phosphene.studies.facets import facets
@@ -142,7 +141,7 @@ def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[R
     source: Run | Source = natural or [str(sample(name)) for name in SAMPLES]
     if natural is not None and (Path(natural) / "result.json").exists():
         source = Run.open(natural)
-        same_network(run.network, source)
+        source.check_network(run.network)
     elif natural is not None:
         Photographs.of(natural, 1)  # an error now, if there are none
     other = zoo.load(second, device=run.device) if second else None

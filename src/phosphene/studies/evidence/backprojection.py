@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.attribution.localize.boxes import to_photograph
-from phosphene.core.errors import ImageError, OptionError, OutputError, RunError, nearest
+from phosphene.core.errors import ImageError, OptionError, OutputError, nearest
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Pixels
 from phosphene.core.networks.network import Box, Images, Network
@@ -24,7 +24,7 @@ from phosphene.survey.engine.patch_boxes import input_box
 from phosphene.survey.store.run import Patch, Run
 from phosphene.survey.store.seal import CACHE
 
-__all__ = ["Method", "Projection", "default_method", "project", "same_network"]
+__all__ = ["Method", "Projection", "default_method", "project"]
 
 BATCH = 4
 """Patches that go through the network together."""
@@ -112,7 +112,7 @@ def project(
 
     Reference: Zeiler & Fergus, ECCV 2014, section 3.1.
     """
-    same_network(network, run)
+    run.check_network(network)
     if not patches:
         return ()
     method = method or default_method(network, patches[0].layer)
@@ -130,21 +130,6 @@ def project(
             tell = projector.keep(patches[at], way, tell)
             found[at] = projector.projection(patches[at], way, Cost(1, 1 + (method == "deconvnet")))
     return tuple(found[at] for at in range(len(patches)))
-
-
-def same_network(network: Network, run: Run) -> None:
-    """Refuse a network that is not the one that was surveyed.
-
-    Raises:
-        RunError: the hashes of the weights differ, or the names where the weights come from no file.
-    """
-    name, sha256 = run.manifest["model"]["name"], run.manifest["model"]["sha256"]
-    if sha256 != network.sha256 or not (sha256 or name == network.name):
-        surveyed, given = (each[:8] or "from no file" for each in (sha256, network.sha256))
-        raise RunError(
-            f"{run.folder} is a survey of {name} (weights {surveyed}), and this is {network.name} (weights {given}); "
-            "give --model and --weights as for the survey"
-        )
 
 
 def _batches(

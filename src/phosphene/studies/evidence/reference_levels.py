@@ -18,7 +18,6 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Activations, Images, Network, Prediction
 from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Objective
-from phosphene.studies.evidence.backprojection import same_network
 from phosphene.survey.sources.image_list import roll
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.recipes.visualize import as_read
@@ -144,7 +143,7 @@ def natural(
         raise OptionError(f"quantile is {quantile} and limit {limit}; want one within 0 … 1, and at least 1 image")
     wanted, found = [greatest(each) for each in objectives], dict[int, Natural]()
     if isinstance(source, Run):
-        same_network(network, source)
+        source.check_network(network)
         found = {at: told for at, each in enumerate(wanted) if (told := _surveyed(source, each, quantile))}
     rest = [at for at in range(len(wanted)) if at not in found]
     if rest:

@@ -16,6 +16,7 @@ from phosphene.core import files
 from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError, nearest
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import Box
+from phosphene.core.networks.network import Network
 from phosphene.survey.sources.gather import escape
 from phosphene.survey.sources.image_list import read
 from phosphene.survey.store import seal as seals
@@ -94,6 +95,20 @@ class Run:
             full: read every byte; else compare sizes alone.
         """
         return seals.verify(self.folder, full=full)
+
+    def check_network(self, network: Network) -> None:
+        """Refuse a network other than the one that was surveyed.
+
+        Raises:
+            RunError: the hashes of the weights differ, or the names where the weights come from no file.
+        """
+        name, sha256 = self.manifest["model"]["name"], self.manifest["model"]["sha256"]
+        if sha256 != network.sha256 or not (sha256 or name == network.name):
+            surveyed, given = (digest[:8] or "from no file" for digest in (sha256, network.sha256))
+            raise RunError(
+                f"{self.folder} is a survey of {name} (weights {surveyed}), and this is {network.name} "
+                f"(weights {given}); give --model and --weights as for the survey"
+            )
 
     @functools.cached_property
     def images(self) -> Columns:
