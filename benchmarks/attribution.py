@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from interleave import compare
 from occlusion import NETWORKS, build
-from phosphene.attribution.attribution import last_map
 from phosphene.attribution.cams.cam import GradCAM, GuidedGradCAM
 from phosphene.attribution.gradients.backprop import Gradient, GuidedBackprop
 from phosphene.core.images.image import load
+from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Logit
 from phosphene.studies.explain import DEFAULT, Plan, explain
@@ -48,7 +48,7 @@ def gradients(network: Network, image: Tensor, batch: Tensor) -> dict[str, Calla
 
 
 def grad_cams(network: Network, image: Tensor, batch: Tensor) -> dict[str, Callable[[], object]]:
-    module, name = network.module, last_map(network, Logit(CLASS))[0]
+    module, name = network.module, last_spatial_layer(network, Logit(CLASS))[0]
     layer = module.get_submodule(name)
 
     def forward() -> Tensor:
@@ -79,7 +79,7 @@ def grad_cams(network: Network, image: Tensor, batch: Tensor) -> dict[str, Calla
 
 
 def guided_grad_cams(network: Network, image: Tensor, batch: Tensor) -> dict[str, Callable[[], object]]:
-    module, layer = network.module, network.module.get_submodule(last_map(network, Logit(CLASS))[0])
+    module, layer = network.module, network.module.get_submodule(last_spatial_layer(network, Logit(CLASS))[0])
     return {
         "captum GuidedGradCam": lambda: captum.attr.GuidedGradCam(module, layer).attribute(batch.clone(), target=CLASS),
         "phosphene guided Grad-CAM": lambda: GuidedGradCAM()(network, image, Logit(CLASS)),

@@ -9,7 +9,7 @@ import nets
 from phosphene.attribution import Attribution
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.images.image import Picture
-from phosphene.studies.explain import DEFAULT, RANDOM, Plan, explain, spread
+from phosphene.studies.explain import DEFAULT, RANDOM, Plan, explain
 
 PICTURE = Picture.from_array(nets.pictures(1)[0].permute(1, 2, 0).numpy(), name="noise.png")
 
@@ -76,13 +76,6 @@ def test_the_network_is_left_as_it_was() -> None:
     after = network.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.grad is None for parameter in network.module.parameters())
-
-
-def test_layers_are_spread_from_first_to_last() -> None:
-    network = nets.build("gap")
-    assert spread(network) == ("features.0", "features.3", "features")
-    assert spread(network, 99) == tuple(name for name, layer in network.layers.items() if layer.spatial)
-    assert spread(nets.build("linear")) == ()
 
 
 def test_a_network_without_maps_still_gets_its_maps_of_pixels() -> None:

@@ -203,29 +203,3 @@ def baseline(color: Baseline, network: Network, images: Images) -> Images:
     if color == "mean" and network.preprocess.order == "bgr":
         levels = levels[::-1]
     return images.new_tensor(levels).view(1, -1, 1, 1).expand_as(images)
-
-
-def last_map(network: Network, target: Objective | None) -> tuple[str, str]:
-    """The layer at which a map says most of a target, and why: the last with a map before it.
-
-    On networks of tokens it is what enters the last attention, for behind it only the class token is read.
-
-    Raises:
-        LayerError: no layer has a map.
-    """
-    names = list(network.layers)
-    read = {name for name in (target.reads if target else ()) if name in network.layers}
-    if read:
-        names = names[: min(names.index(name) for name in read)]
-    maps = [name for name in names if network.layers[name].spatial]
-    if not maps:
-        raise LayerError(f"no layer of {network.name} before {target or 'the end'} keeps a map; use a method of pixels")
-    attention = [name for name in names if "attention" in network.layers[name].kind.casefold()]
-    if network.layers[maps[-1]].layout == "tokens" and attention:
-        inside = attention[-1] + "."
-        entry = [
-            name for name in maps if names.index(name) < names.index(attention[-1]) and not name.startswith(inside)
-        ]
-        if entry:
-            return entry[-1], f"what enters the last attention, {attention[-1]}"
-    return maps[-1], "the last layer with a map" + (f" before {target}" if read else "")

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.attribution import attribute
-from phosphene.attribution.cams.cam import CAM, classifier
+from phosphene.attribution.cams.cam import CAM
 from phosphene.core.errors import LayerError, RunError, TargetError, nearest
+from phosphene.core.networks.anatomy import classifier
 from phosphene.core.networks.network import Box, Network
 from phosphene.studies.units import Shot, cut, shots
 from phosphene.survey.store.run import Patch, Run
@@ -145,9 +146,10 @@ def _contributions(found: ClassUnits, index: int, k: int) -> ClassUnits:
     run, network = found.run, found.network
     example = network.prepare(run.picture(found.images[0])).images
     layer = attribute(network, example, index, method=CAM()).layer
-    _, weights, shift = classifier(network)
-    weight = weights.cpu().double().numpy()
-    bias = np.zeros(len(weight)) if shift is None else shift.cpu().double().numpy()
+    head = classifier(network)
+    assert head is not None, "CAM has just used it"
+    weight = head.weight.cpu().double().numpy()
+    bias = np.zeros(len(weight)) if head.bias is None else head.bias.cpu().double().numpy()
     _check(run, weight, bias)
     mean = np.asarray(run.embeddings[list(found.images)], np.float64).mean(0)
     value = weight[index] * mean

@@ -18,6 +18,7 @@ from phosphene.attribution.localize.cutout import Cutout, cutout
 from phosphene.attribution.perturbation.engine import Engine
 from phosphene.core.errors import OptionError, PhospheneError
 from phosphene.core.images.image import Picture
+from phosphene.core.networks.anatomy import spread_layers
 from phosphene.core.networks.network import Box, Images, Network, Prediction
 from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
@@ -112,7 +113,7 @@ class Plan:
             raise OptionError(f"no method was given; there are {', '.join(sorted(Attribution.table))}")
         found = tuple(Attribution.find(each)() if isinstance(each, str) else each for each in methods)
         plan = cls(found, **options)  # type: ignore[arg-type]  # the fields of a plan
-        return plan if plan.layers else dataclasses.replace(plan, layers=spread(network))
+        return plan if plan.layers else dataclasses.replace(plan, layers=spread_layers(network))
 
     def cost(self, network: Network, images: Images) -> Cost:
         """Passes for one picture: the predictions, the shared pass, the maps, their scores."""
@@ -177,18 +178,6 @@ def explain(
         dataclasses.replace(plan.cost(network, images), seconds=time.perf_counter() - start),
         notes,
     )
-
-
-def spread(network: Network, count: int = 3) -> tuple[str, ...]:
-    """Some layers with maps, spread over the network from its first to its last convolution.
-
-    >>> spread(tiny)
-    ('features.0', 'features.3', 'features')
-    """
-    maps = [name for name, layer in network.layers.items() if layer.spatial]
-    if len(maps) <= count:
-        return tuple(maps)
-    return tuple(maps[round(i * (len(maps) - 1) / (count - 1))] for i in range(count))
 
 
 class _Job:

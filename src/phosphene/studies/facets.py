@@ -18,10 +18,10 @@ from torch import Tensor
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Pixels
+from phosphene.core.networks.anatomy import embedding_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.studies.evidence.reference_levels import BATCH, Photographs, Source, greatest, unit_of
-from phosphene.survey.accumulators.embedding import penultimate
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
@@ -168,7 +168,7 @@ def _surveyed(run: Run, objective: Objective) -> _Fired | None:
 @torch.no_grad()
 def _looked(photographs: Photographs, network: Network, objective: Objective) -> _Fired:
     """The same from a pass over images; those that cannot be read are left out."""
-    layer = penultimate(network)
+    layer = embedding_layer(network)
     numbers, values, rows = list[int](), list[Tensor](), list[Tensor]()
     for start in range(0, len(photographs.sources), BATCH):
         there = {}

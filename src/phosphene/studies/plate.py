@@ -15,12 +15,13 @@ from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Pixels
+from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import Projection, project
 from phosphene.studies.evidence.crops import Tell, crops
 from phosphene.studies.evidence.hiding import Hiding, hide
-from phosphene.studies.evidence.neurons import HELD, Method, default_method, has_switches
+from phosphene.studies.evidence.neurons import HELD, Method, default_method
 from phosphene.studies.evidence.pick import choose, strongest
 from phosphene.survey.store.run import Run
 
@@ -242,7 +243,7 @@ class _Drawing:
 def _remarks(network: Network, layer: str, method: Method, panels: Sequence[Panel]) -> tuple[str, ...]:
     """How the projections were made, and what of a picture is shown."""
     remarks = [f"projected by {method}"]
-    if method != "gradient" and not has_switches(network):
+    if method != "gradient" and not has_max_pooling(network):
         remarks[0] += f": {network.name} has no max pooling, so a deconvnet has no switches and hardly sees the picture"
     if method == "gradient" and default_method(network, layer) == "gradient":
         remarks[0] += f": no ReLU lies below {layer}"

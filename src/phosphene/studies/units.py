@@ -12,13 +12,14 @@ import numpy as np
 
 from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
 from phosphene.core.images.image import Pixels
+from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.fields import Field
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import Projection, project
 from phosphene.studies.evidence.crops import Tell, contexts, crops, silent
 from phosphene.studies.evidence.locate import drawn, locate
-from phosphene.studies.evidence.neurons import Method, has_switches
+from phosphene.studies.evidence.neurons import Method
 from phosphene.studies.evidence.pick import strongest
 from phosphene.survey.store.run import Patch, Run
 from phosphene.survey.store.table import Columns
@@ -196,7 +197,7 @@ def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str,
 def _projections(found: UnitEvidence, top: Sequence[Patch], tell: Tell) -> dict[str, tuple[Projection, ...]]:
     """By the methods that work on the network, or else by the gradient."""
     done: dict[str, tuple[Projection, ...]] = {}
-    switches = has_switches(found.network)
+    switches = has_max_pooling(found.network)
     for method in PROJECTIONS if switches else PROJECTIONS[::-1]:
         try:
             done[method] = project(found.network, found.run, top, method=method, tell=tell)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
-from phosphene.attribution.attribution import Pass, last_map, record, upsample
+from phosphene.attribution.attribution import Pass, record, upsample
 from phosphene.attribution.cams.cam import CAM, GradCAM, GradCAMPlusPlus, GuidedGradCAM, LayerCAM, LayerMap
 from phosphene.core.errors import PhospheneError
+from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Channel, Logit, Objective
 
@@ -122,7 +123,7 @@ def photo() -> Tensor:
 
 def test_a_vision_transformer_is_mapped_at_what_enters_its_last_attention(vit: Network, photo: Tensor) -> None:
     method = GradCAM(rectify=False)
-    assert last_map(vit, None) == ("blocks.3.norm1", "what enters the last attention, blocks.3.attn")
+    assert last_spatial_layer(vit, None) == ("blocks.3.norm1", "what enters the last attention, blocks.3.attn")
     assert vit.layer("blocks.3.norm1").shape == (384, 14, 14)
     small = at_layer(vit, photo, 3, method)
     assert small.shape == (1, 1, 14, 14)

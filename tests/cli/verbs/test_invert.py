@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-import nets
-import phosphene as ph
 from cli.test_cli import place, run
-from phosphene.cli.verbs.invert import stages
 from phosphene.synthesis.loop import loop
 
 HOW = ("--model", "net.py:make", "--coarse", "3", "--steps", "6", "--finish", "2", "--lr", "0.1")
@@ -118,18 +115,6 @@ def test_interrupted_it_goes_on_to_the_same_bytes(place: Path, monkeypatch: pyte
     whole = {each.name: each.read_bytes() for each in (place / "whole").glob("*.png")}
     assert whole == {each.name: each.read_bytes() for each in (place / "parts").glob("*.png")}
     assert not (place / "parts" / "state").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("gap", ("features.2", "features.5", "logits")), ("linear", ("logits",)), ("tokens", ("patch", "logits"))],
-)
-def test_the_stages_of_networks_without_blocks(name: str, expected: tuple[str, ...]) -> None:
-    assert stages(nets.build(name))[-len(expected) :] == expected
-
-
-def test_the_stages_of_the_embedded_network() -> None:
-    assert stages(ph.load()) == ("bn1", *(f"blocks.{number}" for number in range(7)), "logits")
 
 
 def test_a_silent_layer_is_left_out_of_the_strip_with_a_note(place: Path) -> None:

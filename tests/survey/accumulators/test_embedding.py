@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import timm
 import torch
-import torchvision
 
 import nets
-from phosphene.core.errors import LayerError
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.network import Network
-from phosphene.survey.accumulators.embedding import Embeddings, embed, penultimate, thumbnail
-
-
-@pytest.mark.parametrize(
-    ("module", "expected"),
-    [
-        (lambda: torchvision.models.resnet18(weights=None), "avgpool"),
-        (lambda: torchvision.models.vgg11(weights=None), "classifier.5"),
-        (lambda: timm.create_model("vit_tiny_patch16_224", pretrained=False), "head_drop"),
-        (lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False), "global_pool"),
-    ],
-)
-def test_it_is_what_the_classifier_weighs(module: object, expected: str) -> None:
-    network = Network(module().eval())  # type: ignore[operator]
-    assert penultimate(network) == expected
-
-
-def test_a_network_of_one_layer_has_none() -> None:
-    with pytest.raises(LayerError, match=r"no layer before its logits to embed images by; give Embeddings\(layer=…\)"):
-        penultimate(nets.build("linear"))
+from phosphene.survey.accumulators.embedding import Embeddings, embed, thumbnail
 
 
 def test_a_row_is_the_mean_over_the_places() -> None:

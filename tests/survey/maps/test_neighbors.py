@@ -13,7 +13,8 @@ from nets import build
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
-from phosphene.survey.accumulators.embedding import Embeddings, embed, penultimate
+from phosphene.core.networks.anatomy import embedding_layer
+from phosphene.survey.accumulators.embedding import Embeddings, embed
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.maps.mosaic import fitted, photograph
 from phosphene.survey.maps.neighbors import neighbors
@@ -64,7 +65,7 @@ def test_a_picture_of_the_run_is_known_by_its_content_and_another_is_embedded(ru
     new = Picture.from_array(np.full((40, 40, 3), 200, np.uint8), "new.png")
     with pytest.raises(OptionError, match="not in the run"):
         neighbors(run, new)
-    found = neighbors(run, new, 3, embed=functools.partial(embed, network, penultimate(network)))
+    found = neighbors(run, new, 3, embed=functools.partial(embed, network, embedding_layer(network)))
     assert found.query is new
     assert {each.label for each in found.pixels} == {"bright"}
     assert (found.label, found.source) == ("", "new.png")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import timm
 import torch
-import torchvision
-from torch import nn
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Channel, Logit, Sum
 from phosphene.synthesis.losses import dream_targets
-from phosphene.synthesis.losses.dream_targets import Energy, Likeness, about, default_layer, likeness
+from phosphene.synthesis.losses.dream_targets import Energy, Likeness, about, likeness
 
 
 def test_the_gradient_of_energy_is_the_activation_itself() -> None:
@@ -47,13 +43,6 @@ def test_likeness_of_a_layer_without_places() -> None:
     assert torch.allclose(wish({"head": logits}), logits @ wish.features[:, 0])
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"), [("gap", "features"), ("residual", "bn"), ("functional", "two"), ("tokens", "gelu")]
-)
-def test_a_layer_is_chosen_for_every_network(name: str, layer: str) -> None:
-    assert default_layer(nets.build(name)) == layer
-
-
 def test_a_network_without_maps_dreams_of_targets_alone() -> None:
     with pytest.raises(LayerError, match="linear has no layer with maps to dream of; name a target"):
         about(nets.build("linear"))
@@ -81,17 +70,3 @@ def test_what_excludes_each_other_and_what_is_not_there() -> None:
         about(network, layers=["features.9"])
     with pytest.raises(TargetError, match="has no channel 99"):
         about(network, layers=["features.2"], channel=99)
-
-
-@pytest.mark.parametrize(
-    ("module", "layer"),
-    [
-        (timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2), "blocks"),
-        (torchvision.models.VisionTransformer(64, 16, 2, 2, 24, 48), "encoder.layers"),
-        (timm.create_model("convnext_atto"), "stages.2"),
-    ],
-    ids=["vit", "torchvision's", "convnext"],
-)
-def test_no_dream_is_of_a_layer_whose_energy_is_always_the_same(module: nn.Module, layer: str) -> None:
-    """A layer norm makes any picture as strong as any other: its gradient is rounding."""
-    assert default_layer(Network(module.eval(), Preprocess((64, 64)))) == layer

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, Pass, Shown, last_map, upsample
+from phosphene.attribution.attribution import Attribution, Pass, Shown, upsample
 from phosphene.core.errors import LayerError
 from phosphene.core.networks import rules
+from phosphene.core.networks.anatomy import Classifier, classifier, last_spatial_layer, pooled_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Logit, Objective, Sum
 from phosphene.core.result import Cost
@@ -31,11 +32,11 @@ class LayerMap(Attribution):
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
         """The chosen layer, or the last with a map and why."""
         if self.layer is None:
-            return last_map(network, target)
+            return last_spatial_layer(network, target)
         if not network.layer(self.layer).spatial:
             raise LayerError(
                 f"{self.layer} of {network.name} has no map (its shape is {network.layer(self.layer).shape}); "
-                f"choose an earlier layer, such as {last_map(network, target)[0]}"
+                f"choose an earlier layer, such as {last_spatial_layer(network, target)[0]}"
             )
         return self.layer, ""
 
@@ -106,11 +107,11 @@ class CAM(LayerMap, name="cam"):
         """The layer whose mean enters the classifier."""
         if self.layer is not None:
             return super().layer_for(network, target)
-        head, weight, _ = classifier(network)
-        maps = [name for name, each in network.layers.items() if each.spatial and each.shape[0] == weight.shape[1]]
-        if not maps:
+        head = _classifier(network)
+        layer = pooled_layer(network, head.weight.shape[1])
+        if layer is None:
             raise LayerError(_no_cam(network))
-        return maps[-1], f"its mean over places enters {head}"
+        return layer, f"its mean over places enters {head.layer}"
 
     def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
         """None."""
@@ -127,7 +128,7 @@ class CAM(LayerMap, name="cam"):
     def at_layer(self, run: Pass, target: Objective) -> Tensor:
         """Class weights times maps, (N, 1, h, w)."""
         layer, _ = self.layer_for(run.network, target)
-        _, weight, bias = classifier(run.network)
+        _, weight, bias = _classifier(run.network)
         a, logits = run.activations[layer].detach(), run.activations["logits"].detach()
         pooled = F.linear(a.mean((2, 3)), weight, bias) if a.shape[1] == weight.shape[1] else a.new_zeros(())
         slack = 1e-3 * logits.abs().max().item()
@@ -241,15 +242,11 @@ class GuidedGradCAM(GradCAM, name="guided-grad-cam"):
         return super().map(run, target) * run.ruled_gradient(target, rules.guided, self.name)
 
 
-def classifier(network: Network) -> tuple[str, Tensor, Tensor | None]:
-    """Name, weights (K, C) and bias of the classifier: the last linear layer or 1 × 1 convolution with K outputs."""
-    for name in reversed(list(network.layers)):
-        module = network.module.get_submodule(name.partition("#")[0])
-        if not isinstance(module, nn.Linear | nn.Conv2d) or module.weight.shape[0] != network.classes:
-            continue
-        if isinstance(module, nn.Linear) or module.kernel_size == (1, 1):
-            return name, module.weight.detach().flatten(1), None if module.bias is None else module.bias.detach()
-    raise LayerError(_no_cam(network))
+def _classifier(network: Network) -> Classifier:
+    head = classifier(network)
+    if head is None:
+        raise LayerError(_no_cam(network))
+    return head
 
 
 def _classes(target: Objective) -> list[tuple[float, int]]:

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Pass, last_map, upsample
+from phosphene.attribution.attribution import Pass, upsample
 from phosphene.attribution.cams.cam import LayerMap
 from phosphene.attribution.perturbation.engine import TRIAL, Fill, Masks, engine_for, filling
 from phosphene.core.errors import OptionError
+from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
@@ -70,7 +71,7 @@ class ScoreCAM(LayerMap, name="score-cam"):
 
     def cost(self, network: Network, images: Images) -> Cost:
         """One forward pass for each channel and image, and the trial of the engine."""
-        layer = self.layer or last_map(network, None)[0]
+        layer = self.layer or last_spatial_layer(network, None)[0]
         return Cost(forwards=len(images) * self._most(network.layer(layer).shape[0]) + TRIAL)
 
     def at_layer(self, run: Pass, target: Objective) -> Tensor:

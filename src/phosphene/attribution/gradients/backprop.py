@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, Baseline, Pass, Shown, baseline, last_map
+from phosphene.attribution.attribution import Attribution, Baseline, Pass, Shown, baseline
 from phosphene.core.errors import OptionError
 from phosphene.core.networks import rules
+from phosphene.core.networks.anatomy import has_max_pooling, last_spatial_layer
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
@@ -150,7 +151,7 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
         """Why a map is blank, image by image, and whether the network has switches at all."""
         blank = [i for i in range(len(values)) if not values[i].any()]
         causes = (f"image {i}: the map is blank because {self._cause(run, target, i)}" for i in blank)
-        pools = any("MaxPool" in layer.kind for layer in run.network.layers.values())
+        pools = has_max_pooling(run.network)
         note = f"{run.network.name} has no max pooling, so no switches: expect a blur, not an outline"
         return (*causes, *(() if pools else (note,)))
 
@@ -188,7 +189,7 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
         """The chosen layer, or the last with a map."""
-        return last_map(network, target) if self.layer is None else (self.layer, "")
+        return last_spatial_layer(network, target) if self.layer is None else (self.layer, "")
 
     def reads(self, network: Network, target: Objective) -> frozenset[str]:
         """The activations of the layer."""
@@ -196,7 +197,7 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
 
     def cost(self, network: Network, images: Images) -> Cost:
         """One backward pass for each activation."""
-        shape = network.shape(self.layer or last_map(network, None)[0])
+        shape = network.shape(self.layer or last_spatial_layer(network, None)[0])
         return Cost(backwards=len(images) * (min(self.top, math.prod(shape)) or shape[0]))
 
     def map(self, run: Pass, target: Objective) -> Tensor:

@@ -13,9 +13,10 @@ from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import LayerError, PhospheneError
 from phosphene.core.images.image import Picture
+from phosphene.core.networks.anatomy import stages
+from phosphene.core.networks.layer_patterns import match_layers
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.result import Cost, Manifest
-from phosphene.survey.engine.layer_patterns import blocks, choose
 from phosphene.synthesis.losses.feature_match import Match
 from phosphene.synthesis.recipes.inversion import Inversion, Strip
 from phosphene.synthesis.recipes.invert import Invert, afford, seen
@@ -52,31 +53,13 @@ def invert(pictures: tuple[str, ...], layer: tuple[str, ...], layers: str | None
     return run.finish(manifests)
 
 
-def stages(network: Network) -> tuple[str, ...]:
-    """The layers of the lecture's strip: what goes into the first block, the last block of each size, the logits.
-
-    Where all blocks are of one size, as in transformers, they are spread over the network; never more than ten.
-    """
-    found, names = blocks(network), list(network.layers)
-    if not found:
-        return ("logits",)
-    shapes = [network.shape(each) for each in found]
-    ends = [each for each, mine, after in zip(found, shapes, [*shapes[1:], None], strict=True) if mine != after]
-    kept = ends if len(ends) >= _FEW else list(found)
-    if len(kept) > _MANY:
-        kept = [kept[round(place * (len(kept) - 1) / (_MANY - 1))] for place in range(_MANY)]
-    inside = next((place for place, name in enumerate(names) if name.startswith(f"{found[0]}.")), 0)
-    stem = [names[inside - 1]] if inside and network.layer(names[inside - 1]).spatial else []
-    return (*stem, *kept, "logits")
-
-
 def _layers(network: Network, names: tuple[str, ...], patterns: str | None) -> tuple[str, ...]:
     if names and patterns:
         raise click.UsageError("--layer names layers and --layers chooses them; give one of both")
     for each in names:
         network.shape(each)
     return tuple(dict.fromkeys(names)) or (
-        stages(network) if patterns in {None, "all"} else choose(network, [patterns or ""])
+        stages(network) if patterns in {None, "all"} else match_layers(network, [patterns or ""])
     )
 
 
@@ -130,4 +113,3 @@ def _alive(network: Network, original: Images, layers: tuple[str, ...]) -> tuple
 
 
 _STAGES = 3
-_FEW, _MANY = 4, 8

@@ -17,9 +17,9 @@ from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.images.image import Picture
+from phosphene.core.networks.anatomy import spread_layers
 from phosphene.core.networks.layers import Field, Layer
 from phosphene.core.result import Manifest
-from phosphene.studies.explain import spread
 from phosphene.weights.activations import activations_all
 from phosphene.weights.filters import filters
 
@@ -132,7 +132,7 @@ def activations(images: tuple[str, ...], layers: tuple[str, ...], overlays: int,
     """Every channel of a layer as a grey picture, brighter where it responds more, for one picture."""
     how = {name: options.pop(name) for name in ("top", "sort", "scaling")}
     run = session("activations", options)
-    chosen, manifests = layers or spread(run.network), []
+    chosen, manifests = layers or spread_layers(run.network), []
     for picture in run.pictures(images):
         try:
             manifests.append(_activations(run, picture, chosen, overlays=overlays, how=how))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phosphene.attribution.attribution import record
 from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, GuidedBackprop
-from phosphene.core.networks import rules
+from phosphene.core.networks.anatomy import has_max_pooling, has_relu_below
 from phosphene.core.networks.network import Activations, Box, Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.survey.engine.patch_boxes import input_box
@@ -159,14 +159,6 @@ def default_method(network: Network, layer: str) -> Method:
     >>> default_method(tiny, "features.5"), default_method(tiny, "features.0")
     ('deconvnet', 'gradient')
     """
-    network.shape(layer)  # looked up now, or the pass that finds the layers would be counted too
-    with torch.no_grad(), rules.backward_rule() as mode:
-        network.tap(network.check(torch.zeros(1, 3, *network.preprocess.size)), [layer])
-    if not mode.met["relu"]:
+    if not has_relu_below(network, layer):
         return "gradient"
-    return "deconvnet" if has_switches(network) else "guided-backprop"
-
-
-def has_switches(network: Network) -> bool:
-    """Whether a network has max pooling, whose switches the deconvnet needs."""
-    return any("MaxPool" in layer.kind for layer in network.layers.values())
+    return "deconvnet" if has_max_pooling(network) else "guided-backprop"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from phosphene.core.errors import LayerError
 from phosphene.core.images.image import Picture, resize
+from phosphene.core.networks.anatomy import embedding_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.survey.accumulators.accumulator import Accumulator, Columns, Seen, Site, State
 
@@ -29,7 +29,7 @@ class Embeddings(Accumulator, name="embeddings"):
 
     def layers(self, network: Network, chosen: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """Its own layer alone."""
-        return (self.layer or penultimate(network),)
+        return (self.layer or embedding_layer(network),)
 
     def start(self, site: Site) -> State:  # noqa: ARG002
         """Nothing: rows do not fold."""
@@ -48,29 +48,6 @@ class Embeddings(Accumulator, name="embeddings"):
     def result(self, state: State, site: Site) -> Mapping[str, Columns]:  # noqa: ARG002
         """No table."""
         return {}
-
-
-def penultimate(network: Network) -> str:
-    """The layer whose channels the classifier weighs: the last one before it with as many as it takes.
-
-    Raises:
-        LayerError: no layer comes before the logits.
-    """
-    names = [name for name in network.layers if network.layers[name].layout != "other"]
-    modules = dict(network.module.named_modules())
-    heads = [
-        name for name in names if network.layers[name].kind == "Linear" and network.layers[name].layout == "vector"
-    ]
-    if heads:
-        wanted = int(modules[heads[-1].partition("#")[0]].in_features)
-        before = names[: names.index(heads[-1])]
-        fit = [name for name in before if network.layers[name].shape[0] == wanted]
-        vectors = [name for name in fit if network.layers[name].layout == "vector"]
-        if fit:
-            return (vectors or fit)[-1]
-    if len(names) < 2:
-        raise LayerError(f"{network.name} has no layer before its logits to embed images by; give Embeddings(layer=…)")
-    return names[-2]
 
 
 def thumbnail(images: Images) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from phosphene.core.errors import LayerError, OptionError
+from phosphene.core.networks.layer_patterns import match_layers
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
 from phosphene.survey.accumulators.accumulator import Accumulator, Site
@@ -24,7 +25,6 @@ from phosphene.survey.accumulators.top import TopPatches
 from phosphene.survey.engine.checkpoint import Work, clear, same
 from phosphene.survey.engine.finish import finish
 from phosphene.survey.engine.fold import TOGETHER, Fold, Plan
-from phosphene.survey.engine.layer_patterns import choose
 from phosphene.survey.engine.progress import Progress
 from phosphene.survey.engine.progress import Watch as Watch
 from phosphene.survey.engine.threads import cores, twins, work_here
@@ -70,7 +70,7 @@ def survey(
         source: images: a folder, a pattern, a CSV of paths and labels, tar or zip shards, or several; see `roll`.
         folder: for the run.
         accumulators: what to keep; patches, statistics, histograms, classes and embeddings by default.
-        layers: names or patterns, see `choose`; every block output and the logits by default.
+        layers: names or patterns, see `match_layers`; every block output and the logits by default.
         k: patches of each unit, where `accumulators` are not given.
         limit: this many images alone, drawn by the seed.
         labels: "auto", or "none" to ignore those that the source gives.
@@ -146,7 +146,7 @@ def plan_of(
         raise OptionError(f"the accumulators are {', '.join(names)}; give each once")
     if not 1 <= batch <= MOST:
         raise OptionError(f"batch is {batch}; give 1 … {MOST}")
-    chosen = choose(network, [layers] if isinstance(layers, str) else layers)
+    chosen = match_layers(network, [layers] if isinstance(layers, str) else layers)
     listeners: dict[str, tuple[Accumulator, ...]] = {}
     for each in accumulators:
         for layer in each.layers(network, chosen):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from phosphene.core.errors import LayerError, OptionError
+from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.connections import wiring
+from phosphene.core.networks.anatomy import dream_layer
 from phosphene.core.networks.fuse import lean
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.grammar import parse
@@ -114,7 +113,7 @@ def about(
     Args:
         network: dreams.
         target: as the target grammar writes it; excludes all that follows.
-        layers: names; `default_layer` where there are none.
+        layers: names; `dream_layer` where there are none.
         channel: of the one layer.
         guide: a picture of any size.
 
@@ -130,7 +129,7 @@ def about(
         if layers or channel is not None or guide is not None:
             raise OptionError(f"a dream of {target} takes no layer, channel or guide; leave them out, or the target")
         return parse(target, network) if isinstance(target, str) else target.bind(network)
-    names = tuple(layers) or (default_layer(network),)
+    names = tuple(layers) or (dream_layer(network),)
     if channel is not None:
         if guide is not None or len(names) > 1:
             raise OptionError(f"channel {channel} is of one layer, without a guide; leave one of them out")
@@ -139,31 +138,6 @@ def about(
     if guide is not None:
         terms = [likeness(network, name, network.prepare(guide).images, name=guide.name) for name in names]
     return terms[0] if len(terms) == 1 else _alike(network, terms)
-
-
-def default_layer(network: Network) -> str:
-    """The last layer whose map has 1/16 of the rows and columns of the input: deep enough for things, yet with places.
-
-    Parts of parts are passed over: of "blocks.4.0.conv" and "blocks.4", the second is the name. So is what a layer norm
-    returns: its mean square is the same for every picture.
-
-    Raises:
-        LayerError: the network has no maps.
-
-    >>> default_layer(tiny)
-    'features'
-    """
-    (height, width), ends = network.preprocess.size, wiring(network).ends
-    level = {name for name in network.layers if _LEVEL.search(network.layer(ends.get(name, name)).kind)}
-    shapes = {
-        name: each.shape
-        for name, each in network.layers.items()
-        if each.spatial and name.count(".") <= 1 and name not in level
-    }
-    found = [name for name, (_, rows, columns) in shapes.items() if rows * 16 >= height and columns * 16 >= width]
-    if not found:
-        raise LayerError(f"{network.name} has no layer with maps to dream of; name a target, or a layer")
-    return found[-1]
 
 
 def hasten(network: Network, objective: Objective, passes: int) -> Network:
@@ -207,7 +181,6 @@ def _places(activations: Tensor) -> Tensor:
     return activations.flatten(2) if activations.ndim > 2 else activations[..., None]
 
 
-_LEVEL = re.compile("LayerNorm|RMSNorm")
 _PRODUCTS = 1 << 22
 _STILL = 1e-3  # share of itself that the energy of a layer norm moves by, from rounding and eps
 REPAID = 32  # passes; some twenty save what the making costs

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images.image import resize
+from phosphene.core.networks.anatomy import deepest_spatial_layer_read
 from phosphene.core.networks.fuse import lean
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
@@ -78,7 +79,7 @@ class Plan:
         for place, (target, shown, finding) in enumerate(rows):
             one, much = self._cured.climbed(shown, place), self._cured.weights[place]
             if self._apart:
-                one = Diverse(one, _layer_of(one, self.network))
+                one = Diverse(one, self._compared(one))
             if (prior := self.manner.prior(finding.share)) is not None:
                 one = one + much * self._part * prior
             if self._strange is not None and "logits" in target.reads:
@@ -204,6 +205,15 @@ class Plan:
         """Whether the pictures of a target are pushed apart."""
         return self.starts is None and self.each > 1
 
+    def _compared(self, objective: Objective) -> str:
+        """The layer at which the pictures of a target are compared."""
+        layer = deepest_spatial_layer_read(self.network, objective)
+        if layer is None:
+            raise OptionError(
+                f"{self.network.name} has no maps, so its pictures cannot be pushed apart; make one of each"
+            )
+        return layer
+
     @property
     def _still(self) -> float | None:
         """Pixels by which a neuron's picture is moved: fewer where fewer are seen."""
@@ -240,15 +250,6 @@ def bind(target: Target, network: Network) -> Objective:
     if isinstance(target, Objective):
         return target.bind(network)
     return Logit(target).bind(network) if isinstance(target, int) else parse(target, network)
-
-
-def _layer_of(objective: Objective, network: Network) -> str:
-    """The deepest layer with maps that an objective reads; of a class, the last of the network."""
-    maps = [name for name, each in network.layers.items() if each.spatial]
-    read = [name for name in maps if name in objective.reads]
-    if not maps:
-        raise OptionError(f"{network.name} has no maps, so its pictures cannot be pushed apart; make one of each")
-    return (read or maps)[-1]
 
 
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own

@@ -13,7 +13,7 @@ from phosphene.core.errors import NetworkError
 from phosphene.core.images.image import load
 from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks import rules
-from phosphene.core.networks.connections import wiring
+from phosphene.core.networks.anatomy import before_softmax, coarsest_stride, pre_activation
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Channel, Logit, Neuron, Objective, Sum
 from phosphene.core.result import Cost
@@ -124,7 +124,7 @@ def probe(network: Network, targets: Sequence[Objective], manner: Manner) -> Fin
     forwards = 2 * len(SAMPLES) + 2 * len(bound) + len(shut)
     cost = Cost(forwards=forwards, backwards=len(bound) + len(shut))
     grey = network.preprocess.order == "grey"
-    return Findings(tuple(found), network.preprocess.size, _stride(network, reads), grey, softmax, handed, cost)
+    return Findings(tuple(found), network.preprocess.size, coarsest_stride(network, reads), grey, softmax, handed, cost)
 
 
 def _on_photographs(network: Network, reads: frozenset[str]) -> tuple[Read, float, bool]:
@@ -158,9 +158,9 @@ def _finding(network: Network, target: Objective, natural: Read, blank: Images, 
         resting = target(network.tap(blank, target.reads | {"input"})).item()
     extremes = (values.min().item(), values.max().item())
     capped = _capped(target, natural) if isinstance(target, Channel) else 0.0
-    unbent = _unbent(network, target.layer) if capped > _CAPPED and isinstance(target, Channel) else None
+    unbent = pre_activation(network, target.layer) if capped > _CAPPED and isinstance(target, Channel) else None
     if softmax and isinstance(target, Logit):
-        unbent = _before_softmax(network)
+        unbent = before_softmax(network)
         if unbent is not None:  # the scores there vary as the logarithms do
             natural = {**natural, "logits": natural["logits"].clamp(min=_TINY).log()}
     spread, share = _spread(target, natural), _share(network, target)
@@ -208,16 +208,6 @@ def _capped(target: Channel, natural: Read) -> float:
     return (maps[:, target.channel] == top).float().mean().item() if top > 0 else 0.0
 
 
-def _unbent(network: Network, layer: str) -> str | None:
-    before = wiring(network).before(layer)
-    return before if before is not None and network.shape(before) == network.shape(layer) else None
-
-
-def _before_softmax(network: Network) -> str | None:
-    found = [name for name, each in network.layers.items() if each.kind == "Softmax"]
-    return _unbent(network, found[-1]) if found else None
-
-
 def _slopes(network: Network, targets: Sequence[Objective], blank: Images, rule: rules.Rule) -> list[float]:
     """Size of the gradient of each target by the blank picture, under a rule."""
     found = []
@@ -228,14 +218,6 @@ def _slopes(network: Network, targets: Sequence[Objective], blank: Images, rule:
             slope = torch.autograd.grad(score, read["input"], allow_unused=True)[0] if score.requires_grad else None
             found.append(0.0 if slope is None else slope.abs().max().item())
     return found
-
-
-def _stride(network: Network, reads: frozenset[str]) -> int:
-    """Pixels from place to place of the deepest map up to the last layer read."""
-    names = list(network.layers)
-    until = len(names) if "logits" in reads or not reads else 1 + max(map(names.index, reads))
-    maps = [network.layers[name] for name in names[:until] if network.layers[name].spatial]
-    return max((round(network.preprocess.size[0] / each.shape[1]) for each in maps), default=1)
 
 
 _CAPPED = 0.1  # share of places from which on a cap is in the way
