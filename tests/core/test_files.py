@@ -140,7 +140,7 @@ def test_an_error_of_the_system_while_writing_aside_is_said(tmp_path):
 
 
 def test_what_a_killed_process_left_is_found(tmp_path):
-    left = tmp_path / f".{'0123456789abcdef'}.tmp"
+    left = tmp_path / ".phosphene-0123456789abcdef.tmp"
     for path in (left, tmp_path / ".mine.tmp", tmp_path / "a.tmp"):
         path.touch()
     assert list(files.abandoned(tmp_path)) == [left]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import nets
 from phosphene.core import result
-from phosphene.core.images.image import Picture
-from phosphene.core.result import Cost, Manifest
+from phosphene.core.errors import FolderError
+from phosphene.core.images.image import Picture, load
+from phosphene.core.images.image import Pixels as Uint8
+from phosphene.core.result import Cost, File, Manifest, Result
 
 KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]
 
@@ -95,3 +99,71 @@ def test_costs_add_and_scale() -> None:
 )
 def test_a_cost_reads_as_a_sentence(cost: Cost, text: str) -> None:
     assert str(cost) == text
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Greeting(Result):
+    """A result with one file of each kind."""
+
+    verb = "greet"
+    target: str = "tabby"
+
+    def files(self) -> Iterator[File]:
+        yield File.picture("a.png", np.zeros((4, 6, 3), np.uint8), method="none")
+        yield File.array("maps/a.npy", np.arange(6.0).reshape(2, 3), layer="conv")
+        yield File.text("index.html", "<p>é</p>")
+
+    def facts(self) -> dict[str, Any]:
+        return {"norms": [1.0]}
+
+    def pictures(self) -> tuple[Uint8, ...]:
+        return (np.zeros((4, 6, 3), np.uint8),) * 3
+
+    def lines(self) -> tuple[str, ...]:
+        return ("a < b",)
+
+
+def greeting() -> Greeting:
+    network = dataclasses.replace(nets.build("gap"), sha256="ab" * 32)
+    cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
+    return Greeting(
+        network=network, inputs=(cat,), options={"layer": None}, cost=Cost(1, 2, 0.5), seed=7, notes=("so & so",)
+    )
+
+
+def test_a_result_saves_every_file_and_a_manifest_with_the_keys_of_the_design(tmp_path: Path) -> None:
+    stored = greeting().save(tmp_path / "out")
+    assert list(stored) == [*KEYS, "notes", "norms"]
+    assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8")) == stored
+    assert stored["files"] == [
+        {"path": "a.png", "kind": "picture", "method": "none"},
+        {"path": "maps/a.npy", "kind": "heatmap", "layer": "conv", "shape": [2, 3]},
+        {"path": "index.html", "kind": "report"},
+    ]
+    assert (np.load(tmp_path / "out" / "maps" / "a.npy") == np.arange(6.0).reshape(2, 3)).all()
+    assert (tmp_path / "out" / "index.html").read_text("utf-8") == "<p>é</p>"
+    assert (stored["verb"], stored["target"], stored["model"]["sha256"]) == ("greet", "tabby", "ab" * 32)
+
+
+def test_a_result_never_overwrites_its_input(tmp_path: Path) -> None:
+    photograph = tmp_path / "a.png"
+    photograph.write_bytes(b"mine")
+    shown = dataclasses.replace(greeting().inputs[0], path=str(photograph))
+    with pytest.raises(FolderError, match="is an input"):
+        dataclasses.replace(greeting(), inputs=(shown,)).save(tmp_path)
+    assert photograph.read_bytes() == b"mine"
+
+
+def test_a_result_shows_itself_in_a_notebook() -> None:
+    png = greeting()._repr_png_()
+    assert png is not None
+    assert load(png).pixels.shape == (12, 16, 3)  # two rows of two, four pixels apart
+    page = greeting()._repr_html_()
+    assert "data:image/png;base64," in page
+    assert "a &lt; b" in page
+    assert "so &amp; so" in page
+    assert Result()._repr_png_() is None
+
+
+def test_a_result_is_one_short_line() -> None:
+    assert len(repr(greeting())) < 200

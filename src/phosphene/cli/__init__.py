@@ -53,8 +53,12 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
 
 
+_PLUGIN = "Python file with methods, accumulators, recipes or studies of your own; anywhere in the line, repeatable."
+
+
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="phosphene", message="phosphene %(version)s")
+@click.option("--plugin", multiple=True, metavar="FILE.py", expose_value=False, help=_PLUGIN)
 def phosphene() -> None:
     """See what a vision network sees, and make images from it.
 
@@ -70,13 +74,17 @@ def phosphene() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code: 0 done, 2 usage, 3 some inputs failed, 75 try again later."""
     from phosphene.cli.memory import keep_memory
+    from phosphene.core import user_code
     from phosphene.core.errors import PhospheneError
 
     # Threads that spin while they wait slow everything sixfold as soon as another program wants the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_memory()
-    debug = "--debug" in (sys.argv if args is None else args)
+    args, plugins = _without_plugins(sys.argv[1:] if args is None else args)
+    debug = "--debug" in args
     try:
+        for path in plugins:
+            user_code.plugin(path)
         code = phosphene.main(args, prog_name="phosphene", standalone_mode=False)
     except PhospheneError as error:
         if debug:
@@ -99,6 +107,24 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"unexpected {type(error).__name__}: {error}. --debug shows where; please report it", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _without_plugins(args: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without --plugin, which must run before the commands are made; and its files."""
+    rest: list[str] = []
+    plugins: list[str] = []
+    values = iter(args)
+    for value in values:
+        option, equals, path = value.partition("=")
+        if value == "--":
+            rest += [value, *values]
+        elif option != "--plugin":
+            rest.append(value)
+        elif equals or (path := next(values, "")):
+            plugins.append(path)
+        else:
+            rest.append(value)  # click says that it wants a value
+    return rest, plugins
 
 
 def _nearest(name: str) -> str:

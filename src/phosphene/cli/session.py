@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, OutputError, PhospheneError
+from phosphene.core.folder import OutputFolder
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Network
-from phosphene.core.result import Manifest
+from phosphene.core.progress import Progress
+from phosphene.core.result import Manifest, Result
 
 
 @dataclasses.dataclass
@@ -86,7 +88,7 @@ class Session:
         self.failed.append(f"{type(error).__name__}: {error}")
         click.echo(self.failed[-1], err=True)
 
-    def each(self, inputs: Sequence[str], make: Callable[[str], Manifest]) -> list[Manifest]:
+    def each(self, inputs: Sequence[str], make: Callable[[str], Any]) -> list[Any]:
         """What comes of each input; one that fails is named, and the rest goes on."""
         self.several, manifests = len(inputs) > 1, []
         for name in inputs:
@@ -100,15 +102,30 @@ class Session:
         """Where the results of one input go: -o itself for a single one, else a folder of its own name.
 
         Raises:
-            UsageError: there is a file, or a survey, which other results would make unreadable.
+            FolderError: there is a file, or the result of another verb.
         """
         whole = self.output is not None and not self.several
         folder = self.top if whole else self.top / files.unused(files.slug(name), self.used)
-        if folder.is_file():
-            raise click.UsageError(f"-o {folder} is a file; name a folder")
-        if self.verb != "survey" and _holds_survey(folder):
-            raise click.UsageError(f"-o {folder} holds a survey, which would be lost; name another folder")
+        OutputFolder(folder, self.verb)
         return folder
+
+    def save(self, result: Result, folder: Path) -> dict[str, Any]:
+        """Save what came of one input; say its lines, its notes, and where it is.
+
+        Args:
+            result: of this verb.
+            folder: as `folder` named it, before the work began.
+
+        Returns:
+            its manifest, for `finish`.
+        """
+        stored = result.save(folder)
+        for line in result.lines():
+            self.say(line)
+        for note in result.notes:
+            self.say(f"  {note}")
+        self.say(f"→ {folder}")
+        return stored
 
     @property
     def top(self) -> Path:
@@ -119,30 +136,39 @@ class Session:
         """A remark on standard error, or the outcome on standard output where no JSON goes there."""
         click.echo(text, err=self.as_json)
 
-    def finish(self, manifests: list[Manifest]) -> int:
+    def finish(self, manifests: Sequence[Manifest | dict[str, Any]]) -> int:
         """Say how many inputs failed, print JSON if it was asked for, and return the exit code."""
         if self.failed and self.several:
             click.echo(f"{len(self.failed)} of {len(self.failed) + len(manifests)} inputs failed", err=True)
         if self.as_json:
-            if len(manifests) == 1 and not self.failed:
-                click.echo(str(manifests[0]))
-            else:
-                click.echo(
-                    json.dumps({"results": [each.as_dict() for each in manifests], "errors": self.failed}, indent=1)
-                )
+            stored = [each.as_dict() if isinstance(each, Manifest) else each for each in manifests]
+            alone = len(stored) == 1 and not self.failed
+            click.echo(json.dumps(stored[0] if alone else {"results": stored, "errors": self.failed}, indent=1))
         if self.failed and not manifests:
             return 2 if len(self.failed) == 1 else 3
         return 3 if self.failed else 0
 
     @contextmanager
     def progress(self, text: str, total: int | None = None) -> Iterator[Any]:
-        """A bar on standard error; yields a function (done, total) → None."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=self.quiet) as bar:
+        """A bar on standard error; yields what is told of progress.
+
+        Args:
+            text: what runs, until progress says otherwise.
+            total: how many parts there will be.
+        """
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+        )
+        with bars.Progress(*columns, console=self.console, transient=True, disable=self.quiet) as bar:
             task = bar.add_task(text, total=total)
 
-            def watch(done: int, total: int, what: str = text) -> None:
-                bar.update(task, completed=done, total=total, description=what)
+            def watch(progress: Any, total: int | None = None, what: str = "") -> None:
+                if not isinstance(progress, Progress):  # verbs that are not yet told by Progress
+                    progress = Progress(progress, total, what)
+                bar.update(task, completed=progress.done, total=progress.total, description=progress.what or text)
 
             yield watch
 
@@ -165,10 +191,3 @@ def session(verb: str, options: dict[str, Any]) -> Session:
         raise OptionError(f"the device {run.device!r} is not here; phosphene doctor lists those that are") from error
     torch.manual_seed(run.seed)
     return run
-
-
-def _holds_survey(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "result.json").read_text())["verb"] == "survey")
-    except (OSError, ValueError, LookupError, TypeError):
-        return False

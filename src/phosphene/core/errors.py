@@ -48,6 +48,10 @@ class RunError(PhospheneError):
     """The folder of a survey that is not there, not finished, or damaged."""
 
 
+class FolderError(PhospheneError):
+    """An output folder that holds what phosphene must not replace."""
+
+
 class OutputError(PhospheneError):
     """A result that cannot be written, such as on a full disk: worth trying again."""
 

@@ -50,7 +50,7 @@ def aside(path: str | Path) -> Iterator[Path]:
         OutputError: see `write`; an OSError of the block becomes one.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".phosphene-{secrets.token_hex(8)}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -85,7 +85,7 @@ def abandoned(folder: Path) -> Iterator[Path]:
     Args:
         folder: in which nobody writes now.
     """
-    return (each for each in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", each.name))
+    return (file for file in folder.glob(".*.tmp") if re.fullmatch(r"\.phosphene-[0-9a-f]{16}\.tmp", file.name))
 
 
 def reserve(path: Path) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from phosphene.core import user_code
 from phosphene.core.checkpoints import checkpoint
-from phosphene.core.errors import NetworkError, PhospheneError, nearest
+from phosphene.core.errors import NetworkError, nearest
 from phosphene.core.networks.network import Network
 from phosphene.zoo.furnish import RANDOM, given
 
@@ -44,8 +39,8 @@ def build(spec: str, *, weights: str | Path | None, classes: int | None) -> Netw
     if classes is not None:
         raise NetworkError(f"{spec} decides itself how many classes it has; leave classes out")
     path, name = _split(spec)
-    with _beside(path):
-        made = _called(spec, _function(path, name))
+    with user_code.importable_neighbors(path):
+        made = user_code.called(spec, _function(path, name))
     if not isinstance(made, nn.Module | Network):
         raise NetworkError(f"{spec} returned {type(made).__name__}; it is to return a torch.nn.Module or a Network")
     network = made if isinstance(made, Network) else Network(made, notes=("preprocessing of ImageNet at 224 assumed",))
@@ -67,47 +62,9 @@ def _split(spec: str) -> tuple[Path, str]:
 
 
 def _function(path: Path, name: str) -> Any:
-    module = _module(path)
+    module = user_code.module(path)
     found = getattr(module, name, None)
     if not callable(found):
         own = [key for key, each in vars(module).items() if getattr(each, "__module__", None) == module.__name__]
         raise NetworkError(f"{path} has no function {name!r}; {nearest(name, own)}")
     return found
-
-
-def _module(path: Path) -> ModuleType:
-    name = f"phosphene_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickling look their module up by its name.
-    sys.modules[name] = module
-    _called(str(path), lambda: spec.loader.exec_module(module))
-    return module
-
-
-def _called(what: str, function: Any) -> Any:
-    """Run the user's code; whatever it raises becomes one line."""
-    try:
-        return function()
-    except PhospheneError:
-        raise
-    except (Exception, SystemExit) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        line = error.lineno if isinstance(error, SyntaxError) else frame.lineno
-        reason = str(error).partition("\n")[0]
-        raise NetworkError(
-            f"{what} raised {type(error).__name__}: {reason} ({Path(frame.filename).name}, line {line}); mend it there"
-        ) from error
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    """Let a file import its neighbors, as it can when Python runs it."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)

@@ -134,7 +134,7 @@ def test_states_without_their_plan_are_not_believed(tmp_path: Path) -> None:
 def test_what_kills_left_of_half_written_states_is_removed(tmp_path: Path) -> None:
     Work.begin(tmp_path, PLAN, ROWS, 3).close()
     for each in (tmp_path, tmp_path / "work"):
-        (each / ".0123456789abcdef.tmp").write_text("half")
+        (each / ".phosphene-0123456789abcdef.tmp").write_text("half")
     Work.begin(tmp_path, PLAN, ROWS, 3).close()
     assert not list(tmp_path.rglob("*.tmp"))
 
