@@ -1,4 +1,4 @@
-"""How the process of the command line keeps its memory."""
+"""Settings of malloc for the process of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ctypes
 def keep_memory() -> None:
     """Let malloc keep large blocks that are freed, instead of giving them back to the system and asking again.
 
-    A forward pass frees and takes the same maps again and again; each return to the system costs a page fault per
+    A forward pass allocates and frees the same sizes again and again; returning them costs a page fault per
     4 kB. Without glibc nothing happens. For a process of one's own only: a library must not decide this for others.
     """
     try:

@@ -64,10 +64,10 @@ class Size(click.ParamType[tuple[int, int]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """The two numbers."""
-        found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value) if isinstance(value, str) else None
-        if found is None:
+        match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value) if isinstance(value, str) else None
+        if match is None:
             self.fail(f"{value!r} is no size; write one number for squares, or HEIGHTxWIDTH", param, ctx)
-        size = int(found[1]), int(found[2] or found[1])
+        size = int(match[1]), int(match[2] or match[1])
         if min(size) < _LEAST:
             self.fail(f"{value} is too small; pictures have at least {_LEAST} pixels a side", param, ctx)
         return size
@@ -75,15 +75,15 @@ class Size(click.ParamType[tuple[int, int]]):
 
 def from_fields(method: type[Named]) -> list[click.Option]:
     """The options of a method: one for each field of its dataclass, with the help of its docstring."""
-    return [_option(each) for each in method.options() if each.name != "seed"]
+    return [_option(option) for option in method.options() if option.name != "seed"]
 
 
 def from_any(*methods: type[Named]) -> Decorator:
     """The options of several methods at once, of which one will be chosen; what is not given stays None."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        found = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
-        for option in found.values():
+        options = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
+        for option in options.values():
             kind, text = (
                 bool if option.type is bool else _Value(option.type),
                 _help(option) + _defaults(option, methods),
@@ -114,13 +114,13 @@ def _option(option: Option) -> click.Option:
 
 def _defaults(option: Option, methods: tuple[type[Named], ...]) -> str:
     """What happens without an option: of each method, where they differ."""
-    found = {
-        str(method.name): each.default for method in methods for each in method.options() if each.name == option.name
+    defaults = {
+        str(method.name): own.default for method in methods for own in method.options() if own.name == option.name
     }
-    if all(each is None or each is dataclasses.MISSING for each in found.values()):
+    if all(default is None or default is dataclasses.MISSING for default in defaults.values()):
         return ""
-    texts = [f"{name} {_plain(each)}" for name, each in found.items()]
-    return f" [default: {', '.join(texts) if len({*found.values()}) > 1 else _plain(option.default)}]"
+    texts = [f"{name} {_plain(default)}" for name, default in defaults.items()]
+    return f" [default: {', '.join(texts) if len({*defaults.values()}) > 1 else _plain(option.default)}]"
 
 
 def _plain(value: Any) -> str:
@@ -160,7 +160,7 @@ class _Value(click.ParamType[Any]):
 
 def _members(annotation: Any) -> tuple[Any, ...]:
     union = get_origin(annotation) in {Union, UnionType}
-    return tuple(each for each in get_args(annotation) if each is not type(None)) if union else (annotation,)
+    return tuple(member for member in get_args(annotation) if member is not type(None)) if union else (annotation,)
 
 
 def _names(annotation: Any) -> list[str]:
@@ -172,7 +172,7 @@ def _names(annotation: Any) -> list[str]:
 
 def _noun(member: Any) -> str:
     if get_origin(member) is tuple:
-        return ",".join(_noun(each) for each in get_args(member))
+        return ",".join(map(_noun, get_args(member)))
     return {int: "integer", float: "number", str: "text"}.get(member, getattr(member, "__name__", str(member)))
 
 

@@ -1,4 +1,4 @@
-"""What every verb needs while it runs: a network, pictures, a place for results, and a voice."""
+"""What every verb needs while it runs: the network, the pictures, folders for results, messages and progress."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Session:
         """Every picture that can be read; the others are named, and the rest goes on."""
         from phosphene.zoo.samples import sample
 
-        named = [sample(each.removeprefix("sample:")) if each.startswith("sample:") else each for each in sources]
+        named = [sample(name.removeprefix("sample:")) if name.startswith("sample:") else name for name in sources]
         paths = list(image.find(named))
         self.several = len(paths) > 1
         for path in paths:
@@ -89,7 +89,7 @@ class Session:
         click.echo(self.failed[-1], err=True)
 
     def each(self, inputs: Sequence[str], make: Callable[[str], Any]) -> list[Any]:
-        """What comes of each input; one that fails is named, and the rest goes on."""
+        """The results of all inputs; an input that fails is named, and the rest goes on."""
         self.several, manifests = len(inputs) > 1, []
         for name in inputs:
             try:
@@ -141,7 +141,7 @@ class Session:
         if self.failed and self.several:
             click.echo(f"{len(self.failed)} of {len(self.failed) + len(manifests)} inputs failed", err=True)
         if self.as_json:
-            stored = [each.as_dict() if isinstance(each, Manifest) else each for each in manifests]
+            stored = [manifest.as_dict() if isinstance(manifest, Manifest) else manifest for manifest in manifests]
             alone = len(stored) == 1 and not self.failed
             click.echo(json.dumps(stored[0] if alone else {"results": stored, "errors": self.failed}, indent=1))
         if self.failed and not manifests:

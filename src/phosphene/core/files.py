@@ -1,4 +1,4 @@
-"""Writing that leaves the old file or the new one, never half of either; names and hashes of content."""
+"""Atomic writing of files; hashes of content; file names."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def write(path: str | Path, data: bytes | memoryview | str) -> Path:
 
 @contextlib.contextmanager
 def aside(path: str | Path) -> Iterator[Path]:
-    """A neighbor to write in the file's stead: where the block ends well, it is synced and becomes the file.
+    """A temporary file beside the file: if the block ends without an error, it is synced and renamed to the file.
 
-    Then the folder is synced. Where the block fails, the neighbor goes and the old file stays.
+    Then the folder is synced. If the block fails, the temporary file is deleted and the old file stays.
 
     Args:
         path: of the file. Missing folders are made.
@@ -65,7 +65,7 @@ def aside(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Within, whatever the system has against writing is said of this path.
+    """Within, an OSError becomes an OutputError that names this path.
 
     Args:
         path: of a file or a folder.
@@ -80,7 +80,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def abandoned(folder: Path) -> Iterator[Path]:
-    """Neighbors that `aside` left in a folder when its process was killed.
+    """Temporary files that `aside` left in a folder when its process was killed.
 
     Args:
         folder: in which nobody writes now.
@@ -89,9 +89,9 @@ def abandoned(folder: Path) -> Iterator[Path]:
 
 
 def reserve(path: Path) -> None:
-    """Take the room of a file on the disk now: a page of a mapped file that finds none later kills the process.
+    """Allocate the blocks of a file on the disk now: a page of a mapped file that finds no room later kills the process.
 
-    Systems that cannot (macOS, Windows) go without.
+    Systems that cannot allocate (macOS, Windows) skip it.
 
     Args:
         path: of a file that has its size, and holes.
@@ -105,7 +105,7 @@ def reserve(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file last, whoever wrote it."""
+    """Flush the content of a file to the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
@@ -166,7 +166,7 @@ def slug(text: str) -> str:
     >>> slug("tabby, tabby cat"), slug("../blocks.4:17"), slug("œuf")
     ('tabby-tabby-cat', 'blocks.4-17', 'uf-2419fac0')
     """
-    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     name = re.sub(r"[^A-Za-z0-9._+]+", "-", plain).strip("-.")
     if plain.isascii() and 0 < len(name) <= _LONGEST and name.partition(".")[0].lower() not in _RESERVED:
         return name
@@ -182,13 +182,13 @@ def unused(stem: str, taken: set[str]) -> str:
     ('Fish-2', 'fish-3')
     """
     numbers = (f"{stem}-{number}" if number > 1 else stem for number in count(1))
-    found = next(each for each in numbers if each.casefold() not in taken)
-    taken.add(found.casefold())
-    return found
+    free = next(name for name in numbers if name.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder last; systems that cannot open folders do so on their own."""
+    """Flush the names in a folder to the disk; not needed where folders cannot be opened."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
