@@ -89,7 +89,7 @@ def abandoned(folder: Path) -> Iterator[Path]:
 
 
 def reserve(path: Path) -> None:
-    """Allocate the blocks of a file on the disk now: a page of a mapped file that finds no room later kills the process.
+    """Allocate the blocks of a file on the disk now: a page of a mapped file without room kills the process.
 
     Systems that cannot allocate (macOS, Windows) skip it.
 
