@@ -118,7 +118,7 @@ def peers(bench: Bench, repeats: int, folder: Path) -> None:
         with torch.inference_mode():
             for start in range(0, count, BATCH):
                 found: dict[str, Tensor] = {}
-                bench.network.listen(bench.images[start : start + BATCH], layers, found.__setitem__)
+                bench.network.stream(bench.images[start : start + BATCH], layers, found.__setitem__)
                 numbers = np.arange(start, min(start + BATCH, count))
                 for layer, maps in found.items():
                     flat = maps if maps.ndim == 4 else maps[:, :, None, None]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from interleave import Times
 from occlusion import build
 from phosphene.cli.memory import keep_memory
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Channel, Logit, Objective
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels
@@ -134,7 +134,7 @@ def bare(name: str, network: Network, layer: str, count: int) -> Way:
 
 def lucent(network: Network, layer: str, count: int) -> Way:
     """A whole pass with gradients of all weights, as lucent makes it; its canvas and its optimizer are ours."""
-    module = network.twin().module.eval()
+    module = network.replicate().module.eval()
 
     def way(steps: int) -> list[Clock]:
         ticks, kept = [], {}
@@ -178,7 +178,7 @@ def compare(ways: Mapping[str, Way], rounds: int, steps: int) -> str:
 
 def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[str, Way]]]:
     """Titles, and what is compared."""
-    quick = lean(network)
+    quick = fused(network)
     for layer in (HALF[name], "logits"):
         for count in (1, 4):
             title = f"{name} {layer}, batch of {count}"
@@ -189,7 +189,11 @@ def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[s
             elif what == "lucent" and layer != "logits":
                 yield title, {"phosphene": plain, "as lucent": lucent(network, layer, count)}
             elif what == "passes":
-                variants = {"as it is": network, "folded": lean(network, last=False), "channels last, too": quick}
+                variants = {
+                    "as it is": network,
+                    "folded": fused(network, channels_last=False),
+                    "channels last, too": quick,
+                }
                 variants |= {
                     "autocast": half(network),
                     "autocast, folded": half(quick),

@@ -31,7 +31,7 @@ class Narrow(torch.Tensor):
 
 
 WORK: dict[str, Callable[[Tensor], object]] = {
-    "predictions": lambda values: nets.build("gap").read_off(values.view(2, -1)[:, :5]),
+    "predictions": lambda values: nets.build("gap").top_classes(values.view(2, -1)[:, :5]),
     "responses": lambda values: measure(values.view(2, 4, 9)),
     "ranks": lambda values: rank_correlation(values.view(2, -1), values.view(2, -1)),
     "effective field": lambda values: effective_field(values.view(2, 6, 6), Box(0, 0, 6, 6)),

@@ -13,7 +13,7 @@ import numpy as np
 from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
 from phosphene.core.images.image import Pixels
 from phosphene.core.networks.anatomy import has_max_pooling
-from phosphene.core.networks.fields import Field
+from phosphene.core.networks.fields import ReceptiveField
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import Projection, project
@@ -93,7 +93,7 @@ class UnitEvidence:
     layer: str
     channel: int
     facts: Mapping[str, Any]
-    field: Field | None
+    field: ReceptiveField | None
     top: tuple[Shot, ...] = ()
     context: tuple[Pixels, ...] = ()
     projections: Mapping[str, tuple[Projection, ...]] = dataclasses.field(default_factory=dict)
@@ -145,7 +145,7 @@ def unit(
     if k < 1:
         raise OptionError(f"k is {k}; a unit wants at least 1 patch")
     layer, channel = find(run, target)
-    facts, field = run.unit(layer, channel), network.fields.get(layer)
+    facts, field = run.unit(layer, channel), network.receptive_fields.get(layer)
     require(facts, NEEDED)
     run.check_network(network)
     found = UnitEvidence(run, network, layer, channel, facts, field)

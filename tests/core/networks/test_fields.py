@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from phosphene.core.networks.layers import Field, at_rest, fields, trace, watch
+from phosphene.core.networks.layers import ReceptiveField, evaluating, receptive_fields, trace, watch
 
 
 def probed(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def probed(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
             (top, bottom), (left, right) = ends(blank[:height]), ends(blank[height:])
             boxes[name] = torch.stack([top, left, bottom, right])
 
-    with at_rest(module), torch.no_grad(), watch(module, see):
+    with evaluating(module), torch.no_grad(), watch(module, see):
         module(images)
     return boxes
 
@@ -43,9 +43,9 @@ def ends(seen: Tensor) -> tuple[Tensor, Tensor]:
     return first, torch.where(seen.any(0), last, 0)
 
 
-def assert_exact(module: nn.Module, size: tuple[int, int]) -> dict[str, Field | None]:
+def assert_exact(module: nn.Module, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
     module, example = module.eval().double(), torch.rand(1, 3, *size, dtype=torch.float64)
-    found, truth = fields(module, example), probed(module, example)
+    found, truth = receptive_fields(module, example), probed(module, example)
     assert list(found) == list(trace(module, example))
     assert truth
     for name, boxes in truth.items():
@@ -154,15 +154,15 @@ def test_a_published_network_is_followed_exactly(name: str) -> None:
 
 def test_sizes_are_those_the_literature_gives() -> None:
     """Araujo, Norris & Sim, Distill 2019: VGG-16 sees 212 pixels at its last pooling."""
-    found = fields(vgg.make_layers(vgg.cfgs["D"]), torch.zeros(1, 3, 224, 224))
+    found = receptive_fields(vgg.make_layers(vgg.cfgs["D"]), torch.zeros(1, 3, 224, 224))
     assert found["30"] is not None
     assert (found["30"].size, found["30"].stride) == ((212, 212), (32, 32))
-    assert found["0"] == Field((3, 3), (1, 1), (-1, -1), (224, 224), torch.empty(0))
+    assert found["0"] == ReceptiveField((3, 3), (1, 1), (-1, -1), (224, 224), torch.empty(0))
 
 
 def test_a_single_place_keeps_size_and_stride() -> None:
     small, large = (
-        fields(torchvision.models.resnet18(), torch.zeros(1, 3, side, side))["layer4"] for side in (32, 224)
+        receptive_fields(torchvision.models.resnet18(), torch.zeros(1, 3, side, side))["layer4"] for side in (32, 224)
     )
     assert small is not None
     assert large is not None
@@ -171,7 +171,7 @@ def test_a_single_place_keeps_size_and_stride() -> None:
 
 def test_size_stride_and_start_give_the_boxes_of_a_plain_stack() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 5, 2, 2), nn.MaxPool2d(3, 2, 1), nn.Conv2d(2, 2, (3, 1), padding=(1, 0)))
-    found = fields(net, torch.zeros(1, 3, 64, 48))
+    found = receptive_fields(net, torch.zeros(1, 3, 64, 48))
     for field in found.values():
         assert field is not None
         for row, column in ((0, 0), (3, 5), (15, 11)):
@@ -182,14 +182,18 @@ def test_size_stride_and_start_give_the_boxes_of_a_plain_stack() -> None:
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 def test_every_padding_keeps_the_stride(mode: str) -> None:
-    field = fields(nn.Sequential(nn.Conv2d(3, 2, 3, padding=1, padding_mode=mode)), torch.zeros(1, 3, 9, 9))["0"]
+    field = receptive_fields(nn.Sequential(nn.Conv2d(3, 2, 3, padding=1, padding_mode=mode)), torch.zeros(1, 3, 9, 9))[
+        "0"
+    ]
     assert field is not None
     assert field.stride == (1, 1)
     assert field.box(4, 4) == (3, 3, 6, 6)
 
 
 def test_upsampled_places_keep_their_size() -> None:
-    field = fields(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Upsample(scale_factor=2)), torch.zeros(1, 3, 9, 9))["1"]
+    field = receptive_fields(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Upsample(scale_factor=2)), torch.zeros(1, 3, 9, 9))[
+        "1"
+    ]
     assert field is not None
     assert field.size == (3, 3)
     assert not field.whole
@@ -197,13 +201,13 @@ def test_upsampled_places_keep_their_size() -> None:
 
 def test_whole_is_the_whole_picture() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 5))
-    found = fields(net, torch.zeros(1, 3, 9, 12))
+    found = receptive_fields(net, torch.zeros(1, 3, 9, 12))
     assert [field is not None and field.whole for field in found.values()] == [False, True, True, True]
-    assert found["3"] == Field((9, 12), (0, 0), (0, 0), (9, 12), torch.empty(0))
+    assert found["3"] == ReceptiveField((9, 12), (0, 0), (0, 0), (9, 12), torch.empty(0))
 
 
 def test_attention_sees_everything() -> None:
-    found = fields(timm.create_model("vit_tiny_patch16_224", depth=2), torch.zeros(1, 3, 224, 224))
+    found = receptive_fields(timm.create_model("vit_tiny_patch16_224", depth=2), torch.zeros(1, 3, 224, 224))
     patch, block = found["pos_drop"], found["blocks.0"]
     assert patch is not None
     assert block is not None
@@ -245,13 +249,13 @@ UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_no_rule_covers_is_unknown_from_there_on(name: str) -> None:
-    found = fields(Net(UNKNOWN[name]).double(), torch.rand(1, 3, 24, 32, dtype=torch.float64))
+    found = receptive_fields(Net(UNKNOWN[name]).double(), torch.rand(1, 3, 24, 32, dtype=torch.float64))
     assert [key for key, field in found.items() if field is None] == ["middle", "last"]
 
 
 def test_an_operation_without_a_rule_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        fields(Net(lambda x: x.topk(4, 3).values.topk(4, 2).values), torch.zeros(1, 3, 24, 32))
+        receptive_fields(Net(lambda x: x.topk(4, 3).values.topk(4, 2).values), torch.zeros(1, 3, 24, 32))
     assert ["aten.topk" in message for message in caplog.messages] == [True]
 
 
@@ -264,14 +268,14 @@ def test_what_is_no_function_of_the_picture_is_unknown_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.conv(x) + self.embed(torch.arange(4)).mean()
 
-    found = fields(Positions(), torch.zeros(1, 3, 8, 8))
+    found = receptive_fields(Positions(), torch.zeros(1, 3, 8, 8))
     assert found["embed"] is None
     assert found["conv"] is not None
 
 
 def test_the_caller_finds_tensors_and_modules_as_they_were() -> None:
     net, example = Net(added_in_place), torch.zeros(1, 3, 24, 32)
-    fields(net, example)
+    receptive_fields(net, example)
     assert net.training
     assert not any(each._forward_hooks for each in net.modules())
     loss = net(example).sum()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.errors import NetworkError
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.zoo import load
 
@@ -70,7 +70,7 @@ REAL: dict[str, Callable[[], Network]] = {
 @pytest.mark.parametrize("name", nets.NETS)
 def test_a_folded_tiny_network_is_the_same_network(name: str) -> None:
     network = nets.build(name)
-    twin = lean(network)
+    twin = fused(network)
     layers = [name for name, each in network.layers.items() if each.kind != "Conv2d" and each.layout != "other"]
     assert_same(network, twin, layers, nets.pictures())
     assert norms(twin) == 0
@@ -82,9 +82,9 @@ def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) ->
     network.module.train()
     before = {key: each.clone() for key, each in network.module.state_dict().items()}
     layers = [key for key in network.layers if key.endswith(("bn1", "norm1", "act", "conv3", "2"))][:40]
-    twin = lean(network, layers)
+    twin = fused(network, layers)
     assert twin.layers == network.layers
-    assert norms(lean(network)) <= left < norms(network)
+    assert norms(fused(network)) <= left < norms(network)
     images = torch.rand(2, 3, *network.preprocess.size)
     assert_same(network, twin, layers, images)
     after = network.module.state_dict()
@@ -96,33 +96,33 @@ def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) ->
 @pytest.mark.parametrize("name", ["convnext", "vit"])
 def test_without_batch_norms_there_is_nothing_to_fold(name: str) -> None:
     network = REAL[name]()
-    assert_same(network, lean(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
+    assert_same(network, fused(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
 
 
 def test_a_twin_has_the_weights_of_the_network_but_for_those_it_folded() -> None:
     network = nets.build("gap")
-    twin = lean(network, last=False)
+    twin = fused(network, channels_last=False)
     mine, theirs = dict(twin.module.named_parameters()), dict(network.module.named_parameters())
     assert {name for name in theirs if name not in mine} == {"features.1.weight", "features.1.bias"}
     assert {name for name, each in mine.items() if each is not theirs[name]} == {"features.0.weight", "features.0.bias"}
 
 
 def test_a_twin_is_its_own_twin_for_what_it_was_made_for() -> None:
-    twin = lean(nets.build("gap"), ["features.2"])
-    assert lean(twin, ["features.2"]) is lean(twin) is twin
-    assert lean(twin, ["features.5"]) is not twin
+    twin = fused(nets.build("gap"), ["features.2"])
+    assert fused(twin, ["features.2"]) is fused(twin) is twin
+    assert fused(twin, ["features.5"]) is not twin
 
 
 def test_a_convolution_that_is_read_is_not_folded() -> None:
     network = nets.build("gap")
-    assert norms(lean(network, ["features.0"])) == norms(network) == 1
-    assert_same(network, lean(network, ["features.1"]), ["features.1"], nets.pictures())
+    assert norms(fused(network, ["features.0"])) == norms(network) == 1
+    assert_same(network, fused(network, ["features.1"]), ["features.1"], nets.pictures())
 
 
 def test_a_block_that_returns_its_convolution_shows_it_too() -> None:
     network = small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1)))
-    assert norms(lean(network)) == 0
-    assert norms(lean(network, ["0"])) == norms(lean(network, ["0.0"])) == 1
+    assert norms(fused(network)) == 0
+    assert norms(fused(network, ["0"])) == norms(fused(network, ["0.0"])) == 1
 
 
 class Net(nn.Module):
@@ -157,7 +157,7 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_where_somebody_else_has_a_part_in_it_the_pair_stays(way: str) -> None:
     network = small(Net(WAYS[way]))
-    twin = lean(network)
+    twin = fused(network)
     assert isinstance(twin.module.norm, nn.BatchNorm2d)
     assert not isinstance(twin.module.first, nn.BatchNorm2d)
     assert_same(network, twin, ["first", "norm"], nets.pictures())
@@ -170,7 +170,7 @@ def test_groups_strides_no_bias_no_affine_and_linear_layers_fold() -> None:
         nn.Linear(64, 10), nn.BatchNorm1d(10), nn.Tanh(), nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4),
     )  # fmt: skip
     network = small(module)
-    twin = lean(network)
+    twin = fused(network)
     assert norms(twin) == 0
     assert_same(network, twin, ["1", "4", "8", "11"], nets.pictures())
 
@@ -182,7 +182,7 @@ def test_norms_of_the_batch_itself_and_standardized_weights_stay() -> None:
         nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1),
     )  # fmt: skip
     network = small(module)
-    assert norms(lean(network)) == norms(network)
+    assert norms(fused(network)) == norms(network)
 
 
 def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +190,8 @@ def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.
         raise NetworkError("no")
 
     network = nets.build("gap")
-    monkeypatch.setattr(Network, "twin", refuse)
-    assert lean(network) is network
+    monkeypatch.setattr(Network, "replicate", refuse)
+    assert fused(network) is network
 
 
 def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
@@ -200,6 +200,6 @@ def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
             return self.head(self.features(x).view(len(x), -1)[:, :12])
 
     for module, last in ((Viewing(), False), (nets.Gap(), True)):
-        twin = lean(small(module))
+        twin = fused(small(module))
         assert norms(twin) == 0
         assert twin.module.features[0].weight.is_contiguous(memory_format=torch.channels_last) == last

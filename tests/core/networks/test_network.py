@@ -94,7 +94,7 @@ def test_a_preprocess_of_another_size_is_an_error_that_says_so() -> None:
             network.layers  # noqa: B018
         assert "\n" not in str(caught.value)
         with pytest.raises(NetworkError, match="give Network"):
-            network.fields  # noqa: B018
+            network.receptive_fields  # noqa: B018
         with pytest.raises(NetworkError, match="give Network"):
             attribute(network, torch.rand(1, 3, *network.preprocess.size), 0)
 
@@ -204,7 +204,7 @@ def test_listening_hears_what_a_tap_reads(name: str) -> None:
     network, images = nets.build(name), nets.pictures(3)
     layers = [*(each for each, layer in network.layers.items() if layer.layout != "other"), "input", "logits"]
     heard: dict[str, Tensor] = {}
-    network.listen(images, layers, lambda layer, maps: heard.update({layer: maps.clone()}))
+    network.stream(images, layers, lambda layer, maps: heard.update({layer: maps.clone()}))
     read = network.tap(images, layers)
     assert heard.keys() == read.keys()
     assert all(torch.equal(heard[each], read[each]) for each in layers)
@@ -214,13 +214,13 @@ def test_listening_stops_after_the_last_layer() -> None:
     network = nets.build("gap")
     assert "features.2" in network.layers  # traced once, by a pass of its own
     ran = called(network)
-    network.listen(nets.pictures(1), ["features.2"], lambda *_: None)
+    network.stream(nets.pictures(1), ["features.2"], lambda *_: None)
     assert ran == ["features.0", "features.1", "features.2"]
 
 
 def test_a_twin_shares_weights_and_nothing_else() -> None:
     network = nets.build("residual")
-    twin = network.twin()
+    twin = network.replicate()
     assert twin.module is not network.module
     assert [each.data_ptr() for each in twin.module.parameters()] == [
         each.data_ptr() for each in network.module.parameters()
@@ -235,4 +235,4 @@ def test_a_module_that_cannot_be_copied_has_no_twin() -> None:
     network = nets.build("gap")
     network.module.lock = (each for each in ())
     with pytest.raises(NetworkError, match=r"cannot be copied for another thread: .*generator"):
-        network.twin()
+        network.replicate()

@@ -15,7 +15,7 @@ import nets
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Channel
 from phosphene.synthesis.losses import dream_targets
@@ -23,7 +23,7 @@ from phosphene.synthesis.recipes import dream as module
 from phosphene.synthesis.recipes.dream import Dream, afford, dream
 
 FEW = Dream(("features.2",), octaves=3, steps=3)
-MANY = dataclasses.replace(FEW, tile=16)  # passes, so that the lean twin dreams
+MANY = dataclasses.replace(FEW, tile=16)  # passes, so that the fused copy dreams
 
 
 def grey_network() -> Network:
@@ -153,7 +153,7 @@ def test_what_no_gradient_comes_from_is_said(name: str, layer: str) -> None:
 
 def test_a_dream_of_many_passes_is_dreamed_by_the_lean_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images, made = nets.build("gap"), nets.pictures(1), []
-    monkeypatch.setattr(dream_targets, "lean", lambda *given: made.append(given) or lean(*given))
+    monkeypatch.setattr(dream_targets, "fused", lambda *given: made.append(given) or fused(*given))
     dream(network, images, how=FEW)
     assert not made
     found = dream(network, images, how=MANY)

@@ -17,7 +17,7 @@ import phosphene as ph
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.samples import sample
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
 from phosphene.synthesis.loop.loop import Synthesis, synthesize
 from phosphene.synthesis.losses.feature_match import Match
@@ -203,14 +203,14 @@ def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch:
     def fold(*given: Any) -> Network:
         nonlocal now
         now += 1
-        return lean(*given)
+        return fused(*given)
 
     def make(network: Network, *given: Any, **options: Any) -> Synthesis:
         timed.append((network, options["precision"]))
         return synthesize(network, *given, **options)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr(module, "lean", fold)
+    monkeypatch.setattr(module, "fused", fold)
     monkeypatch.setattr(module, "synthesize", make)
     monkeypatch.setattr(module, "seconds_of", lambda work: work() and 0.1)
     network, shown, how = nets.build("residual"), nets.pictures(1), Invert(100, 200, 0)

@@ -34,7 +34,7 @@ from phosphene.synthesis.transforms.transforms import Affine, Crops
 OTHERS = [torch.float64, torch.bfloat16, torch.float16]
 CANVASES = [Fourier(), MACO(), Perturbation(), Pixels(), Pyramid()]
 MANY = Dream(("features.2",), octaves=2, steps=4, tile=16)
-"""Of more passes than the making of a lean twin takes."""
+"""Of more passes than the making of a fused copy takes."""
 
 
 def cat() -> Picture:

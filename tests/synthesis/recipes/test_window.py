@@ -79,7 +79,7 @@ def test_no_pixel_of_a_window_of_a_neuron_is_missing_and_few_are_too_many() -> N
 def test_neurons_of_real_networks(make: type[Network]) -> None:
     network = make()
     images = torch.rand(1, 3, *network.preprocess.size)
-    fields = {name: each for name, each in network.fields.items() if each and all(each.stride)}
+    fields = {name: each for name, each in network.receptive_fields.items() if each and all(each.stride)}
     small = [name for name, each in fields.items() if max(each.size) < 100]
     for name in small[:: len(small) // 4]:
         objective = Neuron(name, 2, 3, network.layers[name].shape[2] // 2)
@@ -104,7 +104,7 @@ def test_a_channel_gets_room_for_three_fields_and_at_least_64_pixels() -> None:
     first, second = (window(network, Channel(layer, 1)) for layer in ("0", "4"))
     assert first == Window(Channel("0", 1), (64, 64), first.box if first else None)  # type: ignore[arg-type]
     assert second is not None
-    field = network.fields["4"]
+    field = network.receptive_fields["4"]
     assert field is not None
     assert 3 * field.size[0] <= second.size[0] < 3 * field.size[0] + 4
     assert window(network, ChannelMax("0", 1)) is not None

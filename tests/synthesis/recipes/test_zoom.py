@@ -11,7 +11,7 @@ import pytest
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Preprocess
 from phosphene.synthesis.losses import dream_targets
 from phosphene.synthesis.recipes.dream import Dream
@@ -49,7 +49,7 @@ def test_killed_it_goes_on_to_the_same_bytes_and_may_grow_longer(tmp_path: Path)
 
 def test_one_lean_twin_dreams_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     network, made = nets.build("gap"), []
-    monkeypatch.setattr(dream_targets, "lean", lambda *given: made.append(given) or lean(*given))
+    monkeypatch.setattr(dream_targets, "fused", lambda *given: made.append(given) or fused(*given))
     list(zoom(network, cat(), frames=9, how=dataclasses.replace(HOW, tile=16)))
     assert made == [(network, {"features"})]
 

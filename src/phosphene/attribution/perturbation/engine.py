@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phosphene.attribution.attribution import Baseline, Pass, baseline
 from phosphene.core.errors import OptionError
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Activations, Images, Network
 
 Fill = Baseline | Literal["noise", "blur"] | float
@@ -99,7 +99,7 @@ class Masks:
 class Engine:
     """Runs alterations in small batches, without gradients, on a faster copy of the network.
 
-    The copy is that of `lean`, which agrees with the network in all that can be read. Cost, once: a copy of the
+    The copy is that of `fused`, which agrees with the network in all that can be read. Cost, once: a copy of the
     convolutions, TRIAL passes.
 
     Args:
@@ -110,7 +110,7 @@ class Engine:
 
     def __init__(self, network: Network, reads: Iterable[str] = ("logits",), *, batch: int | None = None) -> None:
         self.reads = frozenset(reads)
-        self.network = lean(network, self.reads)
+        self.network = fused(network, self.reads)
         self.batch = batch or (CPU_BATCH if network.device.type == "cpu" else GPU_BATCH)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.anatomy import spread_layers
-from phosphene.core.networks.layers import Field, Layer
+from phosphene.core.networks.layers import Layer, ReceptiveField
 from phosphene.core.result import Manifest
 from phosphene.weights.activations import activations_all
 from phosphene.weights.filters import filters
@@ -37,7 +37,7 @@ def layers(named: str | None, fields: bool, **options: Any) -> int:
     if named is not None:
         options["model"] = named
     run = session("layers", options)
-    network, sights = run.network, run.network.fields if fields else {}
+    network, sights = run.network, run.network.receptive_fields if fields else {}
     if run.as_json:
         rows = [_row(layer, sights.get(name)) for name, layer in network.layers.items()]
         click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
@@ -52,12 +52,12 @@ def layers(named: str | None, fields: bool, **options: Any) -> int:
     return 0
 
 
-def _row(layer: Layer, field: Field | None) -> dict[str, Any]:
+def _row(layer: Layer, field: ReceptiveField | None) -> dict[str, Any]:
     sight = field and {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
     return {**dataclasses.asdict(layer), "field": sight}
 
 
-def _spelled(field: Field | None) -> tuple[str, str]:
+def _spelled(field: ReceptiveField | None) -> tuple[str, str]:
     """Stride and size of a receptive field."""
     if field is None:
         return "?", "?"

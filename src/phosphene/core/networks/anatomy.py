@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from phosphene.core.errors import LayerError
 from phosphene.core.networks import rules
-from phosphene.core.networks.connections import wiring
+from phosphene.core.networks.connections import connections
 from phosphene.core.networks.network import Network
 
 
@@ -212,8 +212,8 @@ def dream_layer(network: Network) -> str:
     >>> dream_layer(tiny)
     'features'
     """
-    (height, width), ends = network.preprocess.size, wiring(network).ends
-    normalized = {name for name in network.layers if _LAYER_NORM.search(network.layer(ends.get(name, name)).kind)}
+    (height, width), leaf_of = network.preprocess.size, connections(network).output_from
+    normalized = {name for name in network.layers if _LAYER_NORM.search(network.layer(leaf_of.get(name, name)).kind)}
     shapes = {
         name: network.layers[name].shape
         for name in spatial_layers(network)
@@ -230,7 +230,7 @@ def pre_activation(network: Network, layer: str) -> str | None:
 
     None where the activation is not a module, or works on something of another shape. Cost: one forward pass.
     """
-    before = wiring(network).before(layer)
+    before = connections(network).pre_activation(layer)
     return before if before is not None and network.shape(before) == network.shape(layer) else None
 
 

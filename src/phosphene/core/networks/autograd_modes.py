@@ -1,4 +1,4 @@
-"""Work that comes out the same whatever modes of torch are on around it."""
+"""Functions that compute the same under any of torch's modes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-Given = ParamSpec("Given")
-Found = TypeVar("Found")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
-def undisturbed(work: Callable[Given, Found]) -> Callable[Given, Found]:
-    """Work outside inference mode, whose tensors no gradient passes, and without autocast, which rounds what it paints.
+def default_modes(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """Run a function with inference mode and autocast off: the one forbids gradients, the other rounds the pixels.
 
     Args:
-        work: any function that is no generator.
+        function: any that is no generator.
 
     >>> with torch.inference_mode():
-    ...     undisturbed(lambda: torch.zeros(1).is_inference())()
+    ...     default_modes(lambda: torch.zeros(1).is_inference())()
     False
     """
 
-    @functools.wraps(work)
-    def done(*values: Given.args, **named: Given.kwargs) -> Found:
+    @functools.wraps(function)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         with ExitStack() as modes:
             modes.enter_context(torch.inference_mode(mode=False))
             for device in ("cpu", "cuda", "mps"):
                 if torch.is_autocast_enabled(device):
                     modes.enter_context(torch.autocast(device, enabled=False))
-            return work(*values, **named)
+            return function(*args, **kwargs)
 
-    return done
+    return run

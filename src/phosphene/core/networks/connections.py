@@ -1,4 +1,4 @@
-"""Which layer is given what which other one made."""
+"""Which layer's output is which layer's input."""
 
 from __future__ import annotations
 
@@ -9,74 +9,82 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from phosphene.core.networks.layers import at_rest, watch
+from phosphene.core.networks.layers import evaluating, watch
 from phosphene.core.networks.network import Network
 
 
-class Wiring(NamedTuple):
-    """Who made what, by the names of the layer table: "relu#1" is the second call of a shared module.
+class Connections(NamedTuple):
+    """Direct connections by the names of the layer table: "relu#1" is the second call of a shared module.
 
     Args:
-        given: layer → the layer whose output it is given as it is.
-        ends: block → the leaf inside, or before it, whose output it returns as it is; a leaf is its own.
+        input_from: layer → the leaf layer whose output is its input, unchanged.
+        output_from: block → the leaf layer, inside or before it, whose output it returns unchanged. Leaves are absent.
     """
 
-    given: dict[str, str]
-    ends: dict[str, str]
+    input_from: dict[str, str]
+    output_from: dict[str, str]
 
-    def before(self, layer: str) -> str | None:
-        """The layer that the last step of a layer is given: of a ReLU, or of a block that ends with one, what it bends.
+    def pre_activation(self, layer: str) -> str | None:
+        """The layer whose output is the input of the last leaf of a layer: of a block that ends in a ReLU, of the ReLU.
 
         Args:
-            layer: name of it.
+            layer: its name; a leaf is its own last leaf.
         """
-        return self.given.get(self.ends.get(layer, layer))
+        return self.input_from.get(self.output_from.get(layer, layer))
 
 
-def wiring(network: Network) -> Wiring:
-    """What goes straight from layer to layer; what an operation between them changes is nobody's.
+def connections(network: Network) -> Connections:
+    """Follow tensors by identity from layer to layer; what an operation outside of modules has changed is not followed.
 
     Cost: one forward pass; every tensor that a module returns is held until its end.
 
     Args:
         network: is run once, at its own size.
 
-    >>> found = wiring(tiny)
-    >>> found.given["features.2"], found.ends["features"], found.before("features")
+    >>> direct = connections(tiny)
+    >>> direct.input_from["features.2"], direct.output_from["features"], direct.pre_activation("features")
     ('features.1', 'features.5', 'features.4')
     """
     calls: Counter[str] = Counter()
-    made: list[tuple[Tensor, int, str]] = []  # by leaves; held, for the identity of a tensor is free once it is gone
-    found = Wiring({}, {})
+    outputs: list[tuple[Tensor, int, str]] = []  # of leaves; held, for the identity of a freed tensor is used again
+    direct = Connections({}, {})
 
-    def maker(tensor: object) -> str | None:
-        # What works in place returns the tensor of another, and counts up its version.
-        names = (leaf for each, version, leaf in reversed(made) if each is tensor and version == each._version)
-        return next(names, None)
+    def producer(tensor: object) -> str | None:
+        # An in-place operation returns the tensor it was given, and counts up its version.
+        return next(
+            (leaf for output, version, leaf in reversed(outputs) if output is tensor and version == output._version),
+            None,
+        )
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def given(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             number, calls[name] = calls[name], calls[name] + 1
-            layer = maker(inputs[0]) if inputs else None
+            layer = producer(inputs[0]) if inputs else None
             if layer is not None:
-                found.given[f"{name}#{number}" if number else name] = layer
+                direct.input_from[f"{name}#{number}" if number else name] = layer
 
-        return given
+        return hook
 
     def after(name: str, called: nn.Module, output: Tensor) -> None:
-        leaf = maker(output)
+        leaf = producer(output)
         if next(called.children(), None) is None or leaf is None:
-            made.append((output, output._version, name))
+            outputs.append((output, output._version, name))
         else:
-            found.ends[name] = leaf
+            direct.output_from[name] = leaf
 
-    handles = [each.register_forward_pre_hook(before(name)) for name, each in network.module.named_modules() if name]
+    modules = [(name, module) for name, module in network.module.named_modules() if name]
+    handles = [module.register_forward_pre_hook(before(name)) for name, module in modules]
     try:
         # Inference mode counts no versions.
-        with torch.inference_mode(mode=False), torch.no_grad(), at_rest(network.module), watch(network.module, after):
+        with (
+            torch.inference_mode(mode=False),
+            torch.no_grad(),
+            evaluating(network.module),
+            watch(network.module, after),
+        ):
             blank = network.check(torch.zeros(1, 3, *network.preprocess.size))
             network.module(network.preprocess.normalize(blank))
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return direct

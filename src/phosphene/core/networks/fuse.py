@@ -1,4 +1,4 @@
-"""The same network in fewer operations: batch norms folded into convolutions, channels laid out last."""
+"""The same network in fewer operations: batch norms folded into convolutions, channels last in memory."""
 
 from __future__ import annotations
 
@@ -11,89 +11,91 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.core.errors import LayerError, NetworkError
-from phosphene.core.networks.autograd_modes import undisturbed
-from phosphene.core.networks.connections import wiring
+from phosphene.core.networks.autograd_modes import default_modes
+from phosphene.core.networks.connections import connections
 from phosphene.core.networks.network import Images, Network
 
 
-class Pair(NamedTuple):
-    """A convolution whose output goes straight into a batch norm.
+class ConvNorm(NamedTuple):
+    """A convolution whose output, unchanged, is the input of a batch norm.
 
     Args:
         conv: its name.
         norm: that of the batch norm.
-        shown: names of all layers that the output of the convolution can be read from.
+        readers: names of all layers at which the output of the convolution can be read.
     """
 
     conv: str
     norm: str
-    shown: frozenset[str]
+    readers: frozenset[str]
 
 
-@undisturbed
-def lean(network: Network, reads: Iterable[str] = (), *, last: bool = True) -> Network:
-    """A twin of the same names and numbers, up to rounding, that takes less time.
+@default_modes
+def fused(network: Network, reads: Iterable[str] = (), *, channels_last: bool = True) -> Network:
+    """A faster copy of a network with the same layer names and, up to rounding, the same activations.
 
-    Each batch norm is part of the convolution before it, where nothing reads between them: norm(W x + b) = (s W) x +
-    s (b - mean) + shift, where s = scale / sqrt(variance + eps), per channel. The batch norm stays in its place under
-    its name, and hands on what it gets; what it holds besides, such as an activation, stays too. Convolutions keep
-    channels last in memory, with which CPUs take 0.8 to 0.9 of the time. All other weights are those of the network,
-    and so is its table of layers.
+    Each batch norm is folded into the convolution before it, unless a layer between them is read: norm(W x + b) =
+    (s W) x + s (b - mean) + shift, where s = scale / sqrt(variance + eps), per channel. The batch norm stays in its
+    place under its name as the identity, followed by the modules inside it, such as an activation. Convolutions keep
+    channels last in memory, with which CPUs take 0.8 to 0.9 of the time. All other weights are shared with the
+    network, and so is its table of layers.
 
-    What is folded is found by running the network, not by reading its code, and the twin is then compared with it,
-    layer by layer, on a picture of noise: a pair whose convolution somebody else reads as well is left as it was, and
-    so is the memory where the network counts on channels first (with `.view`). A network that cannot be copied is
+    Pairs are found by running the network, not by reading its code, and the copy is then compared with it, layer by
+    layer, on a picture of noise: a pair whose convolution is also read elsewhere is left as it was, and so is the
+    memory format where the network relies on channels first (with `.view`). A network that cannot be copied is
     returned itself. Cost: three forward passes, and one or two more for each time that the pairs had to be halved.
 
     Args:
-        network: is left as it was found. Once its weights are changed, what the twin says is undefined. Of a twin that
-            was made for as many reads, it is that itself; of another, its original is what is folded.
-        reads: layers that will be read: what they hold stays what it is.
-        last: whether channels may lie last.
+        network: is left as it was found. Once its weights are changed, the copy is undefined. A copy that was made for
+            at least the same reads is returned itself; of another copy, its original is folded.
+        reads: layers that will be read: their activations stay the same.
+        channels_last: whether convolutions may keep channels last in memory.
 
     Raises:
         NetworkError: the module does not run on its own input size.
 
-    >>> twin = lean(tiny)
-    >>> twin is tiny, list(twin.layers) == list(tiny.layers), torch.allclose(twin(images), tiny(images), atol=1e-5)
+    >>> fast = fused(tiny)
+    >>> fast is tiny, list(fast.layers) == list(tiny.layers), torch.allclose(fast(images), tiny(images), atol=1e-5)
     (False, True, True)
     """
     reads = frozenset(reads)
-    original, kept = _LEAN.get(network, (network, frozenset()))
-    if original is not network and reads <= kept:
+    original, preserved = _ORIGINALS.get(network, (network, frozenset()))
+    if original is not network and reads <= preserved:
         return network
-    pairs = [pair for pair in _pairs(original) if not pair.shown & reads]
+    pairs = [pair for pair in _pairs(original) if not pair.readers & reads]
     try:
-        twin = _checked(original, pairs, last=last)
+        copy = _verified(original, pairs, channels_last=channels_last)
     except NetworkError:  # it cannot be copied
         return original
-    _LEAN[twin] = original, reads
-    return twin
+    _ORIGINALS[copy] = original, reads
+    return copy
 
 
-def _pairs(network: Network) -> list[Pair]:
-    """Every convolution called once whose output, as it is, is the input of a batch norm called once."""
-    once = {name: each for name, each in network.module.named_modules() if _called_once(network, name)}
-    kept = {name: each.running_var for name, each in once.items() if getattr(each, "running_var", None) is not None}
-    found: list[Pair] = []
-    given, ends = wiring(network)
-    for norm, before in given.items():
-        conv = once.get(before)
-        if norm in kept and isinstance(conv, _LINEAR) and "weight" in conv._parameters:
-            shown = frozenset({before, *(name for name, end in ends.items() if end == before)})
-            found += [Pair(before, norm, shown)] if len(kept[norm]) == len(conv.weight) else []
-    return found
+def _pairs(network: Network) -> list[ConvNorm]:
+    """Every convolution called once whose output, unchanged, is the input of a batch norm called once."""
+    modules = {name: module for name, module in network.module.named_modules() if _called_once(network, name)}
+    variances = {
+        name: module.running_var for name, module in modules.items() if getattr(module, "running_var", None) is not None
+    }
+    pairs: list[ConvNorm] = []
+    input_from, output_from = connections(network)
+    for norm, source in input_from.items():
+        conv = modules.get(source)
+        if norm in variances and isinstance(conv, _LINEAR) and "weight" in conv._parameters:
+            readers = frozenset({source, *(block for block, leaf in output_from.items() if leaf == source)})
+            pairs += [ConvNorm(source, norm, readers)] if len(variances[norm]) == len(conv.weight) else []
+    return pairs
 
 
-def _checked(network: Network, pairs: Sequence[Pair], *, last: bool) -> Network:
-    """The twin with the pairs folded, or those that may be, and channels last, or as they were."""
-    truth = _Truth(network, without=frozenset().union(*(pair.shown for pair in pairs)))
-    twin = _twin(network, pairs, last=last)
-    if truth.told_by(twin):
-        return twin
-    sound = _sound(network, pairs, truth)
-    twin = _twin(network, sound, last=last)
-    return twin if truth.told_by(twin) else _twin(network, sound)
+def _verified(network: Network, pairs: Sequence[ConvNorm], *, channels_last: bool) -> Network:
+    """A copy that matches the network: with all pairs folded and channels last, or else with what passes."""
+    reference = _Reference(network, without=frozenset().union(*(pair.readers for pair in pairs)))
+    copy = _copy(network, pairs, channels_last=channels_last)
+    if reference.matches(copy):
+        return copy
+    exact = _exact_pairs(network, pairs, reference)
+    copy = _copy(network, exact, channels_last=channels_last)
+    return copy if reference.matches(copy) else _copy(network, exact)
 
 
 def _noise(network: Network) -> Images:
@@ -104,81 +106,82 @@ def _called_once(network: Network, name: str) -> bool:
     return name in network.layers and f"{name}#1" not in network.layers
 
 
-def _sound(network: Network, pairs: Sequence[Pair], truth: _Truth) -> list[Pair]:
-    """Those of the pairs that can be folded without anybody noticing: all, or those of either half."""
-    if truth.told_by(_twin(network, pairs)):
+def _exact_pairs(network: Network, pairs: Sequence[ConvNorm], reference: _Reference) -> list[ConvNorm]:
+    """Bisect for the pairs that can be folded without changing any other layer."""
+    if reference.matches(_copy(network, pairs)):
         return list(pairs)
     half = len(pairs) // 2
-    return [*_sound(network, pairs[:half], truth), *_sound(network, pairs[half:], truth)] if half else []
+    if not half:
+        return []
+    return [*_exact_pairs(network, pairs[:half], reference), *_exact_pairs(network, pairs[half:], reference)]
 
 
-def _twin(network: Network, pairs: Iterable[Pair], *, last: bool = False) -> Network:
-    """The network with some pairs folded, and perhaps channels last, whether that is right or not."""
-    twin = network.twin()
-    modules = dict(twin.module.named_modules())
+def _copy(network: Network, pairs: Iterable[ConvNorm], *, channels_last: bool = False) -> Network:
+    """The network with some pairs folded, and perhaps channels last, not yet compared with it."""
+    copy = network.replicate()
+    modules = dict(copy.module.named_modules())
     for pair in pairs:
         conv, norm = modules[pair.conv], modules[pair.norm]
         _fold(conv, norm)
-        rest = nn.Sequential(OrderedDict(norm.named_children()))
+        inside = nn.Sequential(OrderedDict(norm.named_children()))
         for parent in modules.values():
-            parent._modules.update({name: rest for name, each in parent._modules.items() if each is norm})
-    convs = [each for each in modules.values() if isinstance(each, nn.Conv2d) and "weight" in each._parameters]
-    for each in convs if last else ():
-        weight = each.weight.detach().contiguous(memory_format=torch.channels_last)
-        each.weight = nn.Parameter(weight, requires_grad=False)
-    return twin
+            parent._modules.update({name: inside for name, child in parent._modules.items() if child is norm})
+    convs = [module for module in modules.values() if isinstance(module, nn.Conv2d) and "weight" in module._parameters]
+    for conv in convs if channels_last else ():
+        weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        conv.weight = nn.Parameter(weight, requires_grad=False)
+    return copy
 
 
 @torch.no_grad()
 def _fold(conv: Any, norm: Any) -> None:
-    """Multiply and shift in float64, which not every device has: nothing is lost but the last rounding."""
+    """Multiply and shift in float64, which not every device has: only the last rounding differs."""
 
-    def exact(values: Tensor | None, otherwise: int) -> Tensor:
-        return torch.tensor(otherwise).double() if values is None else values.cpu().double()
+    def double(values: Tensor | None, default: int) -> Tensor:
+        return torch.tensor(default).double() if values is None else values.cpu().double()
 
-    scale = (exact(norm.running_var, 1) + norm.eps).rsqrt() * exact(norm.weight, 1)
-    bias = (exact(conv.bias, 0) - exact(norm.running_mean, 0)) * scale + exact(norm.bias, 0)
-    weight = exact(conv.weight, 1) * scale.view(-1, *(1,) * (conv.weight.ndim - 1))
-    conv.weight, conv.bias = (nn.Parameter(each.to(conv.weight), requires_grad=False) for each in (weight, bias))
+    scale = (double(norm.running_var, 1) + norm.eps).rsqrt() * double(norm.weight, 1)
+    bias = (double(conv.bias, 0) - double(norm.running_mean, 0)) * scale + double(norm.bias, 0)
+    weight = double(conv.weight, 1) * scale.view(-1, *(1,) * (conv.weight.ndim - 1))
+    conv.weight, conv.bias = (nn.Parameter(values.to(conv.weight), requires_grad=False) for values in (weight, bias))
 
 
-class _Truth:
-    """What a network's layers hold on a picture of noise: some thousand values of each.
+class _Reference:
+    """Activations of a network on a picture of noise: some thousand values of each layer.
 
     Args:
-        network: the one to be believed.
+        network: what copies are compared with.
         without: layers that may differ.
     """
 
     def __init__(self, network: Network, without: Iterable[str] = ()) -> None:
         layers = [name for name in network.layers if name not in set(without)]
-        self.values = self._values(network, [*layers, "logits"])
+        self.values = self._sampled(network, [*layers, "logits"])
 
     @staticmethod
-    def _values(network: Network, layers: Iterable[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+    def _sampled(network: Network, layers: Iterable[str]) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
 
-        def see(name: str, maps: Tensor) -> None:
-            found[name] = maps.flatten()[:: max(1, maps.numel() // _SAMPLES)].to("cpu", torch.float64, copy=True)
+        def sample(name: str, maps: Tensor) -> None:
+            values[name] = maps.flatten()[:: max(1, maps.numel() // _SAMPLES)].to("cpu", torch.float64, copy=True)
 
-        network.listen(_noise(network), layers, see)
-        return found
+        network.stream(_noise(network), layers, sample)
+        return values
 
-    def told_by(self, twin: Network) -> bool:
-        """Whether another network says the same, up to rounding."""
+    def matches(self, copy: Network) -> bool:
+        """Whether all layers of a copy have the same activations, up to rounding."""
         try:
-            found = self._values(twin, self.values)
-        except (
-            LayerError,
-            AttributeError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ):  # its code may ask for more than a module's call
+            values = self._sampled(copy, self.values)
+        # The code of a network may use more of a module than its call.
+        except (LayerError, AttributeError, TypeError, ValueError, RuntimeError):
             return False
-        return all((found[name] - each).norm() <= _SLACK * each.norm() for name, each in self.values.items())
+        return all(
+            (values[name] - expected).norm() <= _TOLERANCE * expected.norm() for name, expected in self.values.items()
+        )
 
 
-_LEAN: WeakKeyDictionary[Network, tuple[Network, frozenset[str]]] = WeakKeyDictionary()  # twin → of what, for reads
+_ORIGINALS: WeakKeyDictionary[Network, tuple[Network, frozenset[str]]] = WeakKeyDictionary()
+"""Copy → the network it was made of, and the layers that it may be read at."""
+
 _LINEAR = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-_SAMPLES, _SLACK = 4096, 1e-4
+_SAMPLES, _TOLERANCE = 4096, 1e-4

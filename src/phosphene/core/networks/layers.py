@@ -1,7 +1,7 @@
 """The layer table of a network: every module it calls, with the shape and the layout of what comes out.
 
-Networks hand their maps on in three layouts: (N, C, H, W) in most convolutional ones, (N, H, W, C) inside Swin and
-ConvNeXt, and (N, prefix + H*W, C) in vision transformers. A `Layer` knows which; all above it sees (N, C, H, W).
+Modules return maps in three layouts: (N, C, H, W) in most convolutional ones, (N, H, W, C) inside Swin and
+ConvNeXt, and (N, prefix + H*W, C) in vision transformers. A `Layer` knows which; everything else sees (N, C, H, W).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from phosphene.core.networks.fields import Field, Walk
+from phosphene.core.networks.fields import BoxPropagation, ReceptiveField
 
-__all__ = ["Field", "Layer", "Layout", "at_rest", "fields", "first_tensor", "trace", "watch"]
+__all__ = ["Layer", "Layout", "ReceptiveField", "evaluating", "first_tensor", "receptive_fields", "trace", "watch"]
 
 Layout = Literal["channels", "channels-last", "tokens", "vector", "other"]
 Shape = tuple[int, ...]
@@ -86,32 +86,32 @@ def first_tensor(output: object) -> Tensor | None:
     elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
         inside = list(output)
     elif dataclasses.is_dataclass(output) and not isinstance(output, type):
-        inside = [getattr(output, each.name) for each in dataclasses.fields(output)]
+        inside = [getattr(output, field.name) for field in dataclasses.fields(output)]
     else:
         inside = []
-    return next((found for found in map(first_tensor, inside) if found is not None), None)
+    return next((tensor for tensor in map(first_tensor, inside) if tensor is not None), None)
 
 
 @contextmanager
-def watch(module: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) -> Iterator[None]:
-    """Within, `see(name, submodule, output)` is told of every call below the module that returns a tensor, as it ends.
+def watch(module: nn.Module, receive: Callable[[str, nn.Module, Tensor], None]) -> Iterator[None]:
+    """Within, `receive(name, submodule, output)` is called after every call below the module that returns a tensor.
 
     Args:
-        module: the network; its own call is not told.
-        see: receives the name of the call, the module called and its first tensor.
+        module: the network; its own call is left out.
+        receive: takes the name of the call, the module called and its first tensor.
     """
     calls: Counter[str] = Counter()
 
     def hook(name: str) -> Callable[[nn.Module, object, object], None]:
-        def told(called: nn.Module, _: object, output: object) -> None:
+        def after(called: nn.Module, _: object, output: object) -> None:
             number, tensor = calls[name], first_tensor(output)
             calls[name] += 1
             if tensor is not None:
-                see(f"{name}#{number}" if number else name, called, tensor)
+                receive(f"{name}#{number}" if number else name, called, tensor)
 
-        return told
+        return after
 
-    handles = [each.register_forward_hook(hook(name)) for name, each in module.named_modules() if name]
+    handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
     try:
         yield
     finally:
@@ -120,28 +120,27 @@ def watch(module: nn.Module, see: Callable[[str, nn.Module, Tensor], None]) -> I
 
 
 @contextmanager
-def at_rest(module: nn.Module) -> Iterator[None]:
-    """Within, the module evaluates, and its weights want no gradient; afterwards flags and random states are as before.
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within, the module is in evaluation mode and its weights require no gradient.
 
-    Args:
-        module: a network; those of its parts that train, or learn, do so again afterwards.
+    Afterwards training flags, requires_grad and random states are as before.
     """
     parts = list(module.modules())
     weights = [weight for part in parts for weight in part._parameters.values() if weight is not None]
     training = [part for part in parts if part.training]
-    learning = [weight for weight in weights if weight.requires_grad]
+    trainable = [weight for weight in weights if weight.requires_grad]
     devices = {weight.device for weight in weights if weight.is_cuda}
     with torch.random.fork_rng(devices):
         try:
-            for each in training:
-                each.training = False
-            for parameter in learning:
+            for part in training:
+                part.training = False
+            for parameter in trainable:
                 parameter.requires_grad_(False)
             yield
         finally:
-            for each in training:
-                each.training = True
-            for parameter in learning:
+            for part in training:
+                part.training = True
+            for parameter in trainable:
                 parameter.requires_grad_(True)
 
 
@@ -161,42 +160,42 @@ def trace(module: nn.Module, example: Tensor) -> dict[str, Layer]:
     table: dict[str, Layer] = {}
     reader = _Reader(len(example))
 
-    def see(name: str, called: nn.Module, output: Tensor) -> None:
+    def read(name: str, called: nn.Module, output: Tensor) -> None:
         layout, shape, prefix = reader.read(called, tuple(output.shape))
-        parameters = sum(each.numel() for each in called.parameters())
+        parameters = sum(weight.numel() for weight in called.parameters())
         table[name] = Layer(name, type(called).__name__, shape, layout, prefix, parameters)
 
-    with at_rest(module), torch.no_grad(), watch(module, see):
+    with evaluating(module), torch.no_grad(), watch(module, read):
         module(example)
     return table
 
 
-def fields(module: nn.Module, example: Tensor) -> dict[str, Field | None]:
-    """The receptive field of every layer that `trace` lists; None where it is unknown, or no pixel is seen.
+def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, ReceptiveField | None]:
+    """The receptive field of every layer that `trace` lists; None where it is unknown, or empty.
 
     The module is left as it was found. Cost: two forward passes, the second with a few small maps beside each tensor.
 
     Args:
         module: any network that takes one batch of images.
-        example: a batch, such as zeros of shape (1, 3, 224, 224); the fields hold for pictures of its size.
+        example: a batch, such as zeros of shape (1, 3, 224, 224); they hold for pictures of its size.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1))
-    >>> found = fields(net, torch.zeros(1, 3, 64, 64))
-    >>> found["2"], found["2"].box(0, 8), found["3"].whole
-    (Field(size=(11, 11), stride=(4, 4), start=(-5, -5), picture=(64, 64)), (0, 27, 6, 38), True)
+    >>> fields = receptive_fields(net, torch.zeros(1, 3, 64, 64))
+    >>> fields["2"], fields["2"].box(0, 8), fields["3"].whole
+    (ReceptiveField(size=(11, 11), stride=(4, 4), start=(-5, -5), picture=(64, 64)), (0, 27, 6, 38), True)
     """
     table = trace(module, example)
-    found: dict[str, Field | None] = dict.fromkeys(table)
-    picture, walk = (example.shape[2], example.shape[3]), Walk(example)
+    fields: dict[str, ReceptiveField | None] = dict.fromkeys(table)
+    picture, propagation = (example.shape[2], example.shape[3]), BoxPropagation(example)
 
-    def see(name: str, _: nn.Module, output: Tensor) -> None:
-        sight = walk.sight(output)
-        if name in table and sight is not None:
-            found[name] = Field.of(sight, table[name].maps, picture)
+    def read(name: str, _: nn.Module, output: Tensor) -> None:
+        boxes = propagation.boxes(output)
+        if name in table and boxes is not None:
+            fields[name] = ReceptiveField.of(boxes, table[name].maps, picture)
 
-    with at_rest(module), torch.inference_mode(), watch(module, see), walk:
+    with evaluating(module), torch.inference_mode(), watch(module, read), propagation:
         module(example)
-    return found
+    return fields
 
 
 def _channels_first(shape: Shape, layout: Layout) -> Shape:
@@ -204,7 +203,7 @@ def _channels_first(shape: Shape, layout: Layout) -> Shape:
 
 
 def _declared(module: nn.Module, shape: Shape) -> Layout | None:
-    """The layout of a four-dimensional output, where the kind of the leaf settles it."""
+    """The layout of a four-dimensional output, where the class of a leaf module determines it."""
     if next(module.children(), None) is not None:
         return None
     if isinstance(module, nn.Linear):
@@ -212,16 +211,16 @@ def _declared(module: nn.Module, shape: Shape) -> Layout | None:
     if isinstance(module, nn.LayerNorm):  # timm's LayerNorm2d is one too, and normalizes dimension 1
         last, first = (module.normalized_shape == (size,) for size in (shape[3], shape[1]))
         return None if last == first else "channels-last" if last else "channels"
-    planar = any(each.__name__.endswith("2d") for each in type(module).__mro__)
+    planar = any(cls.__name__.endswith("2d") for cls in type(module).__mro__)
     return "channels" if planar or isinstance(module, nn.GroupNorm | nn.PixelShuffle | nn.Upsample) else None
 
 
 @dataclass
 class _Reader:
-    """Tells layouts from shapes, remembering the maps met so far: (raw shape, layout, channels-first shape)."""
+    """Infers layouts from shapes and from the maps seen so far: (raw shape, layout, channels-first shape)."""
 
     batch: int
-    met: list[tuple[Shape, Layout, Shape]] = dataclasses.field(default_factory=list)
+    seen: list[tuple[Shape, Layout, Shape]] = dataclasses.field(default_factory=list)
 
     def read(self, module: nn.Module, shape: Shape) -> tuple[Layout, Shape, int]:
         """Layout, channels-first shape without the batch, and prefix of an output."""
@@ -235,33 +234,33 @@ class _Reader:
         return "other", shape[1:], 0
 
     def _maps(self, shape: Shape, declared: Layout | None) -> tuple[Layout, Shape, int]:
-        alike = self._alike(shape)
-        if declared != "channels" and alike is None and self._prefix(shape[2]) is not None:
-            return "other", shape[1:], 0  # (N, heads, tokens, ·): the insides of an attention
-        layout = declared or alike or "channels"
+        known_layout = self._layout_of_similar(shape)
+        if declared != "channels" and known_layout is None and self._prefix(shape[2]) is not None:
+            return "other", shape[1:], 0  # (N, heads, tokens, ·): inside an attention
+        layout = declared or known_layout or "channels"
         known = _channels_first(shape, layout)
-        if declared or alike or not self.met:  # a guess teaches nothing
-            self.met.append((shape, layout, known))
+        if declared or known_layout or not self.seen:  # a guess is no evidence for the next
+            self.seen.append((shape, layout, known))
         return layout, known, 0
 
-    def _alike(self, shape: Shape) -> Layout | None:
-        """The layout of the latest maps of this shape; else that which gives it channels and grid, or grid, of some."""
-        for raw, layout, _ in reversed(self.met):
+    def _layout_of_similar(self, shape: Shape) -> Layout | None:
+        """The layout of the latest maps of this shape; else one whose channels and grid, or grid, match earlier maps."""
+        for raw, layout, _ in reversed(self.seen):
             if raw == shape:
                 return layout
         layouts: tuple[Layout, Layout] = ("channels", "channels-last")
         for part in (slice(0, 3), slice(1, 3)):
-            for _, latest, known in reversed(self.met):
-                for layout in sorted(layouts, key=lambda each: each != latest):
+            for _, latest, known in reversed(self.seen):
+                for layout in sorted(layouts, key=lambda layout: layout != latest):
                     if _channels_first(shape, layout)[part] == known[part]:
                         return layout
         return None
 
     def _prefix(self, tokens: int) -> int | None:
-        """How many tokens come before the latest grid, where the others fill it."""
-        if not self.met:
+        """Number of tokens before the latest grid, where the others fill it."""
+        if not self.seen:
             return None
-        _, height, width = self.met[-1][2]
+        _, height, width = self.seen[-1][2]
         prefix = tokens - height * width
         return prefix if height * width > 1 and 0 <= prefix <= MOST_PREFIX else None
 
@@ -269,7 +268,7 @@ class _Reader:
         _, tokens, channels = shape
         prefix = self._prefix(tokens)
         if prefix is not None:
-            return "tokens", (channels, *self.met[-1][2][1:]), prefix
+            return "tokens", (channels, *self.seen[-1][2][1:]), prefix
         side = math.isqrt(tokens)
         prefix = tokens - side * side
         if prefix > MOST_PREFIX or self._prefix(channels) == 0:  # the latter: (N, C, tokens), as mixers have it

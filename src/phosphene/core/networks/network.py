@@ -1,4 +1,4 @@
-"""A network as everything else sees it: RGB pixels in, named activations and logits out, and no trace left behind."""
+"""The one interface to a network: RGB pixels in, named activations and logits out; the module is left as it was."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from phosphene.core.images.preprocess import Box as Box
 from phosphene.core.images.preprocess import Images as Images
 from phosphene.core.images.preprocess import Prepared as Prepared
 from phosphene.core.images.preprocess import Preprocess as Preprocess
-from phosphene.core.networks.layers import Field, Layer, fields, trace
-from phosphene.core.networks.reading import Listening, Reading
+from phosphene.core.networks.layers import Layer, ReceptiveField, receptive_fields, trace
+from phosphene.core.networks.reading import Reading, StreamedReading
 
 Activations = Mapping[str, Tensor]
 """Name → (N, C, H, W) or (N, C): "input", "logits", layers by their dotted name, "relu#1" for a second call."""
@@ -28,7 +28,7 @@ Activations = Mapping[str, Tensor]
 class Prediction(NamedTuple):
     """One class of one image: its logit, and its probability after the softmax."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a prediction
+    index: int  # type: ignore[assignment]  # hides tuple.index, which predictions do not need
     label: str
     probability: float
     logit: float
@@ -36,18 +36,18 @@ class Prediction(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """A module, what it wants of its input, and what its classes are called.
+    """A module, the preprocessing of its input, and the names of its classes.
 
-    The module is never changed: training flags, requires_grad, .grad, hooks and weights are after every call, also
-    one that failed, what they were before it.
+    The module is never changed: training flags, requires_grad, .grad, hooks and weights are the same before and after
+    every call, also one that failed.
 
     Args:
         module: takes a normalized batch and returns logits (N, K), alone or first in a tuple or dict.
         preprocess: size, mean, deviation and order of channels.
         labels: names of the classes; a class without a name is called by its index.
-        name: what results and errors call the network.
-        sha256: of the file of weights, "" where there was none.
-        notes: what was chosen on loading it, for the manifest.
+        name: of the network in results and errors.
+        sha256: of the file of weights; "" where there was none.
+        notes: choices made on loading it, for the manifest.
     """
 
     module: nn.Module = dataclasses.field(repr=False)
@@ -77,19 +77,19 @@ class Network:
         try:
             return trace(self.module, self._example)
         except _MISFITS as error:
-            raise NetworkError(self._misfit(error)) from error
+            raise NetworkError(self._refusal(error)) from error
 
     @cached_property
-    def fields(self) -> Mapping[str, Field | None]:
+    def receptive_fields(self) -> Mapping[str, ReceptiveField | None]:
         """The receptive field of every layer; None where it is not known. Cost: about a second."""
         try:
-            return fields(self.module, self._example)
+            return receptive_fields(self.module, self._example)
         except _MISFITS as error:
-            raise NetworkError(self._misfit(error)) from error
+            raise NetworkError(self._refusal(error)) from error
 
     @cached_property
     def classes(self) -> int:
-        """How many classes the logits tell apart (the channels of a map of logits). Cost: one pass."""
+        """Number of classes: of logits, or of channels of a map of logits. Cost: one pass."""
         return self._logits[0]
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -102,9 +102,9 @@ class Network:
             with torch.no_grad():
                 return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
         except _MISFITS as error:
-            raise NetworkError(self._misfit(error)) from error
+            raise NetworkError(self._refusal(error)) from error
 
-    def _misfit(self, error: Exception) -> str:
+    def _refusal(self, error: Exception) -> str:
         size = "×".join(map(str, self.preprocess.size))
         grey = ', order="grey"' if "to have 1 channels" in str(error) else ""
         return f"{self.name} cannot take images of {size}: {_line(error)}; give Network a Preprocess(size=…{grey})"
@@ -129,9 +129,9 @@ class Network:
             ImageError: another shape, other values.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise ImageError(
-                f"images are {found}; phosphene wants float (N, 3, H, W). Use phosphene.image to load them"
+                f"images are {given}; phosphene wants float (N, 3, H, W). Use phosphene.image to load them"
             )
         low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 0.0)
         if not (-_SLACK <= low and high <= 1 + _SLACK):
@@ -146,14 +146,14 @@ class Network:
         return self.tap(images, ("logits",))["logits"]
 
     def tap(self, images: Images, layers: Iterable[str], *, gradients: Iterable[str] = ()) -> dict[str, Tensor]:
-        """Activations of some layers, from a pass that stops once the last of them is read.
+        """Activations of some layers, from a pass that stops after the last of them.
 
-        Cost: one truncated forward pass; one more the first time that a network overwrites, in place, what was read.
+        Cost: one truncated forward pass; a second the first time that a network overwrites a recorded one in place.
 
         Args:
             images: (N, 3, H, W), RGB in [0, 1].
             layers: "input", "logits", dotted names, "name#1" for the second call of a shared module.
-            gradients: those of them whose gradient will be asked for; the graph starts at the first of them.
+            gradients: those of them whose gradient will be taken; the graph starts at the first of them.
 
         Returns:
             name → (N, C, H, W) or (N, C), channels first also where the network keeps tokens or channels last.
@@ -165,59 +165,59 @@ class Network:
         wanted = starts | frozenset(layers)
         if "input" in starts and not images.requires_grad:
             images = images.detach().requires_grad_()
-        found = {"input": images} if wanted == {"input"} else {"input": images, **self._read(images, wanted, starts)}
-        for name in wanted - found.keys():
+        activations = {"input": images, **(self._read(images, wanted, starts) if wanted != {"input"} else {})}
+        for name in wanted - activations.keys():
             raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
-        return {name: found[name] for name in wanted}
+        return {name: activations[name] for name in wanted}
 
-    def listen(self, images: Images, layers: Iterable[str], see: Callable[[str, Tensor], None]) -> None:
-        """Show the activations of some layers as the pass makes them, and keep none. Cost: one truncated forward pass.
+    def stream(self, images: Images, layers: Iterable[str], receive: Callable[[str, Tensor], None]) -> None:
+        """Pass activations of some layers to a callback as they are computed, keeping none. Cost: one truncated pass.
 
         Args:
             images: (N, 3, H, W), RGB in [0, 1].
             layers: as for `tap`.
-            see: is given each name and its (N, C, H, W) or (N, C), in the order of the pass; it must not change them.
+            receive: called with a name and its (N, C, H, W) or (N, C), in the order of the pass; must not change them.
 
         Raises:
             LayerError: no such layer, or one that the pass never reaches.
         """
         wanted = frozenset(layers)
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
-        reading = Listening(self.module, table, wanted, see)
+        reading = StreamedReading(self.module, table, wanted, receive)
         with torch.no_grad():
             if "input" in wanted:
-                see("input", images)
+                receive("input", images)
             batch = self.preprocess.normalize(images).to(self._like.dtype)
-            found = reading.run(batch) if wanted - {"input"} else {}
+            activations = reading.run(batch) if wanted - {"input"} else {}
         if "logits" in wanted:
-            see("logits", found["logits"])
-        for name in table.keys() - reading.heard:
+            receive("logits", activations["logits"])
+        for name in table.keys() - reading.reached:
             raise LayerError(f"the pass of {self.name} did not reach layer {name!r} on these images")
 
-    def twin(self) -> Network:
-        """The same network for another thread: modules of its own, on the same weights.
+    def replicate(self) -> Network:
+        """The same network for another thread: a copy of the modules that shares the weights.
 
         Raises:
             NetworkError: the module cannot be copied.
         """
-        weights = {id(each): each for each in (*self.module.parameters(), *self.module.buffers())}
+        shared = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
         try:
-            module = copy.deepcopy(self.module, weights)
+            module = copy.deepcopy(self.module, shared)
         except Exception as error:  # modules copy themselves as they please
             raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
-        twin = dataclasses.replace(self, module=module)
-        twin.__dict__["layers"] = self.layers
-        twin._overwritten.update(self._overwritten)
-        return twin
+        replica = dataclasses.replace(self, module=module)
+        replica.__dict__["layers"] = self.layers
+        replica._overwritten.update(self._overwritten)
+        return replica
 
     def _read(self, images: Images, wanted: frozenset[str], starts: frozenset[str]) -> dict[str, Tensor]:
         table = {name: self.layer(name) for name in wanted - {"input", "logits"}}
         batch = self.preprocess.normalize(images).to(self._like.dtype)
         reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
         try:
-            found = reading.run(batch)
+            activations = reading.run(batch)
         except _MISFITS as error:
-            given, size = ("×".join(map(str, each)) for each in (images.shape[2:], self.preprocess.size))
+            given, size = ("×".join(map(str, pair)) for pair in (images.shape[2:], self.preprocess.size))
             if given == size:
                 raise
             raise ImageError(
@@ -225,8 +225,8 @@ class Network:
                 "Network.prepare make them"
             ) from error
         if not reading.overwritten:
-            return found
-        self._overwritten.update(reading.overwritten)  # found out only now, by the version counters of the tensors
+            return activations
+        self._overwritten.update(reading.overwritten)  # known only after the pass, by version counters of tensors
         return self._read(images, wanted, starts)
 
     def layer(self, name: str) -> Layer:
@@ -242,26 +242,26 @@ class Network:
     def _missing(self, name: str) -> str:
         base = name.partition("#")[0]
         if base in dict(self.module.named_modules()):
-            calls = sum(each.partition("#")[0] == base for each in self.layers)
+            calls = sum(layer.partition("#")[0] == base for layer in self.layers)
             why = f"is called {calls} time{'s' if calls > 1 else ''}" if calls else "is never called on its own"
             return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {nearest(name, self.layers)}"
         hint = f"(phosphene layers {self.name} lists all {len(self.layers)})"
         return f"{self.name} has no layer {name!r}; {nearest(name, self.layers)} {hint}"
 
     def index(self, label: str) -> int:
-        """The class that a label names; case, underscores and further synonyms after a comma do not matter.
+        """The class of a label; case, underscores and further synonyms after a comma do not matter.
 
         Raises:
             TargetError: no class, or several, of that name.
         """
         wanted = _fold(label)
-        found = [i for i, each in enumerate(self.labels) if wanted in {_fold(each), *map(_fold, each.split(","))}]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matching = [i for i, name in enumerate(self.labels) if wanted in {_fold(name), *map(_fold, name.split(","))}]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
             raise TargetError(
-                f"{len(found)} classes of {self.name} are called {label!r}: "
-                f"{', '.join(map(str, found))}; give the index instead"
+                f"{len(matching)} classes of {self.name} are called {label!r}: "
+                f"{', '.join(map(str, matching))}; give the index instead"
             )
         known = nearest(label, self.labels) if self.labels else "it has no labels: give an index"
         raise TargetError(f"{self.name} has no class {label!r}; {known}")
@@ -273,17 +273,17 @@ class Network:
     def predict(self, images: Images, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
         """The k most probable classes of each image, best first. Cost: one forward pass."""
         with torch.no_grad():
-            return self.read_off(self(images), k)
+            return self.top_classes(self(images), k)
 
-    def read_off(self, logits: Tensor, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
-        """The k most probable classes that logits (N, K) tell of."""
+    def top_classes(self, logits: Tensor, k: int = 5) -> tuple[tuple[Prediction, ...], ...]:
+        """The k most probable classes by logits (N, K), best first."""
         logits = logits.detach().cpu()  # not every device has float64
         probabilities, indices = logits.double().softmax(1).topk(min(k, logits.shape[1]))
         return tuple(
             tuple(
-                Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), each.tolist(), strict=True)
+                Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), best.tolist(), strict=True)
             )
-            for row, ps, each in zip(logits, probabilities, indices, strict=True)
+            for row, ps, best in zip(logits, probabilities, indices, strict=True)
         )
 
 

@@ -1,8 +1,8 @@
-"""What an operation does to the sight of its entries: a dozen kinds of rule.
+"""How an operation propagates receptive boxes from its inputs to its output: a dozen kinds of rule.
 
-An operation that moves entries (view, permute, cat, roll …) runs on the sides of the boxes as on anything else; a
-pointwise one is a maximum over its arguments; a reduction, a product of matrices or an attention is a maximum over
-dimensions; a convolution is max pooling.
+An operation that moves entries (view, permute, cat, roll …) runs on the sides of the boxes themselves; a pointwise one
+is a maximum over its arguments; a reduction, a product of matrices or an attention is a maximum over dimensions; a
+convolution is max pooling.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from phosphene.core.networks.receptive_boxes import Sight, farthest, most, narrow, spread, union
+from phosphene.core.networks.receptive_boxes import Boxes, collapsed, expanded, largest_step, union, union_over
 
-Given = dict[str, Any]  # arguments by name, each tensor that depends on the picture replaced by its sight
-Rule = Callable[[Given, torch.Size], "Sight | list[Sight]"]  # (given, shape of the output) → sight of the output
+Arguments = dict[str, Any]  # by name, every tensor that depends on the picture replaced by its boxes
+BoxRule = Callable[[Arguments, torch.Size], "Boxes | list[Boxes]"]
+"""(arguments, shape of the output) → boxes of the output."""
 
 
 class NoRule(Exception):  # noqa: N818 - nothing went wrong
-    """These arguments lead to what no rule covers: the output is unknown."""
+    """No rule covers an operation with these arguments: the boxes of its output are unknown."""
 
 
-def no_rule(_: Given, __: torch.Size) -> Sight:
+def no_rule(_: Arguments, __: torch.Size) -> Boxes:
     """The rule of an operation that has none."""
     raise NoRule
 
 
-def rule_of(func: Any, name: str) -> Rule | None:
-    """The rule for an operation; None where there is none, and its parts may tell more.
+def rule_of(func: Any, name: str) -> BoxRule | None:
+    """The rule for an operation; None where there is none, and it may be decomposed.
 
     Args:
         func: an operation of torch.ops.
@@ -48,131 +49,132 @@ def rule_of(func: Any, name: str) -> Rule | None:
     return partial(_moved, func) if name in MOVES or func.is_view else None
 
 
-def _sights(given: Given) -> list[Sight]:
-    return [each for each in tree_leaves(given) if isinstance(each, Sight)]
+def _operands(arguments: Arguments) -> list[Boxes]:
+    return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Boxes)]
 
 
-def _union(given: Given, shape: torch.Size) -> Sight:
-    return union(_sights(given), shape)
+def _union(arguments: Arguments, shape: torch.Size) -> Boxes:
+    return union(_operands(arguments), shape)
 
 
-def _alone(given: Given) -> Sight:
-    """The first argument, where it is the only one that depends on the picture."""
-    sight, *rest = given.values()
-    if not isinstance(sight, Sight) or _sights({"rest": rest}):
+def _only(arguments: Arguments) -> Boxes:
+    """The boxes of the first argument, the only one that may depend on the picture."""
+    boxes, *rest = arguments.values()
+    if not isinstance(boxes, Boxes) or _operands({"rest": rest}):
         raise NoRule
-    return sight
+    return boxes
 
 
-def _copy(given: Given, shape: torch.Size) -> Sight:
-    if not isinstance(given["src"], Sight):
+def _copy(arguments: Arguments, shape: torch.Size) -> Boxes:
+    if not isinstance(arguments["src"], Boxes):
         raise NoRule
-    return union([given["src"]], shape)
+    return union([arguments["src"]], shape)
 
 
-def _moved(func: Any, given: Given, _: torch.Size) -> Sight | list[Sight]:
-    """The operation itself, on each side of the boxes; constants among what it moves have seen nothing."""
-    data, *rest = given.values()
-    if _sights({"rest": rest}):
+def _moved(func: Any, arguments: Arguments, _: torch.Size) -> Boxes | list[Boxes]:
+    """The operation itself, on each side of the boxes; constants among its inputs depend on nothing."""
+    data, *rest = arguments.values()
+    if _operands({"rest": rest}):
         raise NoRule
     if func in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
         func = torch.reshape  # expanded sides may have to be copied
     several = isinstance(data, list | tuple)
     parts = list(data) if several else [data]
-    step = farthest([part for part in parts if isinstance(part, Sight)])
+    operands = [part for part in parts if isinstance(part, Boxes)]
+    step = largest_step(operands)
 
     def run(kind: str, number: int) -> Any:
-        blind = torch.tensor(-math.inf, device=next(part for part in parts if isinstance(part, Sight)).seen[0].device)
-        sides = [getattr(p, kind)[number] if isinstance(p, Sight) else blind.expand(p.shape) for p in parts]
+        nothing = torch.tensor(-math.inf, device=operands[0].clipped[0].device)
+        sides = [getattr(p, kind)[number] if isinstance(p, Boxes) else nothing.expand(p.shape) for p in parts]
         return func(sides if several else sides[0], *rest)
 
-    seen, reach = ([run(kind, number) for number in range(4)] for kind in ("seen", "reach"))
-    if isinstance(seen[0], Tensor):
-        return Sight(tuple(seen), tuple(reach), step)
-    return [Sight(*sides, step) for sides in zip(zip(*seen, strict=True), zip(*reach, strict=True), strict=True)]
+    clipped, padded = ([run(kind, number) for number in range(4)] for kind in ("clipped", "padded"))
+    if isinstance(clipped[0], Tensor):
+        return Boxes(tuple(clipped), tuple(padded), step)
+    return [Boxes(*sides, step) for sides in zip(zip(*clipped, strict=True), zip(*padded, strict=True), strict=True)]
 
 
-def _reshaped(given: Given, shape: torch.Size) -> Sight:
-    sight = _alone(given)
-    return sight.each(lambda side: side.reshape(shape), sight.step)
+def _reshaped(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes = _only(arguments)
+    return boxes.apply(lambda side: side.reshape(shape), boxes.step)
 
 
-def _reduced(given: Given, shape: torch.Size) -> Sight:
+def _reduced(arguments: Arguments, shape: torch.Size) -> Boxes:
     """The union over "dim", or over all: mean, sum, norms."""
-    if "other" in given:  # max(x, y)
-        return _union(given, shape)
-    sight, dims = _alone(given), given.get("dim")
-    dims = list(range(sight.ndim)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
-    return sight.each(lambda side: narrow(side).amax(dims, keepdim=len(shape) == sight.ndim).expand(shape))
+    if "other" in arguments:  # max(x, y)
+        return _union(arguments, shape)
+    boxes, dims = _only(arguments), arguments.get("dim")
+    dims = list(range(boxes.ndim)) if dims in (None, []) else [dims] if isinstance(dims, int) else dims
+    return boxes.apply(lambda side: collapsed(side).amax(dims, keepdim=len(shape) == boxes.ndim).expand(shape))
 
 
-def _softmax(given: Given, shape: torch.Size) -> Sight:
-    sight = _alone(given)
-    return spread(most(sight, [given["dim"]], sight.step), shape)
+def _softmax(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes = _only(arguments)
+    return expanded(union_over(boxes, [arguments["dim"]], boxes.step), shape)
 
 
-def _layer_norm(given: Given, shape: torch.Size) -> Sight:
-    sight, dims = _alone(given), range(-len(given["normalized_shape"]), 0)
-    return spread(most(sight, dims, sight.step if len(dims) == 1 else (0.0, 0.0)), shape)
+def _layer_norm(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes, dims = _only(arguments), range(-len(arguments["normalized_shape"]), 0)
+    return expanded(union_over(boxes, dims, boxes.step if len(dims) == 1 else (0.0, 0.0)), shape)
 
 
-def _group_norm(given: Given, _: torch.Size) -> Sight:
+def _group_norm(arguments: Arguments, _: torch.Size) -> Boxes:
     def over(side: Tensor) -> Tensor:
-        grouped = side.reshape(len(side), given["num_groups"], -1, *side.shape[2:])
+        grouped = side.reshape(len(side), arguments["num_groups"], -1, *side.shape[2:])
         return grouped.amax(tuple(range(2, grouped.ndim)), keepdim=True).expand_as(grouped).flatten(1, 2)
 
-    return _alone(given).each(over)
+    return _only(arguments).apply(over)
 
 
-def _batch_norm(given: Given, shape: torch.Size) -> Sight:
+def _batch_norm(arguments: Arguments, shape: torch.Size) -> Boxes:
     """Pointwise with stored statistics; those of the batch read all images and places of a channel."""
-    sight, live = _alone(given), given.get("training", given.get("use_input_stats"))
-    return spread(most(sight, [0, *range(2, sight.ndim)]), shape) if live else union([sight], shape)
+    boxes, live = _only(arguments), arguments.get("training", arguments.get("use_input_stats"))
+    return expanded(union_over(boxes, [0, *range(2, boxes.ndim)]), shape) if live else union([boxes], shape)
 
 
-def _linear(given: Given, shape: torch.Size) -> Sight:
-    sight = _alone(given)
-    return spread(most(sight, [-1], sight.step), shape)
+def _linear(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes = _only(arguments)
+    return expanded(union_over(boxes, [-1], boxes.step), shape)
 
 
-def _product(given: Given, shape: torch.Size) -> Sight:
+def _product(arguments: Arguments, shape: torch.Size) -> Boxes:
     """Matrix products: an entry reads a row of the first and a column of the second factor; addmm adds a bias."""
-    *bias, first, second = (each for each in given.values() if isinstance(each, Sight | Tensor))
+    *bias, first, second = (value for value in arguments.values() if isinstance(value, Boxes | Tensor))
     if min(first.ndim, second.ndim) < 2:
         raise NoRule
-    factors = [most(each, [dim]) for each, dim in ((first, -1), (second, -2)) if isinstance(each, Sight)]
-    return union([*factors, *(each for each in bias if isinstance(each, Sight))], shape)
+    factors = [union_over(factor, [dim]) for factor, dim in ((first, -1), (second, -2)) if isinstance(factor, Boxes)]
+    return union([*factors, *(term for term in bias if isinstance(term, Boxes))], shape)
 
 
-def _attention(given: Given, shape: torch.Size) -> Sight:
+def _attention(arguments: Arguments, shape: torch.Size) -> Boxes:
     """Scaled dot products: an entry reads its query, and all keys and values."""
-    query, key, value = (given[each] for each in ("query", "key", "value"))
-    if given["is_causal"] or isinstance(given["attn_mask"], Sight):
+    query, key, value = (arguments[name] for name in ("query", "key", "value"))
+    if arguments["is_causal"] or isinstance(arguments["attn_mask"], Boxes):
         raise NoRule
     read = ((query, [-1]), (key, [-2, -1]), (value, [-2]))
-    return union([most(each, dims) for each, dims in read if isinstance(each, Sight)], shape)
+    return union([union_over(factor, dims) for factor, dims in read if isinstance(factor, Boxes)], shape)
 
 
-def _all(given: Given, shape: torch.Size) -> Sight:
+def _all(arguments: Arguments, shape: torch.Size) -> Boxes:
     """A fused transformer layer: everything of an image reads everything of it."""
-    return union([most(each, range(1, each.ndim)) for each in _sights(given)], shape)
+    return union([union_over(boxes, range(1, boxes.ndim)) for boxes in _operands(arguments)], shape)
 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
-def _extended(sight: Sight, dim: int, before: int, after: int) -> Sight:
+def _extended(boxes: Boxes, dim: int, before: int, after: int) -> Boxes:
     """Places added, or cut where negative, at both ends of a dimension.
 
-    They have seen nothing; in a picture that goes on beyond its edges they have seen the pixels there.
+    They depend on nothing; in a picture that goes on beyond its edges, on the pixels there.
     """
     if before == after == 0:
-        return sight
-    size, axis = sight.shape[dim], dim % sight.ndim - sight.ndim + 2  # axis 0 runs down the picture, axis 1 across
-    index = torch.arange(-before, size + after, device=sight.seen[0].device)
+        return boxes
+    size, axis = boxes.shape[dim], dim % boxes.ndim - boxes.ndim + 2  # axis 0 runs down the picture, axis 1 across
+    index = torch.arange(-before, size + after, device=boxes.clipped[0].device)
     inside = index.clamp(0, size - 1)
-    excess = (index - inside).view(-1, *[1] * (-1 - (dim % sight.ndim - sight.ndim)))
+    excess = (index - inside).view(-1, *[1] * (-1 - (dim % boxes.ndim - boxes.ndim)))
 
     def beyond(number: int, side: Tensor) -> Tensor:
         if axis < 0:
@@ -180,87 +182,89 @@ def _extended(sight: Sight, dim: int, before: int, after: int) -> Sight:
         if size > 1:
             slope = (side.narrow(dim, 1, 1) - side.narrow(dim, 0, 1)).nan_to_num(0, 0, 0)
             return side.index_select(dim, inside) + excess * slope
-        step = sight.step[axis] if number % 2 == axis else 0.0
+        step = boxes.step[axis] if number % 2 == axis else 0.0
         return side.index_select(dim, inside) + excess * (step if number > 1 else -step)
 
-    seen = (side.index_select(dim, inside).masked_fill(excess != 0, -math.inf) for side in sight.seen)
-    return Sight(tuple(seen), tuple(beyond(*each) for each in enumerate(sight.reach)), sight.step)
+    clipped = (side.index_select(dim, inside).masked_fill(excess != 0, -math.inf) for side in boxes.clipped)
+    return Boxes(tuple(clipped), tuple(beyond(number, side) for number, side in enumerate(boxes.padded)), boxes.step)
 
 
-def _padded(given: Given, _: torch.Size) -> Sight:
-    sight, pad, mode = _alone(given), given["pad"], given.get("mode", "constant")
+def _padded(arguments: Arguments, _: torch.Size) -> Boxes:
+    boxes, pad, mode = _only(arguments), arguments["pad"], arguments.get("mode", "constant")
     if mode != "constant":
-        return sight.each(lambda side: F.pad(side, pad, mode), sight.step)
+        return boxes.apply(lambda side: F.pad(side, pad, mode), boxes.step)
     for number in range(len(pad) // 2):
-        sight = _extended(sight, -1 - number, pad[2 * number], pad[2 * number + 1])
-    return sight
+        boxes = _extended(boxes, -1 - number, pad[2 * number], pad[2 * number + 1])
+    return boxes
 
 
-def _slid(sight: Sight, places: torch.Size, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Sight:
+def _slid(boxes: Boxes, places: torch.Size, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Boxes:
     """The union over a window that slides to so many places; every window is full, be it with padding."""
     kernel, stride, padding, dilation = map(_pair, (kernel, stride, padding, dilation))
-    step = tuple(_step(sight, axis) * stride[axis] for axis in (0, 1))
+    step = tuple(_step(boxes, axis) * stride[axis] for axis in (0, 1))
     for axis in (0, 1):
         width = (places[axis] - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1
-        sight = _extended(sight, 2 + axis, padding[axis], width - sight.shape[2 + axis] - padding[axis])
-    return sight.each(lambda side: F.max_pool2d(side, kernel, stride, 0, dilation), (step[0], step[1]))
+        boxes = _extended(boxes, 2 + axis, padding[axis], width - boxes.shape[2 + axis] - padding[axis])
+    return boxes.apply(lambda side: F.max_pool2d(side, kernel, stride, 0, dilation), (step[0], step[1]))
 
 
-def _step(sight: Sight, axis: int) -> float:
-    side = sight.reach[2 + axis].select(3 - axis, 0)[0, 0]
-    step = (side[1] - side[0]).item() if len(side) > 1 else sight.step[axis]
-    return step if math.isfinite(step) else sight.step[axis]
+def _step(boxes: Boxes, axis: int) -> float:
+    side = boxes.padded[2 + axis].select(3 - axis, 0)[0, 0]
+    step = (side[1] - side[0]).item() if len(side) > 1 else boxes.step[axis]
+    return step if math.isfinite(step) else boxes.step[axis]
 
 
-def _convolved(given: Given, shape: torch.Size) -> Sight:
-    sight, weight, groups = _alone(given), given["weight"], given["groups"]
-    if sight.ndim != 4 or given.get("transposed"):
+def _convolved(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes, weight, groups = _only(arguments), arguments["weight"], arguments["groups"]
+    if boxes.ndim != 4 or arguments.get("transposed"):
         raise NoRule
-    kernel, dilation, padding = weight.shape[2:], _pair(given["dilation"]), given["padding"]
+    kernel, dilation, padding = weight.shape[2:], _pair(arguments["dilation"]), arguments["padding"]
     if isinstance(padding, str):  # "same" or "valid"; an odd pixel goes to the end
         padding = [(k - 1) * d // 2 if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True)]
 
     def mixed(side: Tensor) -> Tensor:
-        side = narrow(side, (0, 1))
+        side = collapsed(side, (0, 1))
         return side if side.shape[1] == 1 else side.reshape(len(side), groups, -1, *side.shape[2:]).amax(2)
 
     def shared(side: Tensor) -> Tensor:
         return side.repeat_interleave(shape[1] // side.shape[1], 1) if side.shape[1] > 1 else side
 
-    alike, stride = sight.each(mixed, sight.step), given["stride"]
-    slid = _slid(alike, shape[2:], kernel=kernel, stride=stride, padding=padding, dilation=dilation)
-    return spread(slid.each(shared, slid.step), shape)
+    plane, stride = boxes.apply(mixed, boxes.step), arguments["stride"]
+    slid = _slid(plane, shape[2:], kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    return expanded(slid.apply(shared, slid.step), shape)
 
 
-def _pooled(given: Given, shape: torch.Size) -> Sight:
-    sight, kernel, dilation = _alone(given), given["kernel_size"], given.get("dilation", 1)
-    if sight.ndim != 4:
+def _pooled(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes, kernel, dilation = _only(arguments), arguments["kernel_size"], arguments.get("dilation", 1)
+    if boxes.ndim != 4:
         raise NoRule
-    alike, stride = sight.each(lambda side: narrow(side, (0, 1)), sight.step), given["stride"] or kernel
-    slid = _slid(alike, shape[2:], kernel=kernel, stride=stride, padding=given["padding"], dilation=dilation)
-    return spread(slid, shape)
+    plane, stride = boxes.apply(lambda side: collapsed(side, (0, 1)), boxes.step), arguments["stride"] or kernel
+    slid = _slid(plane, shape[2:], kernel=kernel, stride=stride, padding=arguments["padding"], dilation=dilation)
+    return expanded(slid, shape)
 
 
-def _across(given: Given, _: torch.Size) -> Sight:
+def _across(arguments: Arguments, _: torch.Size) -> Boxes:
     """Pooling over neighboring channels, as in local response normalization."""
-    sight, kernel, stride = _alone(given), given["kernel_size"], given["stride"]
-    if kernel[1:] != [1, 1] or any(given["padding"]):
+    boxes, kernel, stride = _only(arguments), arguments["kernel_size"], arguments["stride"]
+    if kernel[1:] != [1, 1] or any(arguments["padding"]):
         raise NoRule
-    return sight.each(lambda side: F.max_pool3d(side, kernel, stride), sight.step)
+    return boxes.apply(lambda side: F.max_pool3d(side, kernel, stride), boxes.step)
 
 
-def _adaptive(given: Given, shape: torch.Size) -> Sight:
-    sight, places = _alone(given), (shape[-2], shape[-1])
-    if sight.shape == shape:
-        return sight
-    return spread(sight.each(lambda side: F.adaptive_max_pool2d(narrow(side, range(side.ndim - 2)), places)), shape)
+def _adaptive(arguments: Arguments, shape: torch.Size) -> Boxes:
+    boxes, places = _only(arguments), (shape[-2], shape[-1])
+    if boxes.shape == shape:
+        return boxes
+    return expanded(
+        boxes.apply(lambda side: F.adaptive_max_pool2d(collapsed(side, range(side.ndim - 2)), places)), shape
+    )
 
 
-def _names(names: str, rule: Rule) -> dict[str, Rule]:
+def _names(names: str, rule: BoxRule) -> dict[str, BoxRule]:
     return dict.fromkeys(names.split(), rule)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, BoxRule] = {
     **_names("conv2d convolution", _convolved),
     **_names("max_pool2d max_pool2d_with_indices avg_pool2d", _pooled),
     **_names("adaptive_avg_pool2d adaptive_max_pool2d _adaptive_avg_pool2d", _adaptive),

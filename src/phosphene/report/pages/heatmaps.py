@@ -104,7 +104,7 @@ class Report:
         """The best classes of each picture; none where the network is no classifier. Cost: a forward pass for each."""
         first = {each.picture: each for each in reversed(self.items)}
         logits = (self.network(each.heatmap.images[each.index, None]) for _, each in sorted(first.items()))
-        return tuple(self.network.read_off(each)[0] if each.ndim == 2 else () for each in logits)
+        return tuple(self.network.top_classes(each)[0] if each.ndim == 2 else () for each in logits)
 
     def _stem(self, heatmap: Heatmap, picture: int) -> str:
         """By picture and target only where there are several."""

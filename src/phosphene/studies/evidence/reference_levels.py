@@ -220,7 +220,7 @@ def _opinion(other: Network, index: int, pixels: Tensor) -> Opinion:
     with torch.no_grad():
         logits = other(prepared.images).cpu()
     rank = int((logits[0] > logits[0, index]).sum()) + 1
-    return Opinion(rank, logits[0].double().softmax(0)[index].item(), other.read_off(logits, 1)[0][0])
+    return Opinion(rank, logits[0].double().softmax(0)[index].item(), other.top_classes(logits, 1)[0][0])
 
 
 def _match(other: Network, network: Network, objective: Objective) -> int | None:

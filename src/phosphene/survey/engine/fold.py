@@ -153,7 +153,7 @@ class Fold:
             heard.append(seen)
 
         with torch.inference_mode():
-            network.listen(batch.images, self.plan.sites, see)
+            network.stream(batch.images, self.plan.sites, see)
         labels = torch.from_numpy(label_of[batch.numbers])
         if "logits" in self.plan.sites:
             predicted = self._predict(batch, next(seen for seen in heard if seen.site.layer == "logits"))

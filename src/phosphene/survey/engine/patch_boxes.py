@@ -66,7 +66,7 @@ def _fields(
     network: Network, layer: str, rows: Numbers, columns: Numbers
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Fields (n, 4) in pixels of the input, and whether each is the whole of it."""
-    field = network.fields.get(layer)
+    field = network.receptive_fields.get(layer)
     if field is None:
         return np.zeros((len(rows), 4)), np.ones(len(rows), np.bool_)
     found = field.boxes.numpy()[:, rows, columns].T.astype(np.float64)

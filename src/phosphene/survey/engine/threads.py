@@ -66,7 +66,7 @@ def cores(network: Network) -> int:
 def twins(network: Network, workers: int) -> tuple[list[Network], str]:
     """The network for so many threads; for one, and why, where it cannot be copied."""
     try:
-        return [network, *(network.twin() for _ in range(workers - 1))], ""
+        return [network, *(network.replicate() for _ in range(workers - 1))], ""
     except NetworkError as error:
         return [network], str(error)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.image import check_size
 from phosphene.core.networks import rules
-from phosphene.core.networks.autograd_modes import undisturbed
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.autograd_modes import default_modes
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
@@ -51,7 +51,7 @@ class Synthesis:
     notes: tuple[str, ...] = ()
 
 
-@undisturbed
+@default_modes
 def synthesize(
     network: Network,
     objective: Objective | Sequence[Objective],
@@ -118,7 +118,7 @@ def synthesize(
     )  # fmt: skip
     plan = fingerprint(bound, network.module, network.preprocess, *how) if state else ""
     reads = frozenset().union(*(each.reads for each in bound)) - {"input"}
-    asked = lean(network, reads) if steps >= _LONG else network
+    asked = fused(network, reads) if steps >= _LONG else network
     ask = Question(asked, bound, transforms=transforms, batch=batch, precision=precision, generator=generator)
     painting = (canvas or Fourier()).begin(network, len(bound), size, generator=generator, start=start)
     if edits and [name for name, _ in painting.named_parameters()] != ["value"]:

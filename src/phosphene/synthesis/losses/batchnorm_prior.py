@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from phosphene.core.errors import OptionError
-from phosphene.core.networks.connections import wiring
+from phosphene.core.networks.connections import connections
 from phosphene.core.networks.network import Activations, Network
 from phosphene.core.objectives.objective import Objective
 
@@ -92,10 +92,10 @@ def running_statistics(network: Network) -> tuple[Running, ...]:
     Args:
         network: is run twice, on blank images.
     """
-    given, found = wiring(network).given, []
+    input_from, found = connections(network).input_from, []
     for name in network.layers:
         norm = network.module.get_submodule(name.partition("#")[0])
-        before = network.layers.get(given.get(name, ""))
+        before = network.layers.get(input_from.get(name, ""))
         if _remembers(norm) and before is not None and before.layout == "channels" and before.spatial:
             mean, variance = (norm.get_buffer(f"running_{each}").clone() for each in ("mean", "var"))
             found.append(Running(before.name, mean, variance))

@@ -11,7 +11,7 @@ from torch import Tensor
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.anatomy import dream_layer
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.grammar import parse
 from phosphene.core.objectives.objective import Channel, Objective
@@ -141,14 +141,14 @@ def about(
 
 
 def hasten(network: Network, objective: Objective, passes: int) -> Network:
-    """The network, or its lean twin where so many passes repay the making.
+    """The network, or its fused copy where so many passes repay the making.
 
     Args:
         network: dreams.
         objective: of what.
         passes: of tiles, forward and backward, in all.
     """
-    return lean(network, objective.reads - {"input"}) if passes >= REPAID else network
+    return fused(network, objective.reads - {"input"}) if passes >= REPAID else network
 
 
 def unmoved(objective: Objective, scores: Tensor) -> list[str]:

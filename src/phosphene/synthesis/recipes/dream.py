@@ -18,7 +18,7 @@ from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.autograd_modes import undisturbed
+from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.registry import Named
@@ -156,7 +156,7 @@ class Dreamed:
         return [*entries, {"path": "scores.npy", "kind": "table", "shape": list(self.scores.shape)}]
 
 
-@undisturbed
+@default_modes
 def dream(
     network: Network,
     picture: Picture | Images,

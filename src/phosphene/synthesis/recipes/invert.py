@@ -17,8 +17,8 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import luma
 from phosphene.core.images.samples import SAMPLES, sample
-from phosphene.core.networks.autograd_modes import undisturbed
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.autograd_modes import default_modes
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network, Prediction
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.registry import Named
@@ -104,7 +104,7 @@ class Invert(Named, name="invert"):
         return dataclasses.replace(self, coarse=coarse, steps=steps, finish=finish, lr=lr)
 
 
-@undisturbed
+@default_modes
 def invert(
     network: Network,
     shown: Picture | Images,
@@ -147,7 +147,7 @@ def invert(
         raise OptionError(f"{seeds} seeds make no picture; give at least 1")
     begun, original = time.perf_counter(), seen(network, shown, size=size)
     match = Match.of(network, original, layer)
-    quick = lean(network, match.reads)  # once for all stages
+    quick = fused(network, match.reads)  # once for all stages
     found = _descend(quick, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch)
     images, facts = found[-1].images, _judge(network, match, found[-1].images, original)
     cost = sum((each.cost for each in found), Cost(forwards=1)) + facts.pop("cost")
@@ -169,7 +169,7 @@ def afford(
     precision: Precision = "float32",
     state: str | Path | None = None,
 ) -> Invert:
-    """As many of the steps as fit into a time, the same for every layer. Cost: for each layer two steps, and `lean`.
+    """As many of the steps as fit into a time, the same for every layer. Cost: for each layer two steps, and `fused`.
 
     Args:
         network: whose layers.
@@ -193,7 +193,7 @@ def afford(
         pace = ready = 0.0
         for match in [Match.of(network, original, each) for each in layers]:
             begun = time.perf_counter()
-            quick = lean(network, match.reads)  # as it will be
+            quick = fused(network, match.reads)  # as it will be
             ready += time.perf_counter() - begun
             pace += seconds_of(partial(_descend, quick, match, original, once, seeds=seeds, precision=precision))
         left = 0.9 * seconds - 2 * ready  # now, and then
@@ -270,7 +270,7 @@ def _judge(network: Network, match: Match, found: Images, original: Images) -> d
             read = network.tap(some, match.reads | {"logits"})
             logits = read["logits"].flatten(2).amax(2) if read["logits"].ndim > 2 else read["logits"]
             errors += match(read).tolist()
-            told += network.read_off(logits)
+            told += network.top_classes(logits)
         apart = match(network.tap(torch.cat(others), match.reads))
     *predictions, wanted = told
     return {

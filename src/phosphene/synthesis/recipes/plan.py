@@ -12,7 +12,7 @@ from pathlib import Path
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images.image import resize
 from phosphene.core.networks.anatomy import deepest_spatial_layer_read
-from phosphene.core.networks.fuse import lean
+from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
 from phosphene.core.objectives.objective import Logit, Objective
@@ -118,7 +118,7 @@ class Plan:
         """The pictures.
 
         Args:
-            network: to be asked instead, as a lean twin.
+            network: to be asked instead, as a fused copy.
             state: see `synthesize`.
             watch: see `synthesize`.
         """
@@ -166,7 +166,7 @@ class Plan:
     def _fit(self, deadline: float, shares: Sequence[int]) -> dict[str, int]:
         chosen: dict[str, int] = {}
         reads = frozenset().union(*(each.reads for each in self.climbed)) - {"input"}
-        quick = lean(self.network, reads)  # as the steps will be
+        quick = fused(self.network, reads)  # as the steps will be
         for percent in shares:
             try:
                 pace = seconds_of(partial(self._at(percent=percent, steps=_TRIED).make, network=quick)) / _TRIED

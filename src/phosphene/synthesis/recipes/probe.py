@@ -175,7 +175,7 @@ def _share(network: Network, target: Objective) -> float:
     units = [each for each in terms(target) if each.reads != {"input"}]
     if not all(isinstance(each, Neuron) for each in units):
         return 1.0
-    fields = [network.fields.get(each.layer) for each in units if isinstance(each, Neuron)]
+    fields = [network.receptive_fields.get(each.layer) for each in units if isinstance(each, Neuron)]
     sides = [
         (min(each.size[0] / 2, each.picture[0]), min(each.size[1] / 2, each.picture[1])) for each in fields if each
     ]

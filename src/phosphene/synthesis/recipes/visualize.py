@@ -17,7 +17,7 @@ from phosphene.core.errors import OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Pixels as Bytes
 from phosphene.core.images.image import check_size
-from phosphene.core.networks.autograd_modes import undisturbed
+from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network, Prediction
 from phosphene.core.objectives.objective import Logit, Objective
 from phosphene.core.result import Cost
@@ -97,7 +97,7 @@ class Visualization:
         return [*written, {"path": "scores.npy", "kind": "table", "shape": list(self.synthesis.scores.shape)}]
 
 
-@undisturbed
+@default_modes
 def visualize(
     network: Network,
     targets: Target | Sequence[Target],
@@ -182,7 +182,7 @@ def judge(
             activations.append(objective(read).item())
             logits = read.get("logits")
             logits = logits.flatten(2).amax(2) if logits is not None and logits.ndim > 2 else logits
-            predictions.append(() if logits is None else network.read_off(logits)[0])
+            predictions.append(() if logits is None else network.top_classes(logits)[0])
             ranks.append(0 if logits is None else _rank(objective, logits[0]))
     cost = found.cost + Cost(forwards=len(found.images))
     found = dataclasses.replace(found, cost=cost)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from phosphene.core.errors import ImageError, LayerError
-from phosphene.core.networks.layers import Field
+from phosphene.core.networks.layers import ReceptiveField
 from phosphene.core.networks.network import Box, Network
 from phosphene.core.objectives.objective import Channel, ChannelMax, Neuron, Objective, Sum
 
 Pair = tuple[int, int]
-Seen = list[tuple[Channel, Field]]
+Seen = list[tuple[Channel, ReceptiveField]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def window(network: Network, objective: Objective, *, margin: int = 0, least: Pa
     at a multiple of the strides, holds all of the receptive field, and ends at the edge of the image wherever padding
     is seen. That is tried out on a picture of noise before it is believed. Channels get room for three receptive
     fields, and 64 pixels at least. Terms that read the image itself have no say. None, too, where something is read
-    that sees the whole image or whose receptive field is unknown, as logits and tokens. Cost: that of `Network.fields`
+    that sees the whole image or whose receptive field is unknown, as logits and tokens. Cost: that of `Network.receptive_fields`
     once, and two truncated passes.
 
     Args:
@@ -53,7 +53,7 @@ def window(network: Network, objective: Objective, *, margin: int = 0, least: Pa
     (2, 2, (8, 8), Box(top=8, left=0, bottom=16, right=8))
     """
     units = [each for each in terms(objective) if each.reads != {"input"}]
-    local = [(each, network.fields.get(each.layer)) for each in units if isinstance(each, Channel)]
+    local = [(each, network.receptive_fields.get(each.layer)) for each in units if isinstance(each, Channel)]
     seen = [(unit, field) for unit, field in local if type(unit) in _LOCAL and field and all(field.stride)]
     if not seen or len(seen) < len(units):
         return None
@@ -128,7 +128,7 @@ def _stride(network: Network, seen: Seen, axis: int) -> int:
     """Rows (or columns) after which everything repeats, up to the last of the layers read."""
     names = list(network.layers)
     until = 1 + max(names.index(unit.layer) for unit, _ in seen)
-    found = (network.fields[name] for name in names[:until])
+    found = (network.receptive_fields[name] for name in names[:until])
     return math.lcm(*(field.stride[axis] for field in found if field and field.stride[axis]))
 
 
@@ -138,7 +138,7 @@ def _moved(objective: Objective, network: Network, box: Box) -> Objective:
         return Sum(tuple((weight, _moved(term, network, box)) for weight, term in objective.terms))
     if not isinstance(objective, Neuron):
         return objective
-    field = network.fields[objective.layer]
+    field = network.receptive_fields[objective.layer]
     assert field is not None
     down, across = field.stride
     return replace(
