@@ -244,7 +244,7 @@ class _Reader:
         return layout, known, 0
 
     def _layout_of_similar(self, shape: Shape) -> Layout | None:
-        """The layout of the latest maps of this shape; else one whose channels and grid, or grid, match earlier maps."""
+        """The layout of the latest maps of this shape; else one whose channels and grid, or grid, are earlier ones."""
         for raw, layout, _ in reversed(self.seen):
             if raw == shape:
                 return layout

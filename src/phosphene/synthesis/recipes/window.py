@@ -39,8 +39,8 @@ def window(network: Network, objective: Objective, *, margin: int = 0, least: Pa
     at a multiple of the strides, holds all of the receptive field, and ends at the edge of the image wherever padding
     is seen. That is tried out on a picture of noise before it is believed. Channels get room for three receptive
     fields, and 64 pixels at least. Terms that read the image itself have no say. None, too, where something is read
-    that sees the whole image or whose receptive field is unknown, as logits and tokens. Cost: that of `Network.receptive_fields`
-    once, and two truncated passes.
+    that sees the whole image or whose receptive field is unknown, as logits and tokens. Cost: that of
+    `Network.receptive_fields` once, and two truncated passes.
 
     Args:
         network: whose.
