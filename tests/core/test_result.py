@@ -15,7 +15,7 @@ import nets
 from phosphene.core import result
 from phosphene.core.errors import FolderError
 from phosphene.core.images.image import Picture, load
-from phosphene.core.images.image import Pixels as Uint8
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.result import Cost, File, Manifest, Result
 
 KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]
@@ -116,7 +116,7 @@ class Greeting(Result):
     def facts(self) -> dict[str, Any]:
         return {"norms": [1.0]}
 
-    def pictures(self) -> tuple[Uint8, ...]:
+    def pictures(self) -> tuple[Uint8Image, ...]:
         return (np.zeros((4, 6, 3), np.uint8),) * 3
 
     def lines(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing, image
 from phosphene.core.images.drawing import Scale
-from phosphene.core.images.image import Pixels, levels
+from phosphene.core.images.image import Uint8Image, levels
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
@@ -59,7 +59,7 @@ class Heatmap:
         """What one unit of a value is."""
         return self.method.unit.replace("target", self.target.unit)
 
-    def picture(self, index: int = 0) -> tuple[Pixels, Scale]:
+    def picture(self, index: int = 0) -> tuple[Uint8Image, Scale]:
         """The map of one image as its method is drawn, uint8 (H, W, 3), and what the colors mean."""
         values = self.values[index]
         if self.method.shown == "color":
@@ -70,7 +70,7 @@ class Heatmap:
             return drawing.labels(values[0], unit=self.unit)
         return drawing.heatmap(values.sum(0), unit=self.unit)
 
-    def overlay(self, index: int = 0) -> tuple[Pixels, Scale]:
+    def overlay(self, index: int = 0) -> tuple[Uint8Image, Scale]:
         """The map of one image over that image, uint8 (H, W, 3), and what the colors mean."""
         values = self.values[index]
         if self.method.shown == "classes":

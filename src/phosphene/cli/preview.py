@@ -16,7 +16,7 @@ from phosphene.cli.session import Session
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from phosphene.core.images.image import Pixels
+    from phosphene.core.images.image import Uint8Image
     from phosphene.core.result import Manifest
     from phosphene.synthesis.loop.loop import Watch
 
@@ -57,7 +57,7 @@ def easel(
         yield watch
 
 
-def shown(pictures: Sequence[Pixels]) -> Pixels:
+def shown(pictures: Sequence[Uint8Image]) -> Uint8Image:
     """Pictures that are made together, as one."""
     from phosphene.core.images import drawing
 

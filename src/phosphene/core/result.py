@@ -18,7 +18,7 @@ import numpy.typing as npt
 from phosphene.core import files
 from phosphene.core.folder import OutputFolder
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Network, Prediction
 
 Kind = Literal["heatmap", "overlay", "picture", "table", "report", "state"]
@@ -70,7 +70,7 @@ class File:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def picture(cls, path: str, pixels: Pixels, *, kind: Kind = "picture", **facts: Any) -> Self:
+    def picture(cls, path: str, pixels: Uint8Image, *, kind: Kind = "picture", **facts: Any) -> Self:
         """A PNG.
 
         Args:
@@ -145,7 +145,7 @@ class Result:
         """Keys of result.json that only this verb has."""
         return {}
 
-    def pictures(self) -> Sequence[Pixels]:
+    def pictures(self) -> Sequence[Uint8Image]:
         """What is to be seen, uint8 (H, W, 3) each."""
         return ()
 

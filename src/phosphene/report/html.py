@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from phosphene.core import files
 from phosphene.core.images import image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report.page import Bar, Link, Page, quantity
 
 FOOTER = f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest."
@@ -52,7 +52,7 @@ def number(value: float, decimals: int | None = None) -> str:
 
 
 def save(
-    folder: str | Path, page: Page, pictures: Mapping[str, Pixels | None], about: Mapping[str, str]
+    folder: str | Path, page: Page, pictures: Mapping[str, Uint8Image | None], about: Mapping[str, str]
 ) -> tuple[Mapping[str, Any], ...]:
     """Write a page as index.html, and pictures beside it; return what a manifest says of the files.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report.pages.contents import thumbnail
 
 SIDE = 192
@@ -15,7 +15,7 @@ FEW = 64
 """Pixels of a side up to which a picture is embedded as it is, and shown with square pixels."""
 
 
-def small(pixels: Pixels) -> bytes | Pixels:
+def small(pixels: Uint8Image) -> bytes | Uint8Image:
     """A picture as a page embeds it: few pixels as they are, many as a JPEG.
 
     Args:
@@ -24,7 +24,7 @@ def small(pixels: Pixels) -> bytes | Pixels:
     return pixels if max(pixels.shape) < FEW else thumbnail(pixels, SIDE)
 
 
-def square(pixels: Pixels, side: int) -> Pixels:
+def square(pixels: Uint8Image, side: int) -> Uint8Image:
     """A picture in the middle of a white square, its longer side filling it; few pixels stay square.
 
     Args:

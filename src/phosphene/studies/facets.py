@@ -17,7 +17,7 @@ from torch import Tensor
 
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import embedding_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
@@ -70,7 +70,7 @@ class Facets:
         """(N, 3, H, W), for `synthesize` or `visualize`."""
         return torch.stack([each.start for each in self.facets])
 
-    def picture(self) -> Pixels:
+    def picture(self) -> Uint8Image:
         """The starts side by side, with what they are the mean of."""
         labels = [f"{each.label}: {each.images} images, {each.activation:.3g}" for each in self.facets]
         tiles = drawing.readable([image.levels(each.start) for each in self.facets], _LABELLED)

@@ -14,7 +14,7 @@ import numpy as np
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
@@ -46,7 +46,7 @@ class Panel:
     layer: str
     channel: int
     projections: tuple[Projection, ...]
-    crops: tuple[Pixels, ...] = dataclasses.field(repr=False)
+    crops: tuple[Uint8Image, ...] = dataclasses.field(repr=False)
     dead: bool = False
     hiding: Hiding | None = None
 
@@ -64,7 +64,7 @@ class Panel:
         checked = f" · {self.hiding}" if self.hiding else ""
         return f"{name} · {self.projections[0].patch.activation:.3g}{checked}"
 
-    def picture(self, columns: int, rows: int, side: int) -> Pixels:
+    def picture(self, columns: int, rows: int, side: int) -> Uint8Image:
         """Projections, and beside them the patches in the same places, uint8 (h, w, 3)."""
         empty = np.full((side, side, 3), _PAPER, np.uint8)
         projected = [_square(each.picture(side), side, _ZERO) for each in self.projections]
@@ -121,7 +121,7 @@ class Plate:
         """Of its files."""
         return f"plate-{files.slug(self.layer)}"
 
-    def picture(self, columns: int = 4) -> Pixels:
+    def picture(self, columns: int = 4) -> Uint8Image:
         """All panels in columns, uint8 (h, w, 3).
 
         Args:
@@ -252,7 +252,7 @@ def _remarks(network: Network, layer: str, method: Method, panels: Sequence[Pane
     return tuple(remarks)
 
 
-def _square(pixels: Pixels, side: int, level: int) -> Pixels:
+def _square(pixels: Uint8Image, side: int, level: int) -> Uint8Image:
     """A picture in the middle of a square of one grey level."""
     height, width = pixels.shape[:2]
     square = np.full((side, side, 3), level, np.uint8)

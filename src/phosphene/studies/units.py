@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.fields import ReceptiveField
 from phosphene.core.networks.network import Network
@@ -46,7 +46,7 @@ class Shot(NamedTuple):
     """A patch, and how it looks: uint8 (H, W, 3), cut from the original file."""
 
     patch: Patch
-    crop: Pixels
+    crop: Uint8Image
 
 
 class Level(NamedTuple):
@@ -95,7 +95,7 @@ class UnitEvidence:
     facts: Mapping[str, Any]
     field: ReceptiveField | None
     top: tuple[Shot, ...] = ()
-    context: tuple[Pixels, ...] = ()
+    context: tuple[Uint8Image, ...] = ()
     projections: Mapping[str, tuple[Projection, ...]] = dataclasses.field(default_factory=dict)
     weakest: tuple[Shot, ...] = ()
     random: tuple[Shot, ...] = ()

@@ -15,7 +15,7 @@ from torch import Tensor
 from phosphene.core import files
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.result import Cost
 from phosphene.weights.response import Response, measure
@@ -92,7 +92,7 @@ class ActivationMaps:
         scaled = (self._maps[at] - low) / (high - low).where(high > low, 1)
         return scaled[list(self.order(at)), None]
 
-    def grid(self, at: int = 0) -> Pixels:
+    def grid(self, at: int = 0) -> Uint8Image:
         """The shown channels of one image under their indices; a layer without places gives one square each."""
         return sheet(
             self.pictures(at), [str(channel) for channel in self.order(at)], side=56 if self.values.ndim == 4 else 40
@@ -115,7 +115,7 @@ class ActivationMaps:
         maps = self.values[at : at + 1, channel : channel + 1]
         return F.interpolate(maps, self.images.shape[2:], mode="bilinear", align_corners=False)[0, 0]
 
-    def overlay(self, channel: int, at: int = 0) -> tuple[Pixels, drawing.Scale]:
+    def overlay(self, channel: int, at: int = 0) -> tuple[Uint8Image, drawing.Scale]:
         """One channel laid over the image, and what the colors mean.
 
         Raises:

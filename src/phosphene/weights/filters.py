@@ -12,7 +12,7 @@ from torch import Tensor
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Network
 from phosphene.weights import kernels
 from phosphene.weights.sheet import sheet
@@ -107,7 +107,7 @@ class Filters:
         local = self.inputs % self.weights.shape[1]
         return scaled.gather(1, local[:, :, None, None].expand(-1, -1, *scaled.shape[2:]))
 
-    def grid(self) -> Pixels:
+    def grid(self) -> Uint8Image:
         """Every kernel under its index; of deeper layers one row for each, its slices under "kernel:input"."""
         if self.inputs is None:
             return sheet(self.pictures(), [str(kernel) for kernel in self.shown], self.columns)

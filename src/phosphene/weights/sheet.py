@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels, levels
+from phosphene.core.images.image import Uint8Image, levels
 
 
-def sheet(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *, side: int = 48) -> Pixels:
+def sheet(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *, side: int = 48) -> Uint8Image:
     """Pictures in a grid, each under its label.
 
     They are enlarged by a whole factor, without smoothing, so that a square of the sheet is one number, and framed, so

@@ -12,10 +12,10 @@ from PIL import Image, ImageSequence
 
 from phosphene.core.errors import ImageError, OptionError, OutputError
 from phosphene.core.images.film import film
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 
 
-def ramp(height: int, width: int, count: int = 5) -> list[Pixels]:
+def ramp(height: int, width: int, count: int = 5) -> list[Uint8Image]:
     """Each frame another color, from grey to red, with a light that wanders right."""
     frames = []
     for number in range(count):
@@ -26,7 +26,7 @@ def ramp(height: int, width: int, count: int = 5) -> list[Pixels]:
     return frames
 
 
-def read(path: Path) -> tuple[list[Pixels], float]:
+def read(path: Path) -> tuple[list[Uint8Image], float]:
     """The frames, and how many a second."""
     if path.suffix == ".gif":
         with Image.open(path) as image:
@@ -85,7 +85,7 @@ def test_frames_of_mp4_are_not_held(tmp_path: Path) -> None:
         def __del__(self) -> None:
             alive.append(-1)
 
-    def frames() -> Iterator[Pixels]:
+    def frames() -> Iterator[Uint8Image]:
         for frame in ramp(8, 8, 40):
             alive.append(1)
             assert sum(alive) < 4
@@ -96,7 +96,7 @@ def test_frames_of_mp4_are_not_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["film.gif", "film.mp4"])
 def test_a_film_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, name: str) -> None:
-    def frames() -> Iterator[Pixels]:
+    def frames() -> Iterator[Uint8Image]:
         yield from ramp(8, 8)
         raise KeyboardInterrupt
 

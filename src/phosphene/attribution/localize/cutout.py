@@ -17,7 +17,7 @@ from phosphene.attribution.perturbation.engine import blurred
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.drawing import cutout as transparent
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.objective import Channel
 
@@ -38,7 +38,7 @@ class Cutout:
     """
 
     mask: Tensor
-    rgba: Pixels = dataclasses.field(repr=False)
+    rgba: Uint8Image = dataclasses.field(repr=False)
     note: str = ""
 
     @property
@@ -116,7 +116,7 @@ def cutout(
     return Cutout(mask=mask, rgba=transparent(pixels, mask))
 
 
-def _grabcut(pixels: Pixels, *, sure: Tensor, surely_not: Tensor, likely: Tensor) -> Tensor:
+def _grabcut(pixels: Uint8Image, *, sure: Tensor, surely_not: Tensor, likely: Tensor) -> Tensor:
     labels = np.where(likely.numpy(), cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8, order="C")
     labels[surely_not.numpy()], labels[sure.numpy()] = cv2.GC_BGD, cv2.GC_FGD
     inside = int((labels % 2).sum())  # the labels of the foreground are odd

@@ -18,7 +18,7 @@ from phosphene.cli.session import Session, session
 from phosphene.core.errors import PhospheneError
 from phosphene.core.images import image
 from phosphene.core.images.film import film
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost, Manifest
 from phosphene.synthesis.loop.state import fingerprint
@@ -155,7 +155,7 @@ def _zoom(
     return [{"path": path.name, "kind": "picture", "frames": count}], Cost(passes, passes), (line, *notes)
 
 
-def _growth(frames: Path, found: Dreamed) -> Iterator[Pixels]:
+def _growth(frames: Path, found: Dreamed) -> Iterator[Uint8Image]:
     """The frames of the steps at the size of the result, which is held for a while."""
     for each in sorted(frames.glob("*.png")):
         yield image.levels(image.resize(image.load(each).tensor(), found.sizes[-1])[0])

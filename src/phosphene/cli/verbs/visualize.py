@@ -13,7 +13,7 @@ from phosphene.cli.options import Size, build, everywhere, from_any, precision
 from phosphene.cli.preview import STATE, easel, shown, signed
 from phosphene.cli.session import Session, session
 from phosphene.core.images import image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
@@ -184,7 +184,7 @@ def _sheet(
     return {"path": "ablation.png", "kind": "picture", "roughness": columns.roughness()}, cost
 
 
-def _film(folder: Path, frames: Path, kind: str, last: Pixels) -> dict[str, Any]:
+def _film(folder: Path, frames: Path, kind: str, last: Uint8Image) -> dict[str, Any]:
     """The frames that were kept of the steps, and the last one, held for a while, as a film."""
     from phosphene.core.images.film import film
 

@@ -19,8 +19,8 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from phosphene.core.errors import ImageError
 
-Pixels = npt.NDArray[np.uint8]
-"""uint8 (H, W, 3), sRGB."""
+Uint8Image = npt.NDArray[np.uint8]
+"""An array uint8 (H, W, 3), sRGB."""
 
 Color = tuple[int, int, int]
 
@@ -54,7 +54,7 @@ class Decoding:
     frame: int = 0
     tolerate_truncated: bool = False
 
-    def __call__(self, data: bytes) -> tuple[Pixels, tuple[str, ...]]:
+    def __call__(self, data: bytes) -> tuple[Uint8Image, tuple[str, ...]]:
         """Pixels (H, W, 3), and notes on what was chosen.
 
         Raises:
@@ -76,7 +76,7 @@ class Decoding:
             raise ImageError(_reason(error, data, self.limits)) from error
         return pixels, (*notes, "damaged: only a part was decoded")
 
-    def _run(self, data: bytes, *, tolerant: bool) -> tuple[Pixels, tuple[str, ...]]:
+    def _run(self, data: bytes, *, tolerant: bool) -> tuple[Uint8Image, tuple[str, ...]]:
         notes: list[str] = []
         with _pillow(self.limits.pixels, tolerant=tolerant):
             image = Image.open(io.BytesIO(data), formats=_FORMATS)  # noqa: TID251  the one place
@@ -104,7 +104,7 @@ class Decoding:
             notes.append(f"frame {self.frame} of {count}" if self.frame else f"first of {count} frames")
 
 
-def from_pillow(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
+def from_pillow(image: Image.Image) -> tuple[Uint8Image, tuple[str, ...]]:
     """The same for an image that Pillow holds: upright, opaque over white, sRGB.
 
     Raises:
@@ -135,18 +135,18 @@ def _pillow(pixels: int, *, tolerant: bool) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _fast_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+def _fast_jpeg(image: Image.Image, data: bytes) -> Uint8Image | None:
     """RGB of a plain JPEG about three times as fast as Pillow, or None where Pillow must judge."""
     if image.format not in {"JPEG", "MPO"} or image.mode not in {"L", "RGB"}:
         return None
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+        pixels: Uint8Image = simplejpeg.decode_jpeg(data, "RGB")
     except (ValueError, RuntimeError, MemoryError):
         return None
     return pixels if pixels.shape[:2] == (image.height, image.width) else None
 
 
-def _upright(image: Image.Image, background: Color, notes: list[str], pixels: Pixels | None) -> Pixels:
+def _upright(image: Image.Image, background: Color, notes: list[str], pixels: Uint8Image | None) -> Uint8Image:
     """RGB with the top at the top, from the pixels where they are decoded already."""
     wanted = left = _orientation(image, notes)
     if pixels is None:
@@ -203,7 +203,7 @@ def _split(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Ima
     return image, None
 
 
-def _eight_bits(values: npt.NDArray[Any], image: Image.Image, notes: list[str]) -> Pixels:
+def _eight_bits(values: npt.NDArray[Any], image: Image.Image, notes: list[str]) -> Uint8Image:
     """Deep greys as bytes: 16 bits by their range, other numbers by what they hold."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
         notes.append("16-bit grey scaled to 8 bits")

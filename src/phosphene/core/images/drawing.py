@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from phosphene.core.errors import ImageError
-from phosphene.core.images.image import Pixels, levels
+from phosphene.core.images.image import Uint8Image, levels
 from phosphene.core.images.palette import DIVERGING, HUES, Floats, paint, scale_of
 from phosphene.core.images.palette import Scale as Scale
 
@@ -20,7 +20,7 @@ Values = npt.NDArray[Any] | Tensor
 """A map: (H, W), (1, H, W) or (3, H, W), alone in a batch or not; numbers of any kind."""
 
 
-def colors(values: Values, map: str = "viridis", scale: float | None = None) -> Pixels:
+def colors(values: Values, map: str = "viridis", scale: float | None = None) -> Uint8Image:
     """Colors of a map (H, W) → uint8 (H, W, 3).
 
     Sequential maps run from 0 to scale, and "blue-red" from -scale by white at 0 to scale; what lies beyond is clipped.
@@ -43,7 +43,7 @@ def colors(values: Values, map: str = "viridis", scale: float | None = None) -> 
     return paint(planes[0], map, float(np.abs(planes).max()) if scale is None else scale)
 
 
-def heatmap(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[Pixels, Scale]:
+def heatmap(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[Uint8Image, Scale]:
     """A map as the kind of picture that its numbers call for.
 
     One channel of both signs: "blue-red", symmetric about 0. One channel without a negative: "viridis" from 0. Three
@@ -69,7 +69,7 @@ def heatmap(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple
     return colors(planes, map, scale.high), scale
 
 
-def signed(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[Pixels, Scale]:
+def signed(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[Uint8Image, Scale]:
     """A gradient as a picture: mid-grey is 0, brighter is positive, each channel in its own color.
 
     picture = 0.5 + values / (2 · scale), the same scale for all channels.
@@ -86,7 +86,9 @@ def signed(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[
     return _rgb(picture), scale
 
 
-def magnitude(values: Values, *, map: str = "grey", unit: str = "", quantile: float = 0.995) -> tuple[Pixels, Scale]:
+def magnitude(
+    values: Values, *, map: str = "grey", unit: str = "", quantile: float = 0.995
+) -> tuple[Uint8Image, Scale]:
     """How much each pixel matters, whatever the sign: the greatest |value| over channels.
 
     Args:
@@ -100,7 +102,7 @@ def magnitude(values: Values, *, map: str = "grey", unit: str = "", quantile: fl
     return colors(strength, map, scale.high), scale
 
 
-def labels(values: Values, *, unit: str = "") -> tuple[Pixels, Scale]:
+def labels(values: Values, *, unit: str = "") -> tuple[Uint8Image, Scale]:
     """Whole numbers that stand for names, each in a color of its own, the most frequent in grey.
 
     Args:
@@ -117,7 +119,7 @@ def labels(values: Values, *, unit: str = "") -> tuple[Pixels, Scale]:
 
 def overlay(
     pixels: Values, values: Values, alpha: float = 0.85, *, unit: str = "", quantile: float = 0.995
-) -> tuple[Pixels, Scale]:
+) -> tuple[Uint8Image, Scale]:
     """A map over its photograph, which is paled; where the map is 0 nothing covers it.
 
     weight = alpha · min(1, |value| / scale); colors are "ember", or "blue-red" where there are both signs.
@@ -149,7 +151,7 @@ def overlay(
     return np.rint(mixed).astype(np.uint8), scale
 
 
-def legend(scale: Scale, width: int = 256) -> Pixels:
+def legend(scale: Scale, width: int = 256) -> Uint8Image:
     """The colors of a scale from low to high, over its numbers and unit: uint8 (H, width, 3).
 
     Args:
@@ -167,7 +169,7 @@ def legend(scale: Scale, width: int = 256) -> Pixels:
     return np.concatenate([bar, np.asarray(image)])
 
 
-def label(picture: Values, text: str) -> Pixels:
+def label(picture: Values, text: str) -> Uint8Image:
     """A picture with a line of text above it; text that is too long ends in "…".
 
     Args:
@@ -186,7 +188,7 @@ def label(picture: Values, text: str) -> Pixels:
     return np.concatenate([np.asarray(image), pixels])
 
 
-def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[str] | None = None) -> Pixels:
+def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[str] | None = None) -> Uint8Image:
     """Pictures side by side on white, row by row; smaller ones stand in the middle of their cell.
 
     Args:
@@ -213,7 +215,7 @@ def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[s
     return sheet
 
 
-def readable(tiles: Sequence[Pixels], least: int = 128) -> list[Pixels]:
+def readable(tiles: Sequence[Uint8Image], least: int = 128) -> list[Uint8Image]:
     """Pictures of one size, small ones enlarged by a whole number so that their labels have room.
 
     Args:
@@ -227,7 +229,7 @@ def readable(tiles: Sequence[Pixels], least: int = 128) -> list[Pixels]:
     return [each.repeat(times, 0).repeat(times, 1) for each in tiles]
 
 
-def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Pixels:
+def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Uint8Image:
     """A picture with the outline of a box, inside the box and cut at the edges of the picture.
 
     Args:
@@ -245,7 +247,7 @@ def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = 
     return drawn
 
 
-def cutout(pixels: Values, mask: Values) -> Pixels:
+def cutout(pixels: Values, mask: Values) -> Uint8Image:
     """What a mask shows of a picture, transparent elsewhere: uint8 (H, W, 4).
 
     Args:
@@ -277,7 +279,7 @@ def _planes(values: Values) -> Floats:
     return planes
 
 
-def _rgb(pixels: Values) -> Pixels:
+def _rgb(pixels: Values) -> Uint8Image:
     """Levels (H, W, 3), greys spread over the channels."""
     found = levels(pixels)
     return np.repeat(found[..., None], 3, axis=2) if found.ndim == 2 else found[..., :3]

@@ -12,13 +12,13 @@ from PIL import Image
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, OutputError
-from phosphene.core.images.decode import Pixels
+from phosphene.core.images.decode import Uint8Image
 
 SUFFIXES = (".gif", ".mp4")
 """What a film may be called."""
 
 
-def film(path: str | Path, frames: Iterable[Pixels], *, rate: float = 12, longest: int | None = None) -> Path:
+def film(path: str | Path, frames: Iterable[Uint8Image], *, rate: float = 12, longest: int | None = None) -> Path:
     """Write frames as a film that repeats (.gif) or as video (.mp4, MPEG-4); a film that fails leaves the old file.
 
     A GIF has a palette for each frame, so that the last, colorful ones do not get the colors of the grey first; its
@@ -58,7 +58,7 @@ def film(path: str | Path, frames: Iterable[Pixels], *, rate: float = 12, longes
     return path
 
 
-def _sized(frames: Iterable[Pixels], shape: tuple[int, ...], longest: int) -> Iterator[Pixels]:
+def _sized(frames: Iterable[Uint8Image], shape: tuple[int, ...], longest: int) -> Iterator[Uint8Image]:
     scale = min(1.0, longest / max(shape[:2]))
     height, width = (max(1, round(side * scale)) for side in shape[:2])
     for each in frames:
@@ -68,14 +68,14 @@ def _sized(frames: Iterable[Pixels], shape: tuple[int, ...], longest: int) -> It
         yield np.asarray(small)
 
 
-def _gif(path: Path, frames: Iterator[Pixels], rate: float) -> None:
+def _gif(path: Path, frames: Iterator[Uint8Image], rate: float) -> None:
     images = (Image.fromarray(each).quantize(256, Image.Quantize.MEDIANCUT) for each in frames)
     duration = round(100 / rate) * 10
     with path.open("w+b") as file:
         next(images).save(file, "GIF", save_all=True, append_images=images, duration=duration, loop=0)
 
 
-def _mp4(path: Path, frames: Iterator[Pixels], rate: float) -> None:
+def _mp4(path: Path, frames: Iterator[Uint8Image], rate: float) -> None:
     part = path.with_suffix(".mp4")  # the encoder goes by the suffix
     first = next(frames)
     height, width = (side + side % 2 for side in first.shape[:2])

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, nearest
-from phosphene.core.images.decode import Color, Decoding, Limits, Pixels, from_pillow
+from phosphene.core.images.decode import Color, Decoding, Limits, Uint8Image, from_pillow
 
-__all__ = ["SUFFIXES", "Limits", "Picture", "Pixels", "encode_png", "find", "levels", "load", "resize", "save"]
+__all__ = ["SUFFIXES", "Limits", "Picture", "Uint8Image", "encode_png", "find", "levels", "load", "resize", "save"]
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -47,7 +47,7 @@ class Picture:
     ('cat', 6, 4, torch.Size([1, 3, 4, 6]))
     """
 
-    pixels: Pixels = dataclasses.field(repr=False)
+    pixels: Uint8Image = dataclasses.field(repr=False)
     path: str = ""
     sha256: str = ""
     notes: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ def encode_png(pixels: npt.NDArray[Any] | Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def levels(pixels: npt.NDArray[Any] | Tensor) -> Pixels:
+def levels(pixels: npt.NDArray[Any] | Tensor) -> Uint8Image:
     """Pixels as bytes: uint8 (H, W) or (H, W, C).
 
     Args:

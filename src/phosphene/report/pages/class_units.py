@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Bar, Column, Mosaic, Page, Section, Table, View
 from phosphene.report.thumbnails import small, square
@@ -101,7 +101,7 @@ class ClassReport:
         head = (Column("Unit"), Column("Weight"), Column("Mean"), Column("Contribution, in logits"))
         return Table("The greatest contributions", head, rows, (told,))
 
-    def plate(self) -> Pixels | None:
+    def plate(self) -> Uint8Image | None:
         """The contributing units, or else the selective ones of the last layer, a row of patches each."""
         found = self.found
         last: Sequence[Contribution | Selective] = (list(found.selective.values()) or [()])[-1]

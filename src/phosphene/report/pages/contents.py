@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report.page import Column, Facts, Figure, Page, Section, Table, View
 
 SIDE = 240  # of a thumbnail, in pixels
@@ -27,7 +27,7 @@ class Entry:
 
     name: str
     href: str
-    pixels: Pixels
+    pixels: Uint8Image
     best: str = ""
 
 
@@ -59,7 +59,7 @@ def index(
     return Page(title or f"{len(entries)} picture{'' if len(entries) == 1 else 's'}", lead, facts, tuple(sections))
 
 
-def thumbnail(pixels: Pixels, side: int = SIDE) -> bytes:
+def thumbnail(pixels: Uint8Image, side: int = SIDE) -> bytes:
     """A JPEG no larger than a page needs; the same pixels give the same bytes.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from phosphene.attribution import Heatmap
 from phosphene.core import files
-from phosphene.core.images.image import Pixels, levels
+from phosphene.core.images.image import Uint8Image, levels
 from phosphene.core.images.preprocess import Box
 from phosphene.core.result import Manifest
 from phosphene.report.figures import figure, percent, predicted
@@ -169,7 +169,7 @@ class ExplanationReport:
         )  # fmt: skip
 
 
-def _over(rgba: Pixels) -> Pixels:
+def _over(rgba: Uint8Image) -> Uint8Image:
     """A cut-out over a checkered ground."""
     height, width = rgba.shape[:2]
     alpha = rgba[..., 3:] / 255.0

@@ -15,7 +15,7 @@ from phosphene.attribution import Heatmap
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Network, Prediction
 from phosphene.core.result import Cost, Manifest
 from phosphene.report.figures import figure, predicted, spelled
@@ -245,19 +245,19 @@ def report(
     return Report(maps, tuple(pictures), tuple(scores), title)
 
 
-def _pixels(heatmap: Heatmap, index: int) -> Pixels:
+def _pixels(heatmap: Heatmap, index: int) -> Uint8Image:
     """What the network saw."""
     return image.levels(heatmap.images[index])
 
 
-def _key(pixels: Pixels) -> str:
+def _key(pixels: Uint8Image) -> str:
     return files.sha256(pixels.tobytes())
 
 
-def _seen(heatmaps: Sequence[Heatmap]) -> dict[str, Pixels]:
+def _seen(heatmaps: Sequence[Heatmap]) -> dict[str, Uint8Image]:
     """Each picture once, in the order in which the heatmaps show them."""
     shown = (_pixels(each, index) for each in heatmaps for index in range(len(each.images)))
-    found: dict[str, Pixels] = {}
+    found: dict[str, Uint8Image] = {}
     for pixels in shown:
         found.setdefault(_key(pixels), pixels)
     return found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report import unit_charts
 from phosphene.report.figures import percent
 from phosphene.report.html import FOOTER, number, render, save
@@ -167,7 +167,7 @@ class UnitReport:
     def _row(self, title: str, row: Sequence[Shot], what: str, reading: str) -> Mosaic:
         return Mosaic(title, tuple(self._view(what, each) for each in row), 0, reading)
 
-    def plate(self) -> Pixels | None:
+    def plate(self) -> Uint8Image | None:
         """Patches beside their projections, and below them the images at random; None for a dead unit."""
         found = self.found
         if not found.top:

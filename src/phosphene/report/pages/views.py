@@ -9,7 +9,7 @@ from phosphene.attribution import Heatmap
 from phosphene.attribution.localize.boxes import saliency
 from phosphene.core.images import drawing
 from phosphene.core.images.drawing import Scale
-from phosphene.core.images.image import Pixels, levels
+from phosphene.core.images.image import Uint8Image, levels
 from phosphene.report.html import number
 from phosphene.report.page import Legend, View
 from phosphene.report.places import describe
@@ -46,7 +46,7 @@ def _words(heatmap: Heatmap, plane: Tensor) -> str:
     return f"{heatmap.name} for {heatmap.target}{where}: {describe(plane.double().numpy(), mass)}"
 
 
-def _view(label: str, drawn: tuple[Pixels, Scale], alt: str, *, blend: bool = False) -> View:
+def _view(label: str, drawn: tuple[Uint8Image, Scale], alt: str, *, blend: bool = False) -> View:
     pixels, scale = drawn
     ticks = (scale.low, 0.0, scale.high) if scale.low < 0 else (scale.low, scale.high)
     beyond = f"; {scale.clipped:.1%} beyond".replace("%", " %") if scale.clipped >= 0.0005 else ""
@@ -54,7 +54,7 @@ def _view(label: str, drawn: tuple[Pixels, Scale], alt: str, *, blend: bool = Fa
     return View(label, pixels, alt, legend)
 
 
-def _strip(scale: Scale, *, blend: bool) -> Pixels:
+def _strip(scale: Scale, *, blend: bool) -> Uint8Image:
     """The colors of a scale; those of an overlay as they look on mid-grey."""
     both = scale.low < 0 and scale.map != "grey"
     ramp = np.tile(np.linspace(-1.0 if both else 0.0, 1.0, 256), (8, 1))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.report.figures import percent
 from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, Section, Table, View
@@ -103,7 +103,7 @@ class Wall:
         alt = f"{name}: activation {number(first.activation)} in {named(self.found.run, first.image)}, {region(first)}."
         return View(label, small(self._pixels(row["channel"])), alt)
 
-    def _pixels(self, channel: int) -> Pixels:
+    def _pixels(self, channel: int) -> Uint8Image:
         """The strongest patch, or several in a square."""
         crops = [crop for _, crop in self.found.shots.get(channel, ())]
         if len(crops) < 2:
@@ -111,7 +111,7 @@ class Wall:
         columns = math.isqrt(len(crops) - 1) + 1
         return drawing.grid([square(each, 2 * TILE // columns) for each in crops], columns, gap=2)
 
-    def picture(self, columns: int = 8) -> Pixels:
+    def picture(self, columns: int = 8) -> Uint8Image:
         """The wall alone, uint8 (H, W, 3), each tile below the number of its unit.
 
         Args:
@@ -143,5 +143,5 @@ _HEAD = (
 )  # fmt: skip
 
 
-def _empty() -> Pixels:
+def _empty() -> Uint8Image:
     return np.full((TILE, TILE, 3), 238, np.uint8)

@@ -14,7 +14,7 @@ from torch import Tensor
 from phosphene.attribution.localize.boxes import to_photograph
 from phosphene.core.errors import ImageError, OptionError, OutputError, nearest
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.crops import Tell, photographs, silent
@@ -63,7 +63,7 @@ class Projection:
     cost: Cost = Cost()
     note: str = ""
 
-    def picture(self, side: int | None = None, *, beyond: float = 0.2) -> Pixels:
+    def picture(self, side: int | None = None, *, beyond: float = 0.2) -> Uint8Image:
         """The values within the field around mid-grey, uint8 (h, w, 3), on a scale of its own; see `drawing.signed`.
 
         The scale ends where all that is stronger holds a given share of the summed magnitude: unlike a quantile of the

@@ -10,7 +10,7 @@ from PIL import Image
 
 from phosphene.core.errors import ImageError
 from phosphene.core.images.drawing import contour
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Box
 from phosphene.survey.store.run import Patch, Run
 
@@ -22,7 +22,9 @@ def silent(_: str) -> None:
     """Tell nobody."""
 
 
-def crops(run: Run, patches: Sequence[Patch], *, side: int | None = None, tell: Tell = silent) -> tuple[Pixels, ...]:
+def crops(
+    run: Run, patches: Sequence[Patch], *, side: int | None = None, tell: Tell = silent
+) -> tuple[Uint8Image, ...]:
     """What each patch shows: its box, cut out of the original file at full resolution, uint8 (h, w, 3).
 
     Every file is decoded once. One that is gone, or no longer the file that was surveyed, gives grey of the same size.
@@ -36,7 +38,7 @@ def crops(run: Run, patches: Sequence[Patch], *, side: int | None = None, tell: 
     return _each(run, patches, lambda picture, patch: cut(picture.pixels, patch.box, side), tell)
 
 
-def contexts(run: Run, patches: Sequence[Patch], *, side: int = 320, tell: Tell = silent) -> tuple[Pixels, ...]:
+def contexts(run: Run, patches: Sequence[Patch], *, side: int = 320, tell: Tell = silent) -> tuple[Uint8Image, ...]:
     """Each photograph as a whole, with the box of the patch outlined and the rest dimmed, uint8 (h, w, 3).
 
     Args:
@@ -46,7 +48,7 @@ def contexts(run: Run, patches: Sequence[Patch], *, side: int = 320, tell: Tell 
         tell: see `crops`.
     """
 
-    def context(picture: Picture, patch: Patch) -> Pixels:
+    def context(picture: Picture, patch: Patch) -> Uint8Image:
         pixels = cut(picture.pixels, Box(0, 0, picture.height, picture.width), side)
         scale = pixels.shape[0] / picture.height
         top, left, bottom, right = (round(scale * edge) for edge in patch.box)
@@ -70,7 +72,7 @@ def photographs(run: Run, patches: Sequence[Patch]) -> Iterator[tuple[Picture | 
             yield error, tuple(those)
 
 
-def cut(pixels: Pixels, box: Box, side: int | None = None) -> Pixels:
+def cut(pixels: Uint8Image, box: Box, side: int | None = None) -> Uint8Image:
     """A box of a picture: in whole pixels, or, to a hair, resized so that its longer side is `side`.
 
     >>> cut(np.zeros((9, 9, 3), np.uint8), Box(0.5, 2, 3.5, 12)).shape
@@ -91,9 +93,9 @@ def cut(pixels: Pixels, box: Box, side: int | None = None) -> Pixels:
 
 
 def _each(
-    run: Run, patches: Sequence[Patch], draw: Callable[[Picture, Patch], Pixels], tell: Tell
-) -> tuple[Pixels, ...]:
-    drawn: dict[int, Pixels] = {}
+    run: Run, patches: Sequence[Patch], draw: Callable[[Picture, Patch], Uint8Image], tell: Tell
+) -> tuple[Uint8Image, ...]:
+    drawn: dict[int, Uint8Image] = {}
     for found, places in photographs(run, patches):
         if isinstance(found, ImageError):
             tell(str(found))

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from phosphene.core import files
 from phosphene.core.errors import OptionError, RunError
 from phosphene.core.images import image
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.survey.maps.mosaic import Tile, mosaic, thumbnails
 from phosphene.survey.maps.nearest import agreement, nearest
 from phosphene.survey.maps.reduction import Projection
@@ -104,7 +104,7 @@ class EmbeddingMap:
         labels = np.array(self.labels)
         return Agreement(agreement(self.coordinates, labels, k), agreement(self.vectors, labels, k))
 
-    def picture(self, classes: Sequence[str] | None = None, size: int = 1200) -> Pixels:
+    def picture(self, classes: Sequence[str] | None = None, size: int = 1200) -> Uint8Image:
         """The scatter by class; see `phosphene.survey.maps.scatter.scatter`."""
         text = {"title": self.title, "caption": "; ".join(self.notes)}
         return scatter(self.coordinates, self.labels, axes=self.axes, size=size, classes=classes, **text)

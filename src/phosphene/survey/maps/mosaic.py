@@ -12,22 +12,22 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from phosphene.core.errors import ImageError
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.survey.store.run import Run
 
 Floats = npt.NDArray[np.float64]
-Tile = Callable[[int], Pixels]
+Tile = Callable[[int], Uint8Image]
 """The number of an image → its picture, uint8 (H, W, 3)."""
 
 
 class Drawn(NamedTuple):
     """A picture, and what must be said beside it."""
 
-    pixels: Pixels
+    pixels: Uint8Image
     note: str
 
 
-def photograph(run: Run, image: int, side: int) -> Pixels:
+def photograph(run: Run, image: int, side: int) -> Uint8Image:
     """What the network saw of an image, uint8, its longer side as asked.
 
     Where the file is gone or has changed, the small copy of the run is enlarged.
@@ -45,7 +45,7 @@ def photograph(run: Run, image: int, side: int) -> Pixels:
     return fitted(pixels, side, box)
 
 
-def fitted(pixels: Pixels, side: int, box: tuple[float, ...] | None = None) -> Pixels:
+def fitted(pixels: Uint8Image, side: int, box: tuple[float, ...] | None = None) -> Uint8Image:
     """A picture, or a box of it, at another size.
 
     Args:

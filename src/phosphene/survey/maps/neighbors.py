@@ -12,7 +12,7 @@ import numpy as np
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.survey.maps.mosaic import fitted, photograph
 from phosphene.survey.maps.nearest import Metric, Nearest, nearest
 from phosphene.survey.store.run import Run
@@ -68,7 +68,7 @@ class Neighbors:
         """Class of the query; "" where none is known."""
         return "" if isinstance(self.query, Picture) else str(self.run.images["label"][self.query])
 
-    def picture(self, side: int = 128, columns: int = 10) -> Pixels:
+    def picture(self, side: int = 128, columns: int = 10) -> Uint8Image:
         """The query, its nearest by features, and its nearest by pixels, each under its class and distance.
 
         Args:
@@ -110,7 +110,7 @@ class Neighbors:
         kinds = {"neighbors.png": "picture", "neighbors.json": "table"}
         return [{"path": path, "kind": kind, **about} for path, kind in kinds.items()]
 
-    def _row(self, kind: str, found: tuple[Neighbor, ...], side: int, columns: int) -> Pixels:
+    def _row(self, kind: str, found: tuple[Neighbor, ...], side: int, columns: int) -> Uint8Image:
         tiles = [photograph(self.run, each.image, side) for each in found]
         tiles = [drawing.label(tile, f"{each.distance:#.3g}") for tile, each in zip(tiles, found, strict=True)]
         names = [each.label or _tail(each.source) for each in found]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from phosphene.core.errors import OptionError, nearest
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.images.palette import HUES
 
 Floats = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def scatter(
     caption: str = "",
     size: int = 1200,
     classes: Sequence[str] | None = None,
-) -> Pixels:
+) -> Uint8Image:
     """A point for each image, colored by class; both axes have the same scale, and y points up.
 
     At most twelve classes have a color; the rest are grey, drawn first, and the legend says how many they are. The
@@ -117,7 +117,7 @@ def _panel(
     span: float,
     side: int,
     axes: Sequence[str],
-) -> Pixels:
+) -> Uint8Image:
     """One view: the points, the name of each marked class at its middle, and the names of the axes."""
     margin, line = side // 20, _line(side)
     room = side - 2 * margin - line
@@ -185,7 +185,7 @@ def _axes(image: Image.Image, axes: Sequence[str], line: int) -> None:
     image.paste(strip.transpose(Image.Transpose.ROTATE_90), (0, 0))
 
 
-def _legend(marks: dict[str, Mark], classes: int, width: int, names: Sequence[str]) -> Pixels:
+def _legend(marks: dict[str, Mark], classes: int, width: int, names: Sequence[str]) -> Uint8Image:
     """A line for each marked class with its count, and one for all the others."""
     marked, line = sum(mark.images for mark in marks.values()), max(22, width // 9)
     bare = sum(not name for name in names)
@@ -209,7 +209,7 @@ def _legend(marks: dict[str, Mark], classes: int, width: int, names: Sequence[st
     return np.asarray(image)
 
 
-def _titled(pixels: Pixels, title: str, caption: str) -> Pixels:
+def _titled(pixels: Uint8Image, title: str, caption: str) -> Uint8Image:
     if not title:
         return pixels
     line = _line(pixels.shape[0])

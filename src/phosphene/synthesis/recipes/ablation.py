@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from phosphene.core.images import drawing
-from phosphene.core.images.image import Pixels
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Network
 from phosphene.synthesis.loop.loop import Watch
 from phosphene.synthesis.recipes.preset import Lecture
@@ -36,7 +36,7 @@ class Ablation:
 
     columns: dict[str, Visualization]
 
-    def picture(self) -> Pixels:
+    def picture(self) -> Uint8Image:
         """A row for each target, a column for each regularizer, with the activation and the rank of its class."""
         first = next(iter(self.columns.values()))
         tiles, labels = [], []
@@ -89,5 +89,5 @@ _LABELLED = 200  # pixels, for the longest of the names
 _OFF = dict.fromkeys(("decay", "blur", "clip_norm", "clip_contribution"), 0.0)
 
 
-def _rough(pixels: Pixels) -> float:
+def _rough(pixels: Uint8Image) -> float:
     return float(np.abs(np.diff(pixels.astype(np.float32), axis=1)).mean() / 255)

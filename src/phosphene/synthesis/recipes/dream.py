@@ -125,7 +125,7 @@ class Dreamed:
     cost: Cost
     notes: tuple[str, ...] = ()
 
-    def pictures(self) -> tuple[image.Pixels, ...]:
+    def pictures(self) -> tuple[image.Uint8Image, ...]:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.images)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.images import drawing, image
-from phosphene.core.images.image import Pixels as Bytes
+from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Images, Prediction
 from phosphene.core.registry import Named
 from phosphene.core.result import Cost
@@ -96,7 +96,7 @@ class Inversion:
         error = f"error {self.error:.3g}{spread}, of other photographs {self.unrelated:.2g}"
         return f"{self.layer}: {error}; {likeness}; {agreed}"
 
-    def pictures(self) -> tuple[Bytes, ...]:
+    def pictures(self) -> tuple[Uint8Image, ...]:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.images)
 
@@ -141,7 +141,7 @@ class Strip:
 
     inversions: tuple[Inversion, ...]
 
-    def picture(self) -> Bytes:
+    def picture(self) -> Uint8Image:
         """The original, then each layer, with its error; a row for each seed."""
         first, tiles, labels = self.inversions[0], [], []
         for row in range(len(first.images)):

@@ -15,8 +15,7 @@ from torch import Tensor
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Pixels as Bytes
-from phosphene.core.images.image import check_size
+from phosphene.core.images.image import Uint8Image, check_size
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network, Prediction
 from phosphene.core.objectives.objective import Logit, Objective
@@ -63,7 +62,7 @@ class Visualization:
             names.append(f"{each} #{seen[each]}" if plain.count(each) > 1 else each)
         return tuple(names)
 
-    def pictures(self) -> tuple[Bytes, ...]:
+    def pictures(self) -> tuple[Uint8Image, ...]:
         """uint8 (H, W, 3) each."""
         return tuple(image.levels(each) for each in self.synthesis.images)
 

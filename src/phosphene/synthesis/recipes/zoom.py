@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Picture, Pixels
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.loop.evaluation import Precision
@@ -40,7 +40,7 @@ def zoom(
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
-) -> Iterator[Pixels]:
+) -> Iterator[Uint8Image]:
     """The frames of a film into a dream: dream(zoomed(dream(zoomed(…)))). Cost: that of `dream`, for each frame.
 
     Before each frame mean color and contrast are brought back to those of the picture, or the film would end in black
