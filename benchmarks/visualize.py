@@ -27,7 +27,8 @@ from phosphene.core import files
 from phosphene.core.images import drawing, image
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Objective
-from phosphene.studies.evidence.reference_levels import Photographs, natural, opinion, reached
+from phosphene.studies.evidence.photographs import Photographs
+from phosphene.studies.evidence.reference_levels import peak_activations, recognize, reference_levels
 from phosphene.synthesis.recipes.preset import Manner
 
 assert lucid.Lucid.name in Manner.table  # importing it has registered the manner
@@ -100,7 +101,7 @@ class Bench:
         facts: Row = {"rank": 0, "probability": 0.0, "other_rank": 0, "other_probability": 0.0, "other_best": ""}
         if index is not None:
             logits = self.network(image.resize(loaded.tensor(), self.network.preprocess.size))[0]
-            (theirs,) = opinion(self.other, self.network, [objective], loaded.tensor())
+            (theirs,) = recognize(self.other, self.network, [objective], loaded.tensor())
             assert theirs is not None
             facts["rank"] = int((logits > logits[index]).sum()) + 1
             facts["probability"] = logits.softmax(0)[index].item()
@@ -108,7 +109,7 @@ class Bench:
             facts["other_best"] = theirs.best.label
         return {
             "name": str(objective),
-            "reached": reached(self.network, [objective], loaded.tensor())[0],
+            "reached": peak_activations(self.network, [objective], loaded.tensor())[0],
             **facts,
             "slope": slope(loaded.pixels),
             "saturated": float(((loaded.pixels == 0) | (loaded.pixels == 255)).mean()),
@@ -120,8 +121,9 @@ class Bench:
         path = self.out / "natural.json"
         known = json.loads(path.read_text()) if path.exists() else {}
         if missing := [each for each in targets if each not in known]:
-            found = natural(self.folder, self.network, [ph.parse(each, self.network) for each in missing])
-            known |= {each: (told.level, told.most) for each, told in zip(missing, found, strict=True)}
+            objectives = [ph.parse(target, self.network) for target in missing]
+            levels = reference_levels(self.folder, self.network, objectives).levels
+            known |= {name: (level.level, level.maximum) for name, level in zip(missing, levels, strict=True)}
             files.write_json(path, known)
         return known
 

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from phosphene.core.objectives.objective import Probability as Probability
     from phosphene.report import report as report
     from phosphene.studies.class_units import class_units as class_units
-    from phosphene.studies.evidence.reference_levels import natural as natural
-    from phosphene.studies.evidence.verdict import believe as believe
+    from phosphene.studies.evaluate import evaluate as evaluate
+    from phosphene.studies.evidence.reference_levels import reference_levels as reference_levels
+    from phosphene.studies.evidence.verdict import verdicts as verdicts
     from phosphene.studies.explain import explain as explain
     from phosphene.studies.facets import facets as facets
     from phosphene.studies.plate import plate as plate
-    from phosphene.studies.trust import trust as trust
-    from phosphene.studies.units import unit as unit
+    from phosphene.studies.unit_evidence import unit as unit
     from phosphene.survey import survey as survey
     from phosphene.survey.accumulators.accumulator import Accumulator as Accumulator
     from phosphene.survey.accumulators.coactivation import CoActivation as CoActivation
@@ -129,14 +129,14 @@ _HOMES = {
     "core.objectives.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability"),
     "core.objectives.grammar": ("parse",),
     "report": ("report",),
-    "studies.evidence.verdict": ("believe",),
+    "studies.evidence.verdict": ("verdicts",),
     "studies.class_units": ("class_units",),
     "studies.explain": ("explain",),
     "studies.facets": ("facets",),
-    "studies.evidence.reference_levels": ("natural",),
+    "studies.evidence.reference_levels": ("reference_levels",),
     "studies.plate": ("plate",),
-    "studies.trust": ("trust",),
-    "studies.units": ("unit",),
+    "studies.evaluate": ("evaluate",),
+    "studies.unit_evidence": ("unit",),
     "survey": ("survey",),
     "survey.accumulators.accumulator": ("Accumulator",),
     "survey.accumulators.coactivation": ("CoActivation",),

@@ -14,8 +14,7 @@ import pytest
 import nets
 from phosphene.core import result
 from phosphene.core.errors import FolderError
-from phosphene.core.images.image import Picture, load
-from phosphene.core.images.image import Uint8Image
+from phosphene.core.images.image import Picture, Uint8Image, load
 from phosphene.core.result import Cost, File, Manifest, Result
 
 KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]

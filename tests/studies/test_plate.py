@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from phosphene.core.errors import OptionError
-from phosphene.studies.evidence.pick import strongest
+from phosphene.studies.evidence.selection import strongest_patches
 from phosphene.studies.plate import plate
 
 
@@ -19,7 +19,7 @@ def test_panels_hold_the_strongest_patches_of_their_units(plated: Any) -> None:
     assert [each.channel for each in found.panels] == [3, 0, 5]
     assert found.method == "deconvnet"
     for panel in found.panels:
-        wanted = strongest(plated.run, "features.5", panel.channel, 4)
+        wanted = strongest_patches(plated.run, "features.5", panel.channel, 4)
         assert tuple(each.patch for each in panel.projections) == wanted
         assert len(panel.crops) == len(wanted)
         assert f"features.5:{panel.channel} · {wanted[0].activation:.3g}" == panel.title
@@ -82,7 +82,7 @@ def test_the_check_stands_on_the_plate(plated: Any) -> None:
 
 
 def test_a_lost_photograph_is_named_once(own: Any) -> None:
-    lost = strongest(own.run, "features.5", 3, 9)[0].image
+    lost = strongest_patches(own.run, "features.5", 3, 9)[0].image
     Path(own.run.source(lost)).unlink()
     found = plate(own.network, own.run, "features.5", "3,5")
     assert len([each for each in found.notes if "does not exist" in each]) == 1

@@ -12,7 +12,8 @@ import numpy as np
 from phosphene.report.chart import Bin, histogram
 from phosphene.report.html import number
 from phosphene.report.page import Bar, Chart, Column, Section, Table
-from phosphene.studies.units import Shot, UnitEvidence
+from phosphene.studies.evidence.crops import PatchCrop
+from phosphene.studies.unit_evidence import UnitEvidence
 from phosphene.survey.store.run import Patch, Run
 
 CLASSES = 8
@@ -101,7 +102,7 @@ def sources(found: UnitEvidence) -> Table:
     return Table("The strongest patches", tuple(map(Column, heads)), rows)
 
 
-def listed(run: Run, shots: Sequence[Shot]) -> list[dict[str, Any]]:
+def listed(run: Run, shots: Sequence[PatchCrop]) -> list[dict[str, Any]]:
     """Patches as a manifest tells of them."""
     return [
         {

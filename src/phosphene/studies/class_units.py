@@ -16,7 +16,8 @@ from phosphene.attribution.cams.cam import CAM
 from phosphene.core.errors import LayerError, RunError, TargetError, nearest
 from phosphene.core.networks.anatomy import classifier
 from phosphene.core.networks.network import Box, Network
-from phosphene.studies.units import Shot, cut, shots
+from phosphene.studies.evidence.crops import PatchCrop, patch_crops
+from phosphene.studies.evidence.selection import strongest_crops
 from phosphene.survey.store.run import Patch, Run
 
 PATCHES = 6
@@ -38,7 +39,7 @@ class Contribution(NamedTuple):
     weight: float
     mean: float
     value: float
-    shots: tuple[Shot, ...]
+    shots: tuple[PatchCrop, ...]
 
 
 class Selective(NamedTuple):
@@ -50,7 +51,7 @@ class Selective(NamedTuple):
     mean_max: float
     selectivity: float
     d_prime: float
-    shots: tuple[Shot, ...]
+    shots: tuple[PatchCrop, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,12 +181,12 @@ CHECKED = 64
 """Images for which the logits are computed again."""
 
 
-def _greatest(run: Run, layer: str, channel: int) -> tuple[Shot, ...]:
+def _greatest(run: Run, layer: str, channel: int) -> tuple[PatchCrop, ...]:
     """The images in which the mean of a unit is greatest, with that mean, as the network saw them."""
     means = np.nan_to_num(np.asarray(run.embeddings[:, channel], np.float32), nan=-np.inf)
     images = np.argsort(-means, kind="stable")[: min(PATCHES, int(run.images["ok"].sum()))].tolist()
     seen = [Box(*(float(run.images[side][each]) for side in Box._fields)) for each in images]
-    return cut(
+    return patch_crops(
         run,
         [
             Patch(layer, channel, "top", rank, image, float(means[image]), 0, 0, box, whole=True)
@@ -251,7 +252,9 @@ def _selective(run: Run, name: str, k: int) -> dict[str, tuple[Selective, ...]]:
     ).rows
     by_layer = {layer: tuple(group) for layer, group in groupby(rows, key=lambda row: row[0])}
     return {
-        layer: tuple(Selective._make((*row, shots(run, layer, row[1], PATCHES // 2))) for row in by_layer[layer])
+        layer: tuple(
+            Selective._make((*row, strongest_crops(run, layer, row[1], PATCHES // 2))) for row in by_layer[layer]
+        )
         for layer in run.layers
         if layer in by_layer and layer != "logits"
     }

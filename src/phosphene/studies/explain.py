@@ -187,7 +187,7 @@ class _Job:
         self.network, self.images, self.target, self.plan, self.watch = network, images, target, plan, watch
         self.total, self.done = plan.cost(network, images), Cost()
 
-    def tell(self, what: str, cost: Cost = Cost()) -> None:
+    def notify(self, what: str, cost: Cost = Cost()) -> None:
         self.done += cost
         if self.watch is not None:
             done, total = (each.forwards + each.backwards for each in (self.done, self.total))
@@ -204,10 +204,10 @@ class _Job:
                 notes.append(f"{method.name} is left out: {error}")
         run = record(self.network, self.images, [self.target], usable)
         for method in usable:
-            self.tell(str(method.name))
+            self.notify(str(method.name))
             try:
                 found.append(heatmap(run, method, self.target))
-                self.tell(str(method.name), found[-1].cost)
+                self.notify(str(method.name), found[-1].cost)
             except PhospheneError as error:
                 notes.append(f"{method.name} is left out: {error}")
         return tuple(found), tuple(notes)
@@ -217,19 +217,19 @@ class _Job:
         engine, found = Engine(self.network, self.target.reads), {}
         noise = torch.rand(self.images[:, :1].shape, generator=torch.Generator().manual_seed(self.plan.seed))
         for name, values in {**{name: each.values for name, each in maps.items()}, RANDOM: noise}.items():
-            self.tell(f"scoring {name}")
+            self.notify(f"scoring {name}")
             falls, rises = (
                 way(self.network, self.images, values, self.target, steps=self.plan.steps, engine=engine)
                 for way in (deletion, insertion)
             )
             found[name] = falls, rises
-            self.tell(f"scoring {name}", falls.cost + rises.cost)
+            self.notify(f"scoring {name}", falls.cost + rises.cost)
         return found
 
     def sanities(self, maps: Mapping[str, Heatmap]) -> dict[str, Sanity]:
         """What is left of each cheap map when the upper half of the weights is random."""
         cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
-        self.tell("randomizing the weights")
+        self.notify("randomizing the weights")
         found = sanity_all(
             self.network, self.images, list(cheap.values()), self.target, stages=(UPPER_HALF,), seed=self.plan.seed
         )

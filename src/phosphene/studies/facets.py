@@ -1,13 +1,14 @@
-"""The several kinds of image that one unit fires for, each as a place to begin a synthesis from."""
+"""The several kinds of image that activate one unit, each as a start for a synthesis."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,9 @@ from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import embedding_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
-from phosphene.studies.evidence.reference_levels import BATCH, Photographs, Source, greatest, unit_of
+from phosphene.core.result import Cost, File, Result
+from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
+from phosphene.studies.evidence.reference_levels import spatial_maximum, surveyed_unit, tables
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
@@ -29,19 +32,19 @@ AVERAGED = 15
 """Images whose mean is a start, at most: as many as in the paper."""
 
 DIMENSIONS = 10
-"""To which embeddings are brought before they are clustered."""
+"""Of the embeddings that are clustered, after PCA."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Facet:
-    """One kind of image that a unit fires for.
+    """One kind of image that activates a unit.
 
     Args:
-        label: the commonest class of its images, or else the name of the most typical one.
-        start: (3, H, W), the mean of its most typical images, blurred.
+        label: the most frequent class of its images, or else the name of the image nearest to the center.
+        start: (3, H, W), the mean of the images nearest to the center, blurred.
         images: how many it has.
         activation: of the unit in them, on average.
-        sources: of the images in the mean, the most typical first.
+        sources: of the images in the mean, the nearest to the center first.
     """
 
     label: str
@@ -52,55 +55,86 @@ class Facet:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Facets:
-    """What a unit fires for, kind by kind, the strongest first.
+class Facets(Result):
+    """The kinds of image that activate a unit, the strongest first; the notes say how many images there were.
 
     Args:
-        objective: the unit, by its greatest value in an image.
+        target: the unit, by its largest value in an image.
         facets: the kinds.
-        notes: how many images there were to tell them from, and what could not be had.
     """
 
-    objective: Objective
+    verb: ClassVar[str] = "facets"
+    target: Objective
     facets: tuple[Facet, ...]
-    notes: tuple[str, ...]
 
     @property
     def starts(self) -> Images:
         """(N, 3, H, W), for `synthesize` or `visualize`."""
-        return torch.stack([each.start for each in self.facets])
+        return torch.stack([facet.start for facet in self.facets])
 
     def picture(self) -> Uint8Image:
-        """The starts side by side, with what they are the mean of."""
-        labels = [f"{each.label}: {each.images} images, {each.activation:.3g}" for each in self.facets]
-        tiles = drawing.readable([image.levels(each.start) for each in self.facets], _LABELLED)
+        """The starts side by side, each with its label, number of images and activation."""
+        labels = [f"{facet.label}: {facet.images} images, {facet.activation:.3g}" for facet in self.facets]
+        tiles = drawing.readable([image.levels(facet.start) for facet in self.facets], _LABELED)
         return drawing.grid(tiles, len(self.facets), labels=labels)
+
+    def files(self) -> Iterator[File]:
+        yield File.picture("facets.png", self.picture(), target=str(self.target))
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "facets": [
+                {
+                    "label": facet.label,
+                    "images": facet.images,
+                    "activation": facet.activation,
+                    "sources": list(facet.sources),
+                }
+                for facet in self.facets
+            ]
+        }
+
+    def pictures(self) -> Sequence[Uint8Image]:
+        return (self.picture(),)
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(
+            f"{self.target}: {facet.label}, {facet.images} images, {facet.activation:.3g} on average"
+            for facet in self.facets
+        )
 
 
 def facets(
-    source: Run | Source, network: Network, objective: Objective, n: int = 4, *, limit: int = 500, seed: int = 0
+    source: Run | PhotographSource,
+    network: Network,
+    objective: Objective,
+    n: int = 4,
+    *,
+    limit: int = 500,
+    seed: int = 0,
 ) -> Facets:
-    """Cluster the images that a unit fires most for; the mean of each cluster is a start for a picture of that kind.
+    """Cluster the images that activate a unit most; the mean of each cluster is a start for a picture of that kind.
 
-    Of the images, 15 n that reach the highest, and at least half of the highest, are clustered by k-means on what the
-    network makes of them: its last layer before the classifier, of which the square roots, at length 1, are brought to
-    10 dimensions by PCA, so that no image makes a cluster by one loud channel. The start is the mean of the 15 nearest
-    to the center of a cluster, or of fewer where there are not so many. It is blurred, the more the fewer they are, so
-    that of a photograph layout and color alone are left. Differs from the paper: that has 1,300 images of one class,
-    clusters a map by t-SNE, and does not blur. Cost: none for what a survey knows, else a forward pass for each image.
+    The 15 n images with the largest activations, of those that reach at least half of the largest, are clustered by
+    k-means on their embeddings: the last layer before the classifier, of which the square roots, normalized to length
+    1, are reduced to 10 dimensions by PCA, so that no single strong channel makes a cluster. The start is the mean of
+    the 15 images nearest to the center of a cluster, or of fewer where it has fewer. It is blurred, more strongly
+    where there are fewer, so that only layout and color of the photographs remain. Differs from the paper: that has
+    1,300 images of one class, clusters a map by t-SNE, and does not blur. Cost: none for a unit of a survey, else a
+    forward pass for each image.
 
     Args:
         source: a survey, or images: a folder, a pattern, or several; see `survey`.
         network: whose unit; the one of the survey.
         objective: the unit or class, bound to the network.
-        n: how many kinds; fewer where there are not so many images.
-        limit: so many images at most, drawn by the seed, where the survey does not know the unit.
+        n: how many kinds; fewer where there are not enough images.
+        limit: how many images are measured at most, drawn by the seed, where the survey does not have the unit.
         seed: of that draw and of k-means.
 
     Raises:
-        ImageError: no image can be read, or the unit fires for none.
+        ImageError: no image can be read, or none activates the unit.
         RunError: the survey is of another network.
-        OptionError: no facet is wanted, or from no image.
+        OptionError: n or limit is below 1.
 
     Reference: Nguyen, Yosinski & Clune, ICML workshop 2016, "Multifaceted Feature Visualization", section 2.
     """
@@ -108,129 +142,129 @@ def facets(
         raise OptionError(f"{n} facets of {limit} images are none; give at least one of each")
     if isinstance(source, Run):
         source.check_network(network)
-    wanted = greatest(objective)
-    fired = (isinstance(source, Run) and _surveyed(source, wanted)) or _looked(
-        Photographs.of(source, limit, seed), network, wanted
+    start, target = time.perf_counter(), spatial_maximum(objective)
+    activated = _surveyed(source, target) if isinstance(source, Run) else None
+    passes = 0
+    if activated is None:
+        activated = _measured(Photographs.of(source, limit, seed), network, target)
+        passes = activated.of
+    activated = activated.strongest(AVERAGED * n)
+    if not len(activated.values):
+        raise ImageError(f"{target} fires for none of {activated.of} images; give other images")
+    made, errors = list[Facet](), list[str]()
+    for members in _clusters(activated.embeddings, min(n, len(activated.values)), seed):
+        if (facet := _facet(activated, network, members, errors)) is not None:
+            made.append(facet)
+    if not made:
+        raise ImageError(f"no image that {target} fires for can be read: {errors[0]}")
+    few = f", too few for {n} facets" if len(made) < n else ""
+    note = f"{len(activated.values)} of {activated.of} images reach half of what the first does, or more{few}"
+    return Facets(
+        target,
+        tuple(sorted(made, key=lambda facet: -facet.activation)),
+        network=network,
+        options={"n": n, "limit": limit},
+        seed=seed,
+        cost=Cost(forwards=passes, seconds=time.perf_counter() - start),
+        notes=(note, *errors),
     )
-    fired = fired.strongest(AVERAGED * n)
-    if not len(fired.values):
-        raise ImageError(f"{wanted} fires for none of {fired.of} images; give other images")
-    found, lost = list[Facet](), list[str]()
-    for members in _clusters(fired.rows, min(n, len(fired.values)), seed):
-        if (each := _facet(fired, network, members, lost)) is not None:
-            found.append(each)
-    if not found:
-        raise ImageError(f"no image that {wanted} fires for can be read: {lost[0]}")
-    few = f", too few for {n} facets" if len(found) < n else ""
-    note = f"{len(fired.values)} of {fired.of} images reach half of what the first does, or more{few}"
-    found.sort(key=lambda each: -each.activation)
-    return Facets(wanted, tuple(found), (note, *lost))
 
 
-class _Fired(NamedTuple):
-    """Images, how strongly a unit fires for them, and what the network makes of them.
+class _Activated(NamedTuple):
+    """Images with the activation of a unit and their embeddings.
 
     Args:
-        photographs: where they can be read.
-        numbers: their places there.
-        values: (N,), the greatest value in each.
-        rows: (N, D).
-        of: how many were looked at.
+        photographs: to read them from.
+        indices: of the images there.
+        values: (N,), the largest activation in each.
+        embeddings: (N, D).
+        of: how many were measured.
     """
 
     photographs: Photographs
-    numbers: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
-    rows: npt.NDArray[np.float64]
+    embeddings: npt.NDArray[np.float64]
     of: int
 
-    def strongest(self, most: int) -> _Fired:
-        """At most so many, and those alone that reach half of the first: the strongest first."""
+    def strongest(self, most: int) -> _Activated:
+        """At most so many, and only those that reach half of the largest: the strongest first."""
         order = np.argsort(-self.values, kind="stable")[:most]
         order = order[(self.values[order] > 0) & (self.values[order] >= self.values[order[0]] / 2)]
-        return self._replace(numbers=self.numbers[order], values=self.values[order], rows=self.rows[order])
+        return self._replace(indices=self.indices[order], values=self.values[order], embeddings=self.embeddings[order])
 
 
-def _surveyed(run: Run, objective: Objective) -> _Fired | None:
-    """The strongest patches of a unit and their embeddings; None where a survey has no such thing."""
-    layer, channel = unit_of(objective)
-    kept = {Path(each["path"]).stem for each in run.manifest["files"]}
-    if layer not in run.layers or not {"patches", "embeddings"} <= kept:
+def _surveyed(run: Run, objective: Objective) -> _Activated | None:
+    """The strongest patches of a unit and their embeddings; None where the survey lacks the unit or a table."""
+    layer, channel = surveyed_unit(objective)
+    if layer not in run.layers or not {"patches", "embeddings"} <= tables(run):
         return None
-    top = run.patches(layer, channel)
-    numbers, values = np.array([each.image for each in top]), np.array([each.activation for each in top])
+    patches = run.patches(layer, channel)
+    numbers, values = np.array([patch.image for patch in patches]), np.array([patch.activation for patch in patches])
     photographs = Photographs.of(run, len(run.images["ok"]))
-    places = np.cumsum(run.images["ok"])[numbers] - 1
-    rows = np.asarray(run.embeddings[numbers], np.float64)
-    return _Fired(photographs, places, values, rows, len(photographs.sources))
+    indices = np.cumsum(run.images["ok"])[numbers] - 1
+    embeddings = np.asarray(run.embeddings[numbers], np.float64)
+    return _Activated(photographs, indices, values, embeddings, len(photographs.sources))
 
 
 @torch.no_grad()
-def _looked(photographs: Photographs, network: Network, objective: Objective) -> _Fired:
+def _measured(photographs: Photographs, network: Network, objective: Objective) -> _Activated:
     """The same from a pass over images; those that cannot be read are left out."""
-    layer = embedding_layer(network)
-    numbers, values, rows = list[int](), list[Tensor](), list[Tensor]()
-    for start in range(0, len(photographs.sources), BATCH):
-        there = {}
-        for number in range(start, min(start + BATCH, len(photographs.sources))):
-            try:
-                there[number] = network.prepare(photographs.load(number)).images
-            except ImageError:
-                continue
-        if there:
-            found = network.tap(torch.cat(list(there.values())), objective.reads | {layer})
-            numbers += there
-            values.append(objective(found).cpu())
-            rows.append(
-                found[layer].reshape(*found[layer].shape[:2], -1).mean(2).half().cpu()
-            )  # as a survey keeps them
-    if not numbers:
-        raise ImageError(f"none of {len(photographs.sources)} images can be read; give another folder")
-    return _Fired(
+    layer, total = embedding_layer(network), len(photographs.sources)
+    indices, values, embeddings = list[int](), list[Tensor](), list[Tensor]()
+    for batch in read_batches(network, photographs.load, range(total), on_error=lambda _: None):
+        activations = network.tap(batch.images, objective.reads | {layer})
+        maps = activations[layer]
+        indices += batch.indices
+        values.append(objective(activations).cpu())
+        embeddings.append(maps.reshape(*maps.shape[:2], -1).mean(2).half().cpu())  # half, as in a survey
+    if not indices:
+        raise ImageError(f"none of {total} images can be read; give another folder")
+    return _Activated(
         photographs,
-        np.array(numbers),
+        np.array(indices),
         torch.cat(values).double().numpy(),
-        torch.cat(rows).double().numpy(),
-        len(numbers),
+        torch.cat(embeddings).double().numpy(),
+        len(indices),
     )
 
 
-def _clusters(rows: npt.NDArray[np.float64], n: int, seed: int) -> list[npt.NDArray[np.int64]]:
-    """The members of each cluster, nearest to its center first."""
-    from sklearn.cluster import KMeans  # noqa: PLC0415  a second, and few need it
+def _clusters(embeddings: npt.NDArray[np.float64], n: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    """The members of each cluster, the nearest to its center first."""
+    from sklearn.cluster import KMeans  # noqa: PLC0415  takes a second to import
     from sklearn.decomposition import PCA  # noqa: PLC0415
 
-    rows = np.sign(rows) * np.sqrt(np.abs(rows))
+    rows = np.sign(embeddings) * np.sqrt(np.abs(embeddings))
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
     distinct = len(np.unique(rows, axis=0))
-    with threadpool_limits(1):  # several threads would round otherwise
+    with threadpool_limits(1):  # sums of several threads are rounded differently from run to run
         if distinct > 1:
             rows = PCA(min(DIMENSIONS, *rows.shape), svd_solver="full").fit_transform(rows)
-        found: Any = KMeans(min(n, distinct), n_init=10, random_state=seed).fit(rows)
-    apart = np.linalg.norm(rows - found.cluster_centers_[found.labels_], axis=1)
-    members = (np.flatnonzero(found.labels_ == each) for each in range(len(found.cluster_centers_)))
-    return [each[np.argsort(apart[each], kind="stable")] for each in members]
+        fitted: Any = KMeans(min(n, distinct), n_init=10, random_state=seed).fit(rows)
+    distances = np.linalg.norm(rows - fitted.cluster_centers_[fitted.labels_], axis=1)
+    clusters = (np.flatnonzero(fitted.labels_ == number) for number in range(len(fitted.cluster_centers_)))
+    return [members[np.argsort(distances[members], kind="stable")] for members in clusters]
 
 
-def _facet(fired: _Fired, network: Network, members: Sequence[int] | Any, lost: list[str]) -> Facet | None:
+def _facet(activated: _Activated, network: Network, members: Sequence[int] | Any, errors: list[str]) -> Facet | None:
     """The facet of some images; None where none of them can be read."""
-    sources, photographs, seen = list[str](), list[Tensor](), fired.photographs
-    for number in fired.numbers[members].tolist():
-        if len(photographs) == AVERAGED:
+    sources, images, photographs = list[str](), list[Tensor](), activated.photographs
+    for index in activated.indices[members].tolist():
+        if len(images) == AVERAGED:
             break
         try:
-            photographs.append(network.prepare(seen.load(number)).images)
+            images.append(network.prepare(photographs.load(index)).images)
         except ImageError as error:
-            lost.append(str(error))
+            errors.append(str(error))
             continue
-        sources.append(seen.sources[number])
-    if not photographs:
+        sources.append(photographs.sources[index])
+    if not images:
         return None
     side = min(network.preprocess.size)
-    start = gaussian(torch.cat(photographs).mean(0, keepdim=True), side / 64 * math.sqrt(AVERAGED / len(photographs)))
-    names = Counter(each for number in fired.numbers[members].tolist() if (each := seen.labels[number]))
-    label = names.most_common(1)[0][0] if names else Path(sources[0]).stem
-    return Facet(label, start[0].cpu(), len(members), float(fired.values[members].mean()), tuple(sources))
+    start = gaussian(torch.cat(images).mean(0, keepdim=True), side / 64 * math.sqrt(AVERAGED / len(images)))
+    labels = Counter(label for index in activated.indices[members].tolist() if (label := photographs.labels[index]))
+    label = labels.most_common(1)[0][0] if labels else Path(sources[0]).stem
+    return Facet(label, start[0].cpu(), len(members), float(activated.values[members].mean()), tuple(sources))
 
 
-_LABELLED = 200  # pixels, for the longest of the labels
+_LABELED = 200  # pixels, for the longest of the labels

@@ -18,11 +18,11 @@ from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import Projection, project
-from phosphene.studies.evidence.crops import Tell, crops
+from phosphene.studies.evidence.backprojection import Backprojection, backproject
+from phosphene.studies.evidence.crops import Notify, crops
 from phosphene.studies.evidence.hiding import Hiding, hide
-from phosphene.studies.evidence.neurons import HELD, Method, default_method
-from phosphene.studies.evidence.pick import choose, strongest
+from phosphene.studies.evidence.neurons import EFFECTIVE_SHARE, ProjectionMethod, default_method
+from phosphene.studies.evidence.selection import select_units, strongest_patches
 from phosphene.survey.store.run import Run
 
 Extent = Literal["effective", "exact"]
@@ -45,7 +45,7 @@ class Panel:
 
     layer: str
     channel: int
-    projections: tuple[Projection, ...]
+    projections: tuple[Backprojection, ...]
     crops: tuple[Uint8Image, ...] = dataclasses.field(repr=False)
     dead: bool = False
     hiding: Hiding | None = None
@@ -110,7 +110,7 @@ class Plate:
 
     layer: str
     panels: tuple[Panel, ...]
-    method: Method
+    method: ProjectionMethod
     k: int
     side: int
     cost: Cost
@@ -158,7 +158,7 @@ def plate(
     units: str | Sequence[int] = "random:16",
     *,
     k: int = 9,
-    method: Method | None = None,
+    method: ProjectionMethod | None = None,
     field: Extent = "effective",
     check: bool = False,
     seed: int = 0,
@@ -198,9 +198,9 @@ def plate(
     start, notes = time.perf_counter(), dict[str, None]()
     method = method or default_method(network, layer)
     drawing = _Drawing(
-        network, run, layer, k, method=method, field=field, check=check, seed=seed, side=side, tell=notes.setdefault
+        network, run, layer, k, method=method, field=field, check=check, seed=seed, side=side, notify=notes.setdefault
     )
-    channels, panels = choose(run, layer, units, seed=seed), list[Panel]()
+    channels, panels = select_units(run, layer, units, seed=seed), list[Panel]()
     for done, channel in enumerate(channels):
         if watch is not None:
             watch(done, len(channels))
@@ -217,30 +217,32 @@ class _Drawing:
     run: Run
     layer: str
     k: int
-    method: Method
+    method: ProjectionMethod
     field: Extent
     check: bool
     seed: int
     side: int
-    tell: Tell
+    notify: Notify
 
     def panel(self, channel: int) -> Panel:
         """The panel of one unit."""
         dead = bool(self.run.unit(self.layer, channel).get("dead", False))
-        patches = strongest(self.run, self.layer, channel, self.k)
+        patches = strongest_patches(self.run, self.layer, channel, self.k)
         effective = self.field == "effective"
-        found = project(self.network, self.run, patches, method=self.method, effective=effective, tell=self.tell)
+        found = backproject(
+            self.network, self.run, patches, method=self.method, effective=effective, notify=self.notify
+        )
         # A photograph that is lost is told of when it is cut.
         notes = list(dict.fromkeys(each.note for each in found if each.note and not math.isnan(each.activation)))
         for note in notes[:1]:
-            self.tell(f"{note} (and {len(notes) - 1} more of this unit)" if len(notes) > 1 else note)
+            self.notify(f"{note} (and {len(notes) - 1} more of this unit)" if len(notes) > 1 else note)
         shown = [dataclasses.replace(each.patch, box=each.box) for each in found]
-        tiles = crops(self.run, shown, side=self.side, tell=self.tell)
+        tiles = crops(self.run, shown, side=self.side, notify=self.notify)
         hiding = hide(self.network, self.run, found, seed=self.seed) if self.check else None
         return Panel(self.layer, channel, found, tiles, dead, hiding)
 
 
-def _remarks(network: Network, layer: str, method: Method, panels: Sequence[Panel]) -> tuple[str, ...]:
+def _remarks(network: Network, layer: str, method: ProjectionMethod, panels: Sequence[Panel]) -> tuple[str, ...]:
     """How the projections were made, and what of a picture is shown."""
     remarks = [f"projected by {method}"]
     if method != "gradient" and not has_max_pooling(network):
@@ -248,7 +250,9 @@ def _remarks(network: Network, layer: str, method: Method, panels: Sequence[Pane
     if method == "gradient" and default_method(network, layer) == "gradient":
         remarks[0] += f": no ReLU lies below {layer}"
     if any(each.effective for panel in panels for each in panel.projections):
-        remarks.append(f"cut to the effective field, the square around {HELD:.0%} of the gradient of the activation")
+        remarks.append(
+            f"cut to the effective field, the square around {EFFECTIVE_SHARE:.0%} of the gradient of the activation"
+        )
     return tuple(remarks)
 
 

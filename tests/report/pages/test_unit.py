@@ -13,7 +13,7 @@ from phosphene.core.networks.network import Network
 from phosphene.report import unit_charts
 from phosphene.report.html import number, render
 from phosphene.report.pages.unit import UnitReport
-from phosphene.studies.units import UnitEvidence, unit
+from phosphene.studies.unit_evidence import UnitEvidence, unit
 from phosphene.survey.store.run import Run
 from report.audit import Tree, audit
 from surveys import surveyed

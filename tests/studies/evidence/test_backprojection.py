@@ -17,8 +17,9 @@ from phosphene.core.images import image
 from phosphene.core.networks.network import Box
 from phosphene.core.objectives.objective import Neuron
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import BATCH, Method, Projection, project
+from phosphene.studies.evidence.backprojection import BATCH, Backprojection, backproject
 from phosphene.studies.evidence.crops import crops
+from phosphene.studies.evidence.neurons import ProjectionMethod
 from phosphene.survey.store.run import Patch
 
 
@@ -34,7 +35,7 @@ def kept_files(seen: Any) -> list[Path]:
 def test_each_patch_is_projected_from_its_own_place_value_and_switches(plated: Any) -> None:
     wanted = patches(plated)
     assert len(wanted) % BATCH
-    for patch, found in zip(wanted, project(plated.network, plated.run, wanted, method="deconvnet"), strict=True):
+    for patch, found in zip(wanted, backproject(plated.network, plated.run, wanted, method="deconvnet"), strict=True):
         images = plated.network.prepare(plated.run.picture(patch.image)).images
         alone = Deconvnet()(plated.network, images, Neuron(patch.layer, patch.channel, patch.row, patch.column))[0]
         assert (found.values - alone).abs().max() <= 1e-3 * alone.abs().max()
@@ -43,7 +44,7 @@ def test_each_patch_is_projected_from_its_own_place_value_and_switches(plated: A
 
 
 def test_nothing_lies_outside_the_field(plated: Any) -> None:
-    for found in project(plated.network, plated.run, patches(plated), method="guided-backprop"):
+    for found in backproject(plated.network, plated.run, patches(plated), method="guided-backprop"):
         top, left, bottom, right = map(int, found.field)
         outside = found.values.clone()
         outside[:, top:bottom, left:right] = 0
@@ -52,8 +53,8 @@ def test_nothing_lies_outside_the_field(plated: Any) -> None:
 
 
 def test_the_second_time_it_is_read_and_is_the_same(own: Any) -> None:
-    first = project(own.network, own.run, patches(own))
-    again = project(own.network, own.run, patches(own))
+    first = backproject(own.network, own.run, patches(own))
+    again = backproject(own.network, own.run, patches(own))
     assert {each.cost for each in first} == {Cost(1, 2)}
     assert {each.cost for each in again} == {Cost()}
     for one, other in zip(first, again, strict=True):
@@ -62,50 +63,50 @@ def test_the_second_time_it_is_read_and_is_the_same(own: Any) -> None:
 
 
 def test_what_is_kept_knows_place_image_method_and_weights(own: Any) -> None:
-    project(own.network, own.run, patches(own), method="deconvnet")
+    backproject(own.network, own.run, patches(own), method="deconvnet")
     sources = [(own.run.images["sha256"][each.image], each.channel) for each in patches(own)]
     count = len(set(sources))  # a copy of a file is the same file
     assert 0 < count < len(sources)
     assert len(kept_files(own)) == count
-    project(own.network, own.run, patches(own), method="guided-backprop")
+    backproject(own.network, own.run, patches(own), method="guided-backprop")
     assert len(kept_files(own)) == 2 * count
-    project(own.network, own.run, patches(own), method="guided-backprop", effective=True)  # the same, cut otherwise
+    backproject(own.network, own.run, patches(own), method="guided-backprop", effective=True)  # the same, cut otherwise
     assert len(kept_files(own)) == 2 * count
 
 
 def test_a_damaged_file_is_made_again_and_never_shown(own: Any) -> None:
-    truth = project(own.network, own.run, patches(own))
+    truth = backproject(own.network, own.run, patches(own))
     for number, path in enumerate(kept_files(own)):
         content = bytearray(path.read_bytes())
         content[(number * 97) % len(content)] ^= 16
         path.write_bytes(content)
-    again = project(own.network, own.run, patches(own))
+    again = backproject(own.network, own.run, patches(own))
     assert all(each.cost == Cost(1, 2) for each in again)
     assert all(torch.equal(one.values, other.values) for one, other in zip(truth, again, strict=True))
-    assert all(each.cost == Cost() for each in project(own.network, own.run, patches(own)))
+    assert all(each.cost == Cost() for each in backproject(own.network, own.run, patches(own)))
 
 
 def test_weights_without_a_hash_are_not_kept(own: Any) -> None:
     own.run.manifest["model"]["sha256"] = ""
     network = dataclasses.replace(own.network, sha256="")
-    project(network, own.run, patches(own))
+    backproject(network, own.run, patches(own))
     assert kept_files(own) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(own: Any) -> None:
     (own.run.folder / "cache").write_text("in the way")
     told: list[str] = []
-    found = project(own.network, own.run, patches(own), tell=told.append)
+    found = backproject(own.network, own.run, patches(own), notify=told.append)
     assert all(each.values.any() for each in found)
     assert len(told) == 1
-    assert "projections are not kept" in told[0]
+    assert "projections are not cached" in told[0]
 
 
 def test_an_activation_that_is_not_the_recorded_one_is_said(plated: Any) -> None:
     patch = patches(plated)[0]
     value = patch.activation
     near, far = (dataclasses.replace(patch, activation=value * factor) for factor in (1 + 5e-5, 1 + 3e-4))
-    (fine, odd) = project(plated.network, plated.run, [near, far])
+    (fine, odd) = backproject(plated.network, plated.run, [near, far])
     assert fine.note == ""
     assert "the network, the file or the decoder changed since the survey" in odd.note
 
@@ -114,7 +115,7 @@ def test_a_lost_photograph_leaves_the_others(own: Any) -> None:
     wanted = patches(own)
     gone = wanted[1].image
     image.save(own.run.source(gone), np.zeros((9, 9, 3), np.uint8))
-    for patch, found in zip(wanted, project(own.network, own.run, wanted), strict=True):
+    for patch, found in zip(wanted, backproject(own.network, own.run, wanted), strict=True):
         assert bool(found.values.any()) == (patch.image != gone)
         assert ("has changed since the survey" in found.note) == (patch.image == gone)
         assert found.picture(24).std() > 0 or (found.picture(24) == 128).all()
@@ -128,15 +129,15 @@ def test_a_weak_unit_is_blank_and_says_why(plated: Any) -> None:
     value = plated.network(images)[0, channel].item()
     assert value < 0
     patch = dataclasses.replace(patch, channel=channel, activation=value)
-    (found,) = project(plated.network, plated.run, [patch], method="deconvnet")
+    (found,) = backproject(plated.network, plated.run, [patch], method="deconvnet")
     assert not found.values.any()
-    assert found.note == f"logits:{channel} is blank where it did not fire"
+    assert found.note == f"logits:{channel} is blank where it is not active"
 
 
-@pytest.mark.parametrize("method", get_args(Method))
-def test_where_everything_is_seen_the_effective_field_is_shown(plated: Any, method: Method) -> None:
+@pytest.mark.parametrize("method", get_args(ProjectionMethod))
+def test_where_everything_is_seen_the_effective_field_is_shown(plated: Any, method: ProjectionMethod) -> None:
     patch = plated.run.patches("logits", 1)[0]
-    (found,) = project(plated.network, plated.run, [patch], method=method)
+    (found,) = backproject(plated.network, plated.run, [patch], method=method)
     assert found.effective
     assert found.field[2] - found.field[0] <= nets.SIZE
     height, width = patch.box.bottom - patch.box.top, patch.box.right - patch.box.left
@@ -145,7 +146,7 @@ def test_where_everything_is_seen_the_effective_field_is_shown(plated: Any, meth
 
 
 def test_pictures_are_cut_like_the_crops(plated: Any) -> None:
-    found = project(plated.network, plated.run, patches(plated), effective=True)
+    found = backproject(plated.network, plated.run, patches(plated), effective=True)
     shown = [dataclasses.replace(each.patch, box=each.box) for each in found]
     for each, crop in zip(found, crops(plated.run, shown, side=40), strict=True):
         assert each.picture(40).shape == crop.shape
@@ -155,7 +156,7 @@ def test_the_scale_leaves_a_share_of_the_magnitude_at_its_end() -> None:
     values = torch.zeros(3, 8, 8)
     values[:, 0, :5] = torch.tensor([1.0, -1.0, 1.0, 1.0, 4.0])
     patch = Patch("a", 0, "top", 0, 0, 1.0, 0, 0, Box(0, 0, 8, 8), whole=False)
-    found = Projection(patch, values, Box(0, 0, 8, 8), Box(0, 0, 8, 8), "gradient", 1.0)
+    found = Backprojection(patch, values, Box(0, 0, 8, 8), Box(0, 0, 8, 8), "gradient", 1.0)
     # All 4s together are half of the magnitude: the scale ends at 1 where 60 % may be beyond, else at 4.
     assert found.picture(beyond=0.6)[0, :5, 0].tolist() == [255, 0, 255, 255, 255]
     assert found.picture(beyond=0.2)[0, :5, 0].tolist() == [159, 96, 159, 159, 255]
@@ -167,9 +168,9 @@ def test_another_network_is_refused(plated: Any) -> None:
     with pytest.raises(
         RunError, match=r"is a survey of gap \(weights 55555555\), and this is gap \(weights 77777777\)"
     ):
-        project(other, plated.run, patches(plated))
+        backproject(other, plated.run, patches(plated))
 
 
 def test_another_method_is_refused(plated: Any) -> None:
     with pytest.raises(OptionError, match="no projection is called 'deconv'; did you mean 'deconvnet'"):
-        project(plated.network, plated.run, patches(plated), method="deconv")  # type: ignore[arg-type]
+        backproject(plated.network, plated.run, patches(plated), method="deconv")  # type: ignore[arg-type]

@@ -11,17 +11,17 @@ import pytest
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Box
-from phosphene.studies.evidence.crops import contexts, crops, cut
+from phosphene.studies.evidence.crops import contexts, crop, crops
 from phosphene.survey.store.run import Run
 
 
 def test_a_crop_is_the_box_of_the_original(plated: Any) -> None:
     patches = [each for channel in range(4) for each in plated.run.patches("features.5", channel)]
-    for patch, crop in zip(patches, crops(plated.run, patches), strict=True):
+    for patch, cut in zip(patches, crops(plated.run, patches), strict=True):
         pixels = image.load(plated.run.source(patch.image)).pixels
         top, left = int(patch.box.top), int(patch.box.left)
         bottom, right = int(np.ceil(patch.box.bottom)), int(np.ceil(patch.box.right))
-        assert np.array_equal(crop, pixels[top:bottom, left:right])
+        assert np.array_equal(cut, pixels[top:bottom, left:right])
 
 
 def test_a_file_is_decoded_once(plated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_side_resizes_and_keeps_the_shape(plated: Any) -> None:
 
 def test_a_resized_cut_is_exact_to_a_fraction_of_a_pixel() -> None:
     ramp = np.repeat(np.arange(0, 200, 2, np.uint8)[None, :, None], 3, 2).repeat(20, 0)  # 2 levels a pixel
-    fine = cut(ramp, Box(5, 10.25, 15, 20.25), side=100)
+    fine = crop(ramp, Box(5, 10.25, 15, 20.25), side=100)
     assert fine.shape == (100, 100, 3)
     middles = 10.25 + (np.arange(100) + 0.5) / 10  # of the fine pixels, in pixels of the ramp
     assert np.abs(fine[50, :, 0] - 2 * (middles - 0.5)).max() <= 1
@@ -74,8 +74,8 @@ def test_a_lost_file_and_a_changed_one_are_grey_and_named(own: Any) -> None:
     gone, changed = patches[0].image, patches[1].image
     Path(run.source(gone)).unlink()
     image.save(run.source(changed), np.zeros((50, 70, 3), np.uint8))
-    shown = crops(run, patches, tell=told.append)
-    whole = contexts(run, patches, tell=told.append)
+    shown = crops(run, patches, notify=told.append)
+    whole = contexts(run, patches, notify=told.append)
     assert (shown[0] == 128).all()
     assert (shown[1] == 128).all()
     assert all(each.std() > 0 for each in shown[2:])

@@ -13,7 +13,7 @@ from torch import nn
 from phosphene.attribution.perturbation.engine import filling
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.studies.evidence.backprojection import project
+from phosphene.studies.evidence.backprojection import backproject
 from phosphene.studies.evidence.hiding import hide
 from phosphene.survey.engine.survey import survey
 
@@ -31,7 +31,7 @@ def center(folder: Path, photos: str) -> Any:
 
 def test_the_pixel_that_is_read_falls_and_the_others_do_not(plated: Any, tmp_path: Path) -> None:
     network, run = center(tmp_path, str(Path(plated.run.source(0)).parent))
-    found = project(network, run, run.patches("1", 0, k=5))
+    found = backproject(network, run, run.patches("1", 0, k=5))
     hiding = hide(network, run, found, share=1 / 25, controls=8)
     for fall, control, each, beats in zip(hiding.fall, hiding.control, found, hiding.beats, strict=True):
         assert fall > 0.2 > 0.1 > control
@@ -45,7 +45,7 @@ def test_the_pixel_that_is_read_falls_and_the_others_do_not(plated: Any, tmp_pat
 
 
 def test_it_counts_its_passes_and_follows_the_seed(plated: Any) -> None:
-    found = project(plated.network, plated.run, plated.run.patches("features.5", 3))
+    found = backproject(plated.network, plated.run, plated.run.patches("features.5", 3))
     alive = [each for each in found if each.activation > 0 and each.values.any()]
     hiding = hide(plated.network, plated.run, found, controls=3)
     assert len(hiding.fall) == len(alive)
@@ -56,14 +56,14 @@ def test_it_counts_its_passes_and_follows_the_seed(plated: Any) -> None:
 
 
 def test_logits_too(plated: Any) -> None:
-    found = project(plated.network, plated.run, plated.run.patches("logits", 2))
+    found = backproject(plated.network, plated.run, plated.run.patches("logits", 2))
     alive = [each for each in found if each.activation > 0 and each.values.any()]
     hiding = hide(plated.network, plated.run, found)
     assert len(hiding.fall) == len(alive)
 
 
 def test_nothing_to_hide_is_said(plated: Any) -> None:
-    (found,) = project(plated.network, plated.run, plated.run.patches("features.5", 3, k=1))
+    (found,) = backproject(plated.network, plated.run, plated.run.patches("features.5", 3, k=1))
     blank = dataclasses.replace(found, values=torch.zeros_like(found.values))
     assert str(hide(plated.network, plated.run, [blank])) == "nothing to hide"
 

@@ -13,7 +13,15 @@ from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, Guided
 from phosphene.core.errors import RuleError
 from phosphene.core.networks.network import Box
 from phosphene.core.objectives.objective import Logit, Neuron
-from phosphene.studies.evidence.neurons import METHODS, Method, Neurons, back, default_method, effective_field, window
+from phosphene.studies.evidence.neurons import (
+    METHODS,
+    Neurons,
+    ProjectionMethod,
+    default_method,
+    effective_field,
+    inside,
+    neuron_gradients,
+)
 from phosphene.survey.store.run import Patch
 
 CLASSES = {"deconvnet": Deconvnet, "guided-backprop": GuidedBackprop, "gradient": Gradient}
@@ -24,41 +32,43 @@ def patch(layer: str, channel: int, row: int, column: int, *, whole: bool = Fals
 
 
 def test_methods_are_those_of_the_type() -> None:
-    assert tuple(METHODS) == get_args(Method)
+    assert tuple(METHODS) == get_args(ProjectionMethod)
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", get_args(ProjectionMethod))
 @pytest.mark.parametrize(("name", "layer"), [("gap", "features.5"), ("gap", "features.2"), ("residual", "bn")])
-def test_a_batch_of_neurons_equals_them_one_by_one(method: Method, name: str, layer: str) -> None:
+def test_a_batch_of_neurons_equals_them_one_by_one(method: ProjectionMethod, name: str, layer: str) -> None:
     network, images = nets.build(name), nets.pictures(3)
     places = [(0, 2, 3), (5, 0, 0), (7, 4, 1)]
     with torch.no_grad():
         maps = network.tap(images, [layer])[layer]
-    ways = back(network, images, [patch(layer, *place) for place in places], method)
-    for i, (place, way) in enumerate(zip(places, ways, strict=True)):
+    gradients = neuron_gradients(network, images, [patch(layer, *place) for place in places], method)
+    for i, (place, gradient) in enumerate(zip(places, gradients, strict=True)):
         alone = CLASSES[method]()(network, images[i : i + 1], Neuron(layer, *place))[0]
-        assert way.activation == pytest.approx(maps[i, *place].item(), rel=1e-5, abs=1e-7)
+        assert gradient.activation == pytest.approx(maps[i, *place].item(), rel=1e-5, abs=1e-7)
         values = torch.zeros_like(alone)
-        window(values, way.seen.tolist()).copy_(torch.from_numpy(way.values.astype(np.float32) * way.peak))
+        inside(values, gradient.field.tolist()).copy_(
+            torch.from_numpy(gradient.values.astype(np.float32) * gradient.scale)
+        )
         assert (values - alone).abs().max() <= 1e-3 * alone.abs().max()
-        assert way.peak == pytest.approx(alone.abs().max().item(), rel=1e-4)
+        assert gradient.scale == pytest.approx(alone.abs().max().item(), rel=1e-4)
 
 
 def test_logits_come_back_from_their_own_class() -> None:
     network, images = nets.build("gap"), nets.pictures(2)
-    ways = back(network, images, [patch("logits", c, 0, 0, whole=True) for c in (4, 1)], "gradient")
+    gradients = neuron_gradients(network, images, [patch("logits", c, 0, 0, whole=True) for c in (4, 1)], "gradient")
     for i, index in enumerate((4, 1)):
         alone = Gradient()(network, images[i : i + 1], Logit(index))[0]
-        assert np.abs(ways[i].values * ways[i].peak - alone.numpy()).max() <= 1e-3 * alone.abs().max().item()
+        assert np.abs(gradients[i].values * gradients[i].scale - alone.numpy()).max() <= 1e-3 * alone.abs().max().item()
 
 
 def test_values_that_half_floats_cannot_hold_keep_their_scale() -> None:
     network = nets.build("gap")
     torch.nn.Module.get_parameter(network.module, "features.0.weight").data.mul_(1e6)
-    (way,) = back(network, nets.pictures(1), [patch("features.0", 0, 3, 3)], "gradient")
-    assert np.isfinite(way.values).all()
-    assert np.abs(way.values).max() == 1
-    assert way.peak > np.finfo(np.float16).max
+    (gradient,) = neuron_gradients(network, nets.pictures(1), [patch("features.0", 0, 3, 3)], "gradient")
+    assert np.isfinite(gradient.values).all()
+    assert np.abs(gradient.values).max() == 1
+    assert gradient.scale > np.finfo(np.float16).max
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -69,12 +79,12 @@ def test_the_effective_field_is_a_square_in_the_field_with_its_share(seed: int) 
     place = torch.rand(1, generator=random).item()
     rows, columns = torch.meshgrid(torch.arange(30.0), torch.arange(24.0), indexing="ij")
     bump = torch.exp(-((rows - 30 * place) ** 2 + (columns - 12) ** 2) / 20)
-    window(spot, seen).copy_(bump * torch.randn(3, 30, 24, generator=random))
+    inside(spot, seen).copy_(bump * torch.randn(3, 30, 24, generator=random))
     found = effective_field(spot, seen)
     assert found.bottom - found.top == found.right - found.left
     assert seen.top <= found.top < found.bottom <= seen.bottom
     assert seen.left <= found.left < found.right <= seen.right
-    assert window(spot, found).abs().sum() >= 0.95 * spot.abs().sum()
+    assert inside(spot, found).abs().sum() >= 0.95 * spot.abs().sum()
 
 
 def test_no_gradient_leaves_the_field_as_it_is() -> None:
@@ -82,9 +92,9 @@ def test_no_gradient_leaves_the_field_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("method", ["deconvnet", "guided-backprop"])
-def test_a_rule_that_meets_no_relu_is_refused(method: Method) -> None:
+def test_a_rule_that_meets_no_relu_is_refused(method: ProjectionMethod) -> None:
     with pytest.raises(RuleError, match=r"met no ReLU between features\.0 and the pixels"):
-        back(nets.build("gap"), nets.pictures(1), [patch("features.0", 0, 0, 0)], method)
+        neuron_gradients(nets.build("gap"), nets.pictures(1), [patch("features.0", 0, 0, 0)], method)
 
 
 @pytest.mark.parametrize(

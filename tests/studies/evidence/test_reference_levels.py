@@ -15,7 +15,7 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective
-from phosphene.studies.evidence.reference_levels import Natural, natural, opinion, reached
+from phosphene.studies.evidence.reference_levels import ReferenceLevel, peak_activations, recognize, reference_levels
 from phosphene.survey.store.run import Run
 from surveys import surveyed
 
@@ -54,10 +54,10 @@ def test_levels_are_those_of_all_images_one_by_one(
     run, network = made
     expected = by_hand(folder, network, objective)
     for source in (run, folder / "photos"):
-        (found,) = natural(source, network, [objective], quantile=quantile)
+        (found,) = reference_levels(source, network, [objective], quantile=quantile).levels
         assert found.images == 12
         assert found.level == pytest.approx(np.quantile(expected, quantile), rel=1e-4, abs=1e-6)
-        assert found.most == pytest.approx(expected.max(), rel=1e-4, abs=1e-6)
+        assert found.maximum == pytest.approx(expected.max(), rel=1e-4, abs=1e-6)
         assert not found.note
 
 
@@ -66,7 +66,7 @@ def test_below_the_patches_the_histogram_answers_to_a_bin(
     made: tuple[Run, Network], folder: Path, objective: Objective
 ) -> None:
     run, network = made
-    (found,) = natural(run, network, [objective], quantile=0.3)
+    (found,) = reference_levels(run, network, [objective], quantile=0.3).levels
     low, high = np.quantile(by_hand(folder, network, objective), [0.2, 0.4])
     assert found.note == "from the bins of a histogram"
     assert low - 0.25 * abs(low) - 1e-6 <= found.level <= high + 0.25 * abs(high) + 1e-6
@@ -75,41 +75,44 @@ def test_below_the_patches_the_histogram_answers_to_a_bin(
 def test_a_sum_is_looked_at_anew(made: tuple[Run, Network], folder: Path) -> None:
     run, network = made
     expected = by_hand(folder, network, Logit(2)) - 0.5 * by_hand(folder, network, Logit(0))
-    mixed, plain = natural(run, network, [Logit(2) - 0.5 * Logit(0), Logit(2)])
-    assert mixed.most == pytest.approx(expected.max(), rel=1e-4)
-    assert plain == natural(run, network, [Logit(2)])[0]
+    mixed, plain = reference_levels(run, network, [Logit(2) - 0.5 * Logit(0), Logit(2)]).levels
+    assert mixed.maximum == pytest.approx(expected.max(), rel=1e-4)
+    assert plain == reference_levels(run, network, [Logit(2)]).levels[0]
 
 
 def test_a_limit_draws_some_by_the_seed(made: tuple[Run, Network], folder: Path) -> None:
-    draws = {natural(folder / "photos", made[1], [Logit(0)], limit=5, seed=seed)[0].most for seed in range(6)}
+    draws = {
+        reference_levels(folder / "photos", made[1], [Logit(0)], limit=5, seed=seed).levels[0].maximum
+        for seed in range(6)
+    }
     assert len(draws) > 1
-    assert natural(folder / "photos", made[1], [Logit(0)], limit=5)[0].images == 5
+    assert reference_levels(folder / "photos", made[1], [Logit(0)], limit=5).levels[0].images == 5
 
 
 def test_a_bad_file_is_left_out_and_told(made: tuple[Run, Network], folder: Path, tmp_path: Path) -> None:
     good = next((folder / "photos").rglob("*.png"))
     (tmp_path / "a.png").write_bytes(good.read_bytes())
     (tmp_path / "z.png").write_bytes(b"no picture")
-    (found,) = natural(tmp_path, made[1], [Logit(0)])
+    (found,) = reference_levels(tmp_path, made[1], [Logit(0)]).levels
     assert found.images == 1
     assert found.note.startswith("1 of 2 images cannot be read; the first: ")
     assert "z.png is no PNG" in found.note
     (tmp_path / "a.png").unlink()
     with pytest.raises(ImageError, match="no natural image can be read; the first of 1"):
-        natural(tmp_path, made[1], [Logit(0)])
+        reference_levels(tmp_path, made[1], [Logit(0)])
 
 
 def test_another_network_and_no_quantile_are_refused(made: tuple[Run, Network]) -> None:
     with pytest.raises(RunError, match="is a survey of"):
-        natural(made[0], dataclasses.replace(made[1], name="other"), [Logit(0)])
+        reference_levels(made[0], dataclasses.replace(made[1], name="other"), [Logit(0)])
     with pytest.raises(OptionError, match=r"quantile is 99\.9"):
-        natural(made[0], made[1], [Logit(0)], quantile=99.9)
+        reference_levels(made[0], made[1], [Logit(0)], quantile=99.9)
 
 
 def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_path: Path) -> None:
     network = made[1]
     images = torch.rand(len(UNITS), 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    for objective, each, value in zip(UNITS, images, reached(network, UNITS, images), strict=True):
+    for objective, each, value in zip(UNITS, images, peak_activations(network, UNITS, images), strict=True):
         loaded = image.load(image.save(tmp_path / "it.png", each)).tensor()
 
         maps = network.tap(loaded, [LAYER, "logits"])
@@ -117,22 +120,27 @@ def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_p
         assert value == wanted.item()
 
 
+def _level(*values: float) -> ReferenceLevel:
+    return ReferenceLevel(Logit(0), *values)  # type: ignore[arg-type]  # images, quantile, level, maximum
+
+
 @pytest.mark.parametrize(
     ("level", "value", "line"),
     [
-        (Natural(Logit(0), 200, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 200 natural images (5.9)"),
-        (Natural(Logit(0), 500, 0.99, 2.0, 8.0), 1.0, "1, 50 % of the 99th percentile of 500 natural images (2)"),
-        (Natural(Logit(0), 9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
-        (Natural(Logit(0), 500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
-        (Natural(Logit(0), 6, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 6 natural images (4)"),
-        (Natural(Logit(0), 6, 0.999, 3.9, 4.0), -1.0, "-1; the greatest of 6 natural images is 4"),
-        (Natural(Logit(0), 6, 0.999, -2.0, -1.0), 8.0, "8; the greatest of 6 natural images is -1"),
-        (Natural(Logit(0), 400, 0.999, 4.0, 5.0), 8.0, "8, 200 % of the 99.9th percentile of 400 natural images (4; of "
+        (_level( 200, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 200 natural images (5.9)"),
+        (_level( 500, 0.99, 2.0, 8.0), 1.0, "1, 50 % of the 99th percentile of 500 natural images (2)"),
+        (_level( 9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
+        (_level( 500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
+        (_level( 6, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 6 natural images (4)"),
+        (_level( 6, 0.999, 3.9, 4.0), -1.0, "-1; the greatest of 6 natural images is 4"),
+        (_level( 6, 0.999, -2.0, -1.0), 8.0, "8; the greatest of 6 natural images is -1"),
+        (_level( 400, 0.999, 4.0, 5.0), 8.0,
+         "8, 200 % of the 99.9th percentile of 400 natural images (4; of "
          "so few that is all but their greatest, 5)"),
     ],
 )  # fmt: skip
-def test_lines_say_what_the_figure_means(level: Natural, value: float, line: str) -> None:
-    assert level.line(value) == line
+def test_lines_say_what_the_figure_means(level: ReferenceLevel, value: float, line: str) -> None:
+    assert level.compare(value) == line
 
 
 def named(name: str, labels: tuple[str, ...]) -> Network:
@@ -143,7 +151,7 @@ def test_another_network_finds_the_class_by_its_label() -> None:
     mine, other = named("gap", tuple("abcde")), named("functional", tuple("edcbz"))
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = [Logit(1).bind(mine), Logit(0).bind(mine), Channel(LAYER, 0)]
-    found, unknown, no_class = opinion(other, mine, wanted, images)
+    found, unknown, no_class = recognize(other, mine, wanted, images)
     assert (unknown, no_class) == (None, None)
     logits = other(other.prepare(Picture.from_array(images[0])).images)[0].detach()
     assert found is not None
@@ -155,7 +163,7 @@ def test_another_network_finds_the_class_by_its_label() -> None:
 def test_networks_of_the_same_classes_agree_on_those_of_one_name() -> None:
     mine, other = nets.build("gap"), nets.build("functional")
     cranes = [Logit(3).bind(mine), Logit(4).bind(mine)]
-    found = opinion(other, mine, cranes, torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1))
+    found = recognize(other, mine, cranes, torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1))
     assert all(each is not None for each in found)
     assert found[0] != found[1]
 
@@ -163,10 +171,10 @@ def test_networks_of_the_same_classes_agree_on_those_of_one_name() -> None:
 def test_without_labels_classes_are_matched_by_index_where_there_are_as_many() -> None:
     mine, other = named("gap", ()), named("functional", tuple("edcbz"))
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    (found,) = opinion(other, mine, [Logit(4)], images)
+    (found,) = recognize(other, mine, [Logit(4)], images)
     logits = other(other.prepare(Picture.from_array(images[0])).images)[0].detach()
     assert found is not None
     assert found.probability == pytest.approx(logits.softmax(0)[4].item())
     more = dataclasses.replace(other, module=torch.nn.Sequential(other.module, torch.nn.Linear(5, 7)))
     with pytest.raises(NetworkError, match=r"has no labels, and .* has 5 classes where .* has 7"):
-        opinion(more, mine, [Logit(4)], images)
+        recognize(more, mine, [Logit(4)], images)

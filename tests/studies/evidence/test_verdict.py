@@ -14,8 +14,8 @@ import nets
 from phosphene.core.images import image
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Neuron
-from phosphene.studies.evidence.reference_levels import natural
-from phosphene.studies.evidence.verdict import believe
+from phosphene.studies.evidence.reference_levels import reference_levels
+from phosphene.studies.evidence.verdict import verdicts
 from phosphene.synthesis.recipes.visualize import Lecture, visualize
 
 
@@ -30,22 +30,22 @@ def photographs(tmp_path: Path) -> Path:
 def test_all_that_is_known_is_said(photographs: Path) -> None:
     network, second = nets.build("gap"), nets.build("functional")
     found = visualize(network, ["goldfish", "features.5:3"], manner=Lecture(steps=2))
-    fish, unit = believe(network, found, source=photographs, second=second)
+    fish, unit = verdicts(network, found, source=photographs, second=second)
     assert str(fish).startswith("goldfish: ")
     assert "of 3 natural images" in str(fish)
     assert "; functional: rank " in str(fish)
     assert fish.second is not None
     assert fish.manifest()["second"]["rank"] == fish.second.rank
     assert unit.second is None
-    assert unit.reached is not None
-    assert unit.reached >= unit.activation  # the greatest place, and the mean of all
+    assert unit.peak is not None
+    assert unit.peak >= unit.activation  # the greatest place, and the mean of all
     assert "second" not in unit.manifest()
 
 
 def test_nothing_is_compared_where_nothing_is_given() -> None:
     network = nets.build("gap")
-    (fish,) = believe(network, visualize(network, "goldfish", manner=Lecture(steps=2)))
-    assert (fish.natural, fish.reached, fish.second) == (None, None, None)
+    (fish,) = verdicts(network, visualize(network, "goldfish", manner=Lecture(steps=2)))
+    assert (fish.reference, fish.peak, fish.second) == (None, None, None)
     assert fish.manifest().keys() == {"target", "activation", "rank", "predictions"}
 
 
@@ -56,8 +56,10 @@ def test_neurons_painted_in_a_window_are_held_against_the_same_neurons(photograp
     wish = Neuron("0", 1, 40, 50) - Neuron("0", 2, 42, 50)
     found = visualize(network, wish, manner=Lecture(steps=2))
     assert found.synthesis.images.shape[2:] != (128, 128)
-    (told,) = believe(network, found, source=photographs)
-    assert told.natural is not None
-    assert told.natural == natural(photographs, network, [wish])[0]
+    (told,) = verdicts(network, found, source=photographs)
+    assert told.reference is not None
+    assert told.reference == reference_levels(photographs, network, [wish]).levels[0]
     images = [network.prepare(image.load(each)).images for each in photographs.iterdir()]
-    assert told.natural.most == pytest.approx(max(wish(network.tap(each, ["0"])).item() for each in images), rel=1e-4)
+    assert told.reference.maximum == pytest.approx(
+        max(wish(network.tap(each, ["0"])).item() for each in images), rel=1e-4
+    )

@@ -16,7 +16,8 @@ from phosphene.attribution import Attribution
 from phosphene.cli.options import everywhere, target
 from phosphene.cli.session import Session, session
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.trust import Trust, table, trust
+from phosphene.studies.evaluate import MethodScores, table
+from phosphene.studies.evaluate import evaluate as study
 
 QUICK = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
 
@@ -47,7 +48,7 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
     batch = torch.cat([run.network.prepare(each).images for each in pictures])
     with run.progress("evaluate", len(chosen)) as watch:
         how = {"target": what, "confidence": confidence, "seed": run.seed}
-        rows = trust(run.network, batch, [each() for each in chosen], watch=watch, **how)
+        rows = study(run.network, batch, [each() for each in chosen], watch=watch, **how)
     cost = sum((each.cost for each in rows), start=Cost())
     manifest = Manifest(
         "evaluate",
@@ -67,7 +68,7 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
     return run.finish([manifest])
 
 
-def _print(run: Session, rows: Sequence[Trust], count: int) -> None:
+def _print(run: Session, rows: Sequence[MethodScores], count: int) -> None:
     """The scores as a table, and below it what could not be measured."""
     head, body = table(rows)
     drawn = Table(*head, box=None, title=f"{run.network.name} on {count} pictures")

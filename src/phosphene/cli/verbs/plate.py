@@ -10,7 +10,7 @@ from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
 from phosphene.cli.verbs.units import opened
 from phosphene.core.result import Manifest
-from phosphene.studies.evidence.neurons import Method
+from phosphene.studies.evidence.neurons import ProjectionMethod
 from phosphene.studies.plate import Extent
 from phosphene.studies.plate import plate as draw
 from phosphene.survey.store.run import Run
@@ -23,7 +23,7 @@ from phosphene.survey.store.run import Run
 @click.option("--k", type=click.IntRange(1), default=9, show_default=True, help="Strongest patches of each unit.")
 @click.option(
     "--method",
-    type=click.Choice(get_args(Method)),
+    type=click.Choice(get_args(ProjectionMethod)),
     help="How to project. [default: deconvnet where there is max pooling, else guided-backprop]",
 )
 @click.option(

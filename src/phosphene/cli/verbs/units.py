@@ -17,9 +17,9 @@ from phosphene.report.pages.class_units import ClassReport
 from phosphene.report.pages.unit import UnitReport
 from phosphene.report.pages.wall import Wall
 from phosphene.studies.class_units import class_units
-from phosphene.studies.evidence.ranking import Sort, ranked
-from phosphene.studies.units import find
-from phosphene.studies.units import unit as study
+from phosphene.studies.ranked_units import Sort, ranked_units
+from phosphene.studies.unit_evidence import parse_unit
+from phosphene.studies.unit_evidence import unit as study
 from phosphene.survey.store.run import Run
 
 
@@ -39,7 +39,7 @@ def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
 
 
 def _unit(run: Session, found: Run, target: str, k: int) -> Manifest:
-    layer, channel = find(found, target)
+    layer, channel = parse_unit(found, target)
     with run.progress(target) as watch:
         page = UnitReport(study(run.network, found, target, k=k, seed=run.seed, watch=watch))
     name, facts = f"{layer}:{channel}", page.found.facts
@@ -74,7 +74,7 @@ def units(survey: str, layer: str, sort: Sort, **options: Any) -> int:
     top, patches = options.pop("top"), int(options.pop("patches"))
     run = session("units", options)
     found = Run.open(survey)
-    wall = Wall(ranked(found, layer, sort, top=top, patches=patches))
+    wall = Wall(ranked_units(found, layer, sort, top=top, patches=patches))
     folder = run.folder(layer)
     manifest = Manifest(
         "units", options={"survey": survey, "layer": layer, "sort": sort, "top": top, "patches": patches},

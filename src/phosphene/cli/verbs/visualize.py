@@ -18,8 +18,9 @@ from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
 from phosphene.core.result import Cost, Manifest
-from phosphene.studies.evidence.reference_levels import Photographs, Source, same_classes
-from phosphene.studies.evidence.verdict import believe
+from phosphene.studies.evidence.photographs import Photographs, PhotographSource
+from phosphene.studies.evidence.reference_levels import check_classes
+from phosphene.studies.evidence.verdict import verdicts
 from phosphene.studies.facets import facets
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.loop.state import fingerprint
@@ -89,9 +90,11 @@ def visualize(targets: tuple[str, ...], manner: str, **options: Any) -> int:
         lecture = chosen if isinstance(chosen, Lecture) else Lecture()
         more, spent = _sheet(run, list(targets), lecture, own["size"], folder=folder)
         written, cost = [*written, more], cost + spent
-    beliefs = believe(run.network, found, source=source, second=second)
+    beliefs = verdicts(run.network, found, source=source, second=second)
     results, notes = [each.manifest() for each in beliefs], list(found.synthesis.notes)
-    notes[:0] = sorted({f"--natural: {each.natural.note}" for each in beliefs if each.natural and each.natural.note})
+    notes[:0] = sorted(
+        {f"--natural: {each.reference.note}" for each in beliefs if each.reference and each.reference.note}
+    )
     if apart:
         image.save(folder / "facets.png", apart.picture())
         written.append({"path": "facets.png", "kind": "picture"})
@@ -136,9 +139,9 @@ def _own(targets: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | Source, Network | None]:
+def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[Run | PhotographSource, Network | None]:
     """What pictures will be held against, opened before the long work: a survey or photographs, another network."""
-    source: Run | Source = natural or [str(sample(name)) for name in SAMPLES]
+    source: Run | PhotographSource = natural or [str(sample(name)) for name in SAMPLES]
     if natural is not None and (Path(natural) / "result.json").exists():
         source = Run.open(natural)
         source.check_network(run.network)
@@ -146,7 +149,7 @@ def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[R
         Photographs.of(natural, 1)  # an error now, if there are none
     other = zoo.load(second, device=run.device) if second else None
     if other is not None:
-        same_classes(other, run.network)
+        check_classes(other, run.network)
     return source, other
 
 

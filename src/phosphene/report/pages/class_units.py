@@ -14,7 +14,7 @@ from phosphene.report.page import Bar, Column, Mosaic, Page, Section, Table, Vie
 from phosphene.report.thumbnails import small, square
 from phosphene.report.unit_charts import listed, named, plain, region
 from phosphene.studies.class_units import ClassUnits, Contribution, Selective
-from phosphene.studies.units import Shot
+from phosphene.studies.evidence.crops import PatchCrop
 
 SHOWN = 3
 """Selective units of each layer that are shown by their patches; the table has them all."""
@@ -77,7 +77,7 @@ class ClassReport:
         name = f"{unit.layer}:{unit.channel}"
         return Mosaic(f"{name}, {number(unit.selectivity, 2)}", tuple(self._view(name, shot) for shot in unit.shots), 3)
 
-    def _view(self, name: str, shot: Shot) -> View:
+    def _view(self, name: str, shot: PatchCrop) -> View:
         activation, what = number(shot.patch.activation), named(self.found.run, shot.patch.image)
         return View(activation, small(shot.crop), f"{name}: {activation} in {what}, {region(shot.patch)}.")
 

@@ -17,8 +17,9 @@ from phosphene.report.figures import percent
 from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Facts, Mosaic, Page, Section, View
 from phosphene.report.thumbnails import small, square
-from phosphene.studies.evidence.locate import RANDOM
-from phosphene.studies.units import Level, Shot, UnitEvidence
+from phosphene.studies.evidence.crops import PatchCrop
+from phosphene.studies.evidence.peaks import RANDOM
+from phosphene.studies.unit_evidence import Level, UnitEvidence
 
 TITLES = {"deconvnet": "Deconvnet", "guided-backprop": "Guided backprop", "gradient": "Gradient"}
 
@@ -28,7 +29,7 @@ class UnitReport:
     """The evidence of a unit as one offline page and one plate.
 
     Args:
-        found: what `phosphene.studies.units.unit` returned.
+        found: what `phosphene.studies.unit_evidence.unit` returned.
     """
 
     found: UnitEvidence
@@ -152,7 +153,7 @@ class UnitReport:
         )
         yield Mosaic("In context", tiles)
 
-    def _view(self, what: str, shot: Shot, label: str = "") -> View:
+    def _view(self, what: str, shot: PatchCrop, label: str = "") -> View:
         patch, activation = shot.patch, number(shot.patch.activation)
         where = unit_charts.region(shot.patch)
         image = unit_charts.named(self.found.run, patch.image)
@@ -164,7 +165,7 @@ class UnitReport:
         label = f"{number(level.shot.patch.activation)}\n{ends}: {_images(level.images)}"
         return self._view(f"From {ends}", level.shot, label)
 
-    def _row(self, title: str, row: Sequence[Shot], what: str, reading: str) -> Mosaic:
+    def _row(self, title: str, row: Sequence[PatchCrop], what: str, reading: str) -> Mosaic:
         return Mosaic(title, tuple(self._view(what, each) for each in row), 0, reading)
 
     def plate(self) -> Uint8Image | None:

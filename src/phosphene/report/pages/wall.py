@@ -17,7 +17,7 @@ from phosphene.report.html import FOOTER, number, render, save
 from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, Section, Table, View
 from phosphene.report.thumbnails import small, square
 from phosphene.report.unit_charts import named, plain, region
-from phosphene.studies.evidence.ranking import Ranking
+from phosphene.studies.ranked_units import RankedUnits
 
 TILE = 96
 """Side of a tile on the wall, in pixels."""
@@ -36,10 +36,10 @@ class Wall:
     """The first units of a ranking as tiles, and all that is known of them in a table.
 
     Args:
-        found: what `phosphene.studies.evidence.ranking.ranked` returned.
+        found: what `phosphene.studies.ranked_units.ranked` returned.
     """
 
-    found: Ranking
+    found: RankedUnits
 
     @property
     def page(self) -> Page:

@@ -1,1 +1,1 @@
-"""What several studies need."""
+"""What several studies need: photographs, patches, projections and reference levels."""

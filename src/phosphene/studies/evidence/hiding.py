@@ -16,8 +16,8 @@ from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Channel, Neuron, Objective
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import Projection
-from phosphene.studies.evidence.crops import photographs
+from phosphene.studies.evidence.backprojection import Backprojection
+from phosphene.studies.evidence.crops import read_photographs
 from phosphene.survey.store.run import Patch, Run
 
 
@@ -53,7 +53,7 @@ class Hiding:
 def hide(
     network: Network,
     run: Run,
-    projections: Sequence[Projection],
+    projections: Sequence[Backprojection],
     *,
     share: float = 0.1,
     controls: int = 5,
@@ -84,7 +84,7 @@ def hide(
     random, engine = torch.Generator().manual_seed(seed), None
     usable = [each for each in projections if each.values.any() and each.activation > 0]
     rows: list[tuple[float, float, float]] = []
-    for photograph, places in photographs(run, [each.patch for each in usable]):
+    for photograph, places in read_photographs(run, [each.patch for each in usable]):
         if isinstance(photograph, ImageError):
             continue
         image = network.prepare(photograph).images
@@ -100,7 +100,7 @@ def hide(
     return Hiding(fall, control, beats, share, Cost(forwards=len(rows) * (1 + controls)))
 
 
-def _regions(projection: Projection, share: float, controls: int, random: torch.Generator) -> Tensor:
+def _regions(projection: Backprojection, share: float, controls: int, random: torch.Generator) -> Tensor:
     """What is shown, and the same elsewhere in the field, bool (1 + controls, H, W)."""
     strength = saliency(projection.values[None])[0]
     regions = torch.zeros(1 + controls, *strength.shape, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The way back from single activations to the pixels: each image of a batch from a neuron of its own."""
+"""Gradients of single neurons by the pixels: in one batch, a neuron of its own for each image."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.survey.engine.patch_boxes import input_box
 from phosphene.survey.store.run import Patch
 
-Method = Literal["deconvnet", "guided-backprop", "gradient"]
-METHODS: Mapping[Method, Gradient] = {
+ProjectionMethod = Literal["deconvnet", "guided-backprop", "gradient"]
+METHODS: Mapping[ProjectionMethod, Gradient] = {
     "deconvnet": Deconvnet(),
     "guided-backprop": GuidedBackprop(),
     "gradient": Gradient(),
 }
 
-HELD = 0.95
-"""Share of the magnitude of the gradient that an effective field holds, at least."""
+EFFECTIVE_SHARE = 0.95
+"""Share of the magnitude of the gradient that lies in the effective field, at least."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Neurons(Objective, name="neurons"):
-    """One neuron of each image, of a channel and at a place of its own.
+    """One neuron for each image: channel and place differ from image to image.
 
-    The gradient of their sum by the pixels of an image is that of its own neuron: images do not see one another.
+    The gradient of their sum by the pixels of an image is that of its own neuron, since images do not interact.
 
     Args:
-        layer: whose.
+        layer: of all neurons.
         units: channel, row and column for each image; only the channel counts where the layer is a vector.
 
     >>> Neurons("head", ((4, 0, 0), (2, 0, 0)))({"head": torch.arange(10).view(2, 5)}).tolist()
@@ -60,60 +60,64 @@ class Neurons(Objective, name="neurons"):
         return self.layer
 
 
-class Way(NamedTuple):
-    """What came back of one activation, as arrays.
+class NeuronGradient(NamedTuple):
+    """The gradient of one neuron, as arrays.
 
     Args:
-        values: float16 (3, h, w) in [-1, 1], within `seen`.
-        peak: what 1 stands for.
-        activation: it came back from.
-        seen: top, left, bottom and right of the receptive field in the input.
+        values: float16 (3, h, w) in [-1, 1], within `field`.
+        scale: what 1 stands for.
+        activation: of the neuron.
+        field: top, left, bottom and right of the receptive field in the input.
         effective: the same of the effective field, see `effective_field`.
     """
 
     values: npt.NDArray[Any]
-    peak: npt.NDArray[Any]
+    scale: npt.NDArray[Any]
     activation: npt.NDArray[Any]
-    seen: npt.NDArray[Any]
+    field: npt.NDArray[Any]
     effective: npt.NDArray[Any]
 
 
-def back(network: Network, images: Images, patches: Sequence[Patch], method: Method) -> list[Way]:
-    """From the activation of each patch back to the pixels of its own image, in one pass.
+def neuron_gradients(
+    network: Network, images: Images, patches: Sequence[Patch], method: ProjectionMethod
+) -> list[NeuronGradient]:
+    """The gradient of the neuron of each patch by the pixels of its own image, all in one pass.
 
     Args:
-        network: that answers.
+        network: whose neurons.
         images: (N, 3, H, W), RGB in [0, 1].
         patches: N of one layer, one in each image.
-        method: how ReLUs are passed on the way.
+        method: the backward rule of ReLUs.
     """
-    target = Neurons(patches[0].layer, tuple((each.channel, each.row, each.column) for each in patches))
-    asked, sensitive = METHODS[method], Gradient() if method == "gradient" else GuidedBackprop()
-    methods = list(dict.fromkeys([asked, sensitive]))
+    target = Neurons(patches[0].layer, tuple((patch.channel, patch.row, patch.column) for patch in patches))
+    chosen, sensitivity = METHODS[method], Gradient() if method == "gradient" else GuidedBackprop()
+    methods = list(dict.fromkeys([chosen, sensitivity]))
     with torch.inference_mode(mode=False):
         run = record(network, images, [target], methods)
-        maps = {each: each.map(run, target).detach().float().cpu() for each in methods}
-    ways = []
+        maps = {method: method.map(run, target).detach().float().cpu() for method in methods}
+    gradients = []
     for i, (patch, activation) in enumerate(zip(patches, run.score(target).float().cpu(), strict=True)):
-        seen = Box(0, 0, *network.preprocess.size)
+        field = Box(0, 0, *network.preprocess.size)
         if not patch.whole:
-            seen = input_box(network, patch.layer, patch.row, patch.column)
-        values, effective = window(maps[asked][i], seen), effective_field(maps[sensitive][i], seen)
-        peak = values.abs().max()
-        half = (values / peak.clamp(min=torch.finfo().tiny)).half()
-        ways.append(Way(half.numpy(), peak.numpy(), activation.numpy(), np.array(seen), np.array(effective)))
-    return ways
+            field = input_box(network, patch.layer, patch.row, patch.column)
+        values, effective = inside(maps[chosen][i], field), effective_field(maps[sensitivity][i], field)
+        scale = values.abs().max()
+        half = (values / scale.clamp(min=torch.finfo().tiny)).half()
+        gradients.append(
+            NeuronGradient(half.numpy(), scale.numpy(), activation.numpy(), np.array(field), np.array(effective))
+        )
+    return gradients
 
 
-def effective_field(gradient: Tensor, seen: Box) -> Box:
+def effective_field(gradient: Tensor, field: Box) -> Box:
     """The square, within the receptive field, around the box that holds 95 % of the magnitude of a gradient.
 
-    The box leaves out as little on each side; it becomes a square about its own middle, moved inside the receptive
-    field, and is cut off where this is too small for it.
+    The box leaves out the same share on each side; it is enlarged to a square about its center, moved inside the
+    receptive field, and clipped where this is smaller.
 
     Args:
         gradient: of an activation by the pixels, (3, H, W).
-        seen: the receptive field, in whole pixels.
+        field: the receptive field, in whole pixels.
 
     Reference: Luo et al., NeurIPS 2016.
 
@@ -123,36 +127,36 @@ def effective_field(gradient: Tensor, seen: Box) -> Box:
     >>> effective_field(spot, Box(1, 1, 8, 8))
     Box(top=2, left=4, bottom=4, right=6)
     """
-    strength = gradient.abs().sum(0).cpu().double()
-    if not strength.any():
-        return seen
-    out = (1 - HELD) / 4 * strength.sum()
+    magnitude = gradient.abs().sum(0).cpu().double()
+    if not magnitude.any():
+        return field
+    out = (1 - EFFECTIVE_SHARE) / 4 * magnitude.sum()
     (top, bottom), (left, right) = (
         (int((line.cumsum(0) <= out).sum()), len(line) - int((line.flip(0).cumsum(0) <= out).sum()))
-        for line in (strength.sum(1), strength.sum(0))
+        for line in (magnitude.sum(1), magnitude.sum(0))
     )
     side = max(bottom - top, right - left)
-    top = int(max(seen.top, min((top + bottom - side) // 2, seen.bottom - side)))
-    left = int(max(seen.left, min((left + right - side) // 2, seen.right - side)))
-    return Box(top, left, int(min(top + side, seen.bottom)), int(min(left + side, seen.right)))
+    top = int(max(field.top, min((top + bottom - side) // 2, field.bottom - side)))
+    left = int(max(field.left, min((left + right - side) // 2, field.right - side)))
+    return Box(top, left, int(min(top + side, field.bottom)), int(min(left + side, field.right)))
 
 
-def window(values: Tensor, box: Sequence[float]) -> Tensor:
-    """The part of (…, H, W) in a box of whole pixels: a view."""
+def inside(values: Tensor, box: Sequence[float]) -> Tensor:
+    """The part of (…, H, W) within a box of whole pixels: a view."""
     top, left, bottom, right = map(int, box)
     return values[..., top:bottom, left:right]
 
 
-def default_method(network: Network, layer: str) -> Method:
-    """How the activations of a layer are best projected back.
+def default_method(network: Network, layer: str) -> ProjectionMethod:
+    """The projection method that suits a layer.
 
-    The deconvnet where the network has max pooling, whose switches put values back where they came from; without, its
-    pattern hardly depends on the picture, and guided backprop is better; the gradient where no ReLU lies below the
+    The deconvnet where the network has max pooling, whose switches put values back where they came from; without them
+    its pattern hardly depends on the picture, and guided backprop is better; the gradient where no ReLU lies below the
     layer. Cost: one forward pass, up to the layer.
 
     Args:
-        network: which.
-        layer: its name.
+        network: that is projected.
+        layer: whose activations.
 
     Reference: Springenberg et al., ICLR 2015 workshop, section 4.2.
 

@@ -1,12 +1,13 @@
-"""How far to believe a synthetic picture: what natural images reach, and what another network makes of it."""
+"""What natural images reach for a target, for comparison with synthetic pictures; how another network sees them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,65 +19,87 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Activations, Images, Network, Prediction
 from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Objective
-from phosphene.survey.sources.image_list import roll
+from phosphene.core.result import Cost, Result
+from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.recipes.visualize import as_read
 
-BATCH = 4
-"""Images in a pass."""
-
 Floats = npt.NDArray[np.float64]
-Source = str | Path | Sequence[str | Path]
-"""Images: a folder, a pattern, a table, a shard, or several."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Natural:
-    """What a target reaches in natural images, by the greatest value of each.
+class ReferenceLevel:
+    """What a target reaches in natural images, by its largest value in each.
 
     Args:
-        objective: what was read; see `greatest`.
+        objective: what was measured; see `spatial_maximum`.
         images: how many.
         quantile: in (0, 1).
-        level: at that quantile; between two images by a straight line.
-        most: of all.
-        note: how it came about, where that matters.
+        level: the value at that quantile, interpolated linearly between two images.
+        maximum: over all images.
+        note: how it was measured, where that matters.
     """
 
     objective: Objective
     images: int
     quantile: float
     level: float
-    most: float
+    maximum: float
     note: str = ""
 
-    def line(self, value: float) -> str:
-        """What is to be said of a value: its share of the level, or of the greatest of a handful.
+    def compare(self, value: float) -> str:
+        """A value as a share of the level, or of the maximum where there are few images.
 
-        >>> print(Natural(Logit(1), 500, 0.999, 5.9, 6.1).line(12.3))
+        >>> print(ReferenceLevel(Logit(1), 500, 0.999, 5.9, 6.1).compare(12.3))
         12.3, 208 % of the 99.9th percentile of 500 natural images (5.9; of so few that is all but their greatest, 6.1)
         """
-        wanted, images = round(1 / (1 - self.quantile)), f"{self.images:,} natural images"
-        if self.most == self.level == 0:
+        needed, images = round(1 / (1 - self.quantile)), f"{self.images:,} natural images"
+        if self.maximum == self.level == 0:
             return f"{value:.3g}, where {images} all stay at 0"
-        what, beside, more = f"the {100 * self.quantile:g}th percentile of {images}", self.level, ""
-        if 10 * self.images < wanted:
-            what, beside = f"the greatest of {images}", self.most
-        elif self.images < wanted:
-            more = f"; of so few that is all but their greatest, {self.most:.3g}"
-        if min(beside, value) <= 0:  # no share of it
-            return f"{value:.3g}; {what} is {beside:.3g}{more}"
-        return f"{value:.3g}, {100 * value / beside:.0f} % of {what} ({beside:.3g}{more})"
+        what, reference, more = f"the {100 * self.quantile:g}th percentile of {images}", self.level, ""
+        if 10 * self.images < needed:
+            what, reference = f"the greatest of {images}", self.maximum
+        elif self.images < needed:
+            more = f"; of so few that is all but their greatest, {self.maximum:.3g}"
+        if min(reference, value) <= 0:  # no share of it
+            return f"{value:.3g}; {what} is {reference:.3g}{more}"
+        return f"{value:.3g}, {100 * value / reference:.0f} % of {what} ({reference:.3g}{more})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**dataclasses.asdict(self), "objective": str(self.objective)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ReferenceLevels(Result):
+    """What natural images reach for some targets.
+
+    Args:
+        levels: one for each target.
+    """
+
+    verb: ClassVar[str] = "reference-levels"
+    levels: tuple[ReferenceLevel, ...]
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"levels": [level.as_dict() for level in self.levels]}
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(
+            f"{level.objective}: {level.level:.3g} at the {100 * level.quantile:g}th percentile of {level.images:,} "
+            f"natural images, {level.maximum:.3g} at most"
+            for level in self.levels
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Opinion:
-    """What another network makes of a picture.
+class Recognition:
+    """How another network classifies a picture.
 
     Args:
-        rank: of the wanted class among its own, from 1.
+        rank: of the target's class among its own, from 1.
         probability: of that class.
-        best: the class that it finds most probable.
+        best: its most probable class.
     """
 
     rank: int
@@ -84,113 +107,102 @@ class Opinion:
     best: Prediction
 
 
-class Photographs(NamedTuple):
-    """Images of a survey or of a folder, some of them.
-
-    Args:
-        sources: where each comes from.
-        labels: the class of each, "" where none is known.
-        load: reads one by its place in `sources`; raises ImageError.
-    """
-
-    sources: tuple[str, ...]
-    labels: tuple[str, ...]
-    load: Callable[[int], Picture]
-
-    @classmethod
-    def of(cls, source: Run | Source, limit: int, seed: int = 0) -> Photographs:
-        """At most `limit` of them, drawn by the seed, in their own order."""
-        if not isinstance(source, Run):
-            images = roll(source, limit=limit, seed=seed)
-            return cls(images.sources, images.classes, images.load)
-        there = np.flatnonzero(source.images["ok"])
-        drawn = np.sort(np.random.default_rng(seed).choice(there, min(limit, len(there)), replace=False)).tolist()
-        sources, labels = (tuple(source.images[name][drawn].tolist()) for name in ("source", "label"))
-        return cls(sources, labels, lambda number: source.picture(drawn[number]))
-
-
-def natural(
-    source: Run | Source,
+def reference_levels(
+    source: Run | PhotographSource,
     network: Network,
     objectives: Sequence[Objective],
     *,
     quantile: float = 0.999,
     limit: int = 500,
     seed: int = 0,
-) -> tuple[Natural, ...]:
-    """What natural images reach for each target: the level at a quantile of them, and the most.
+) -> ReferenceLevels:
+    """What natural images reach for each target: the level at a quantile of them, and the maximum.
 
-    Of each image counts its greatest value over the places of the unit; see `greatest`. A survey that has the unit is
-    read off: exactly where its patches reach down to the quantile, else from its histogram, by a straight line within a
-    bin, which is a quarter of an octave or less. Anything else is looked at anew, in the images of the survey or of the
-    source. Cost: none, or a truncated forward pass for each image. Images that cannot be read are left out, and counted
-    in the note.
+    Each image counts by the largest value over the places of the unit; see `spatial_maximum`. Where a survey has the
+    unit, its numbers are used: exact where its patches include the quantile, else interpolated linearly within a bin
+    of its histogram, which is at most a quarter of an octave wide. Everything else is measured in the images of the
+    survey or of the source. Cost: none, or a truncated forward pass for each image. Images that cannot be read are
+    left out, and counted in the note.
 
     Args:
         source: a survey, or images: a folder, a pattern, or several; see `survey`.
         network: whose units; the one of the survey.
         objectives: the targets, bound to the network.
         quantile: in (0, 1).
-        limit: so many images at most, drawn by the seed, where they are looked at anew.
+        limit: how many images are measured at most, drawn by the seed.
         seed: of that draw.
 
     Raises:
         ImageError: no image can be read.
         RunError: the survey is of another network.
-        OptionError: a quantile or limit that makes no sense.
+        OptionError: a quantile or limit out of range.
     """
     if not 0 < quantile < 1 or limit < 1:
         raise OptionError(f"quantile is {quantile} and limit {limit}; want one within 0 … 1, and at least 1 image")
-    wanted, found = [greatest(each) for each in objectives], dict[int, Natural]()
+    start, maxima = time.perf_counter(), [spatial_maximum(objective) for objective in objectives]
+    levels, passes = dict[int, ReferenceLevel](), 0
     if isinstance(source, Run):
         source.check_network(network)
-        found = {at: told for at, each in enumerate(wanted) if (told := _surveyed(source, each, quantile))}
-    rest = [at for at in range(len(wanted)) if at not in found]
-    if rest:
-        values, note = _looked(Photographs.of(source, limit, seed), network, [wanted[at] for at in rest])
-        for at, column in zip(rest, values.T, strict=True):
-            level, most = float(np.quantile(column, quantile)), float(column.max())
-            found[at] = Natural(wanted[at], len(column), quantile, level, most, note)
-    return tuple(found[at] for at in range(len(wanted)))
+        surveyed = {index: _surveyed(source, objective, quantile) for index, objective in enumerate(maxima)}
+        levels = {index: level for index, level in surveyed.items() if level}
+    missing = [index for index in range(len(maxima)) if index not in levels]
+    if missing:
+        photographs = Photographs.of(source, limit, seed)
+        values, note = _measured(photographs, network, [maxima[index] for index in missing])
+        passes = len(values)
+        for index, column in zip(missing, values.T, strict=True):
+            level, maximum = float(np.quantile(column, quantile)), float(column.max())
+            levels[index] = ReferenceLevel(maxima[index], len(column), quantile, level, maximum, note)
+    return ReferenceLevels(
+        tuple(levels[index] for index in range(len(maxima))),
+        network=network,
+        options={"quantile": quantile, "limit": limit},
+        seed=seed,
+        cost=Cost(forwards=passes, seconds=time.perf_counter() - start),
+    )
 
 
-def reached(network: Network, objectives: Sequence[Objective], images: Images) -> tuple[float, ...]:
-    """What synthetic pictures reach, as saved in 8 bits, to be held against `natural`. Cost: a forward pass for each.
+def peak_activations(network: Network, objectives: Sequence[Objective], images: Images) -> tuple[float, ...]:
+    """What synthetic pictures reach, rounded to 8 bits, to be compared with `reference_levels`.
+
+    Cost: a forward pass for each.
 
     Args:
         network: whose units.
         objectives: one for each picture.
         images: (N, 3, H, W).
     """
+    values = []
     with torch.no_grad():
-        return tuple(
-            wanted(_read(network, as_read(each[None], wanted, network), [wanted])).item()
-            for wanted, each in zip(map(greatest, objectives), images, strict=True)
-        )
+        for objective, pixels in zip(map(spatial_maximum, objectives), images, strict=True):
+            activations = _tap(network, as_read(pixels[None], objective, network), [objective])
+            values.append(objective(activations).item())
+    return tuple(values)
 
 
-def greatest(objective: Objective) -> Objective:
-    """The same for every image, however the unit was asked for: its greatest value over the places of its map.
+def spatial_maximum(objective: Objective) -> Objective:
+    """The largest value over the places of a channel, in place of its mean or of one neuron.
 
-    So a channel that was averaged, and a neuron at one place, become the maximum of their channel. A class has one
-    value an image and stays, as does a sum: its channels are averaged over places, as maxima of several may lie apart.
+    A class has one value for each image and stays; so does a sum, since the maxima of its channels may lie at
+    different places.
 
-    >>> str(greatest(Channel("blocks.4", 17)))
+    >>> str(spatial_maximum(Channel("blocks.4", 17)))
     'blocks.4:17@max'
     """
     return ChannelMax(objective.layer, objective.channel) if isinstance(objective, Channel) else objective
 
 
-def opinion(
+def recognize(
     other: Network, network: Network, objectives: Sequence[Objective], images: Images
-) -> tuple[Opinion | None, ...]:
-    """What another network makes of each picture, shown to it as a file of 8 bits, as if it were a photograph.
+) -> tuple[Recognition | None, ...]:
+    """How another network classifies each picture, given to it as a photograph of 8 bits.
 
     Classes are matched by label where both networks have labels, and not the same, else by index. None for a target
-    that is no class, and for a class that the other does not know. Cost: a forward pass of the other for each class.
+    that is no class, and for a class that the other network does not have. Cost: a forward pass of the other network
+    for each class.
 
     Args:
-        other: that is asked.
+        other: the other network.
         network: that the pictures were made for.
         objectives: one for each picture, bound to `network`.
         images: (N, 3, H, W) in [0, 1].
@@ -198,33 +210,33 @@ def opinion(
     Raises:
         NetworkError: one of them has no labels, and they have different numbers of classes.
     """
-    same_classes(other, network)
+    check_classes(other, network)
     return tuple(
-        _opinion(other, index, each) if (index := _match(other, network, objective)) is not None else None
-        for objective, each in zip(objectives, images, strict=True)
+        _recognize(other, index, pixels) if (index := _class_of(other, network, objective)) is not None else None
+        for objective, pixels in zip(objectives, images, strict=True)
     )
 
 
-def same_classes(other: Network, network: Network) -> None:
+def check_classes(other: Network, network: Network) -> None:
     """Raise NetworkError where one of them has no labels, and they have different numbers of classes."""
     if not (network.labels and other.labels) and network.classes != other.classes:
-        bare = network if not network.labels else other
+        unlabeled = network if not network.labels else other
         raise NetworkError(
-            f"{bare.name} has no labels, and {network.name} has {network.classes} classes where {other.name} has "
+            f"{unlabeled.name} has no labels, and {network.name} has {network.classes} classes where {other.name} has "
             f"{other.classes}; name a second network of the same classes"
         )
 
 
-def _opinion(other: Network, index: int, pixels: Tensor) -> Opinion:
+def _recognize(other: Network, index: int, pixels: Tensor) -> Recognition:
     prepared = other.prepare(Picture.from_array(image.levels(pixels)))
     with torch.no_grad():
         logits = other(prepared.images).cpu()
     rank = int((logits[0] > logits[0, index]).sum()) + 1
-    return Opinion(rank, logits[0].double().softmax(0)[index].item(), other.top_classes(logits, 1)[0][0])
+    return Recognition(rank, logits[0].double().softmax(0)[index].item(), other.top_classes(logits, 1)[0][0])
 
 
-def _match(other: Network, network: Network, objective: Objective) -> int | None:
-    """The class of the other network that a target of this one means."""
+def _class_of(other: Network, network: Network, objective: Objective) -> int | None:
+    """The class of the other network that a target of this one names."""
     if not isinstance(objective, Logit):
         return None
     assert isinstance(objective.index, int), "bound objectives know their index"
@@ -236,29 +248,29 @@ def _match(other: Network, network: Network, objective: Objective) -> int | None
         return None
 
 
-def _surveyed(run: Run, objective: Objective, quantile: float) -> Natural | None:
-    """What a survey knows of a unit; None where it has not been looked at, or too little was kept."""
-    layer, channel = unit_of(objective)
-    if layer not in run.layers or not {"units", "patches", "histograms"} <= _kept(run):
+def _surveyed(run: Run, objective: Objective, quantile: float) -> ReferenceLevel | None:
+    """The level of a unit by the tables of a survey; None where it lacks the unit or a table."""
+    layer, channel = surveyed_unit(objective)
+    if layer not in run.layers or not {"units", "patches", "histograms"} <= tables(run):
         return None
     low, high, count = run.histogram(layer, channel)
-    facts, total = run.unit(layer, channel), int(count.sum())
-    if not total or not {"min", "max"} <= facts.keys():
+    row, total = run.unit(layer, channel), int(count.sum())
+    if not total or not {"min", "max"} <= row.keys():
         return None
-    least, most = float(facts["min"]), float(facts["max"])
-    top = np.array([each.activation for each in run.patches(layer, channel)])
+    minimum, maximum = float(row["min"]), float(row["max"])
+    top = np.array([patch.activation for patch in run.patches(layer, channel)])
     place = quantile * (total - 1)
     if math.floor(place) >= total - len(top):
         level = float(np.interp(place, np.arange(total - len(top), total), top[::-1]))
-        return Natural(objective, total, quantile, level, most)
+        return ReferenceLevel(objective, total, quantile, level, maximum)
     ends = np.cumsum(count)
-    edges = np.stack([low, high], 1).clip(least, most).ravel()
+    edges = np.stack([low, high], 1).clip(minimum, maximum).ravel()
     level = float(np.interp(quantile * total, np.stack([ends - count, ends], 1).ravel(), edges))
-    return Natural(objective, total, quantile, level, most, "from the bins of a histogram")
+    return ReferenceLevel(objective, total, quantile, level, maximum, "from the bins of a histogram")
 
 
-def unit_of(objective: Objective) -> tuple[str, int]:
-    """Layer and channel in a survey; ("", 0) for what no survey has."""
+def surveyed_unit(objective: Objective) -> tuple[str, int]:
+    """The layer and the channel of a target in a survey; ("", 0) for a target that surveys do not record."""
     if type(objective) is ChannelMax:
         return objective.layer, objective.channel
     if type(objective) is Logit and isinstance(objective.index, int):
@@ -266,30 +278,25 @@ def unit_of(objective: Objective) -> tuple[str, int]:
     return "", 0
 
 
-def _kept(run: Run) -> set[str]:
-    return {Path(each["path"]).stem for each in run.manifest["files"]}
+def tables(run: Run) -> set[str]:
+    """The names of the files that a survey has recorded."""
+    return {Path(file["path"]).stem for file in run.manifest["files"]}
 
 
-def _looked(pictures: Photographs, network: Network, objectives: Sequence[Objective]) -> tuple[Floats, str]:
-    """Values (images, objectives) of the images that can be read, and how many could not."""
-    rows, lost, waiting = list[Tensor](), list[str](), list[Tensor]()
-    last = len(pictures.sources) - 1
+def _measured(photographs: Photographs, network: Network, objectives: Sequence[Objective]) -> tuple[Floats, str]:
+    """Values (images, objectives) of the images that can be read, and a note on those that cannot."""
+    rows, errors, indices = list[Tensor](), list[str](), range(len(photographs.sources))
     with torch.no_grad():
-        for number in range(last + 1):
-            try:
-                waiting.append(network.prepare(pictures.load(number)).images)
-            except ImageError as error:
-                lost.append(str(error))
-            if len(waiting) == BATCH or (waiting and number == last):
-                found = _read(network, torch.cat(waiting), objectives)
-                rows.append(torch.stack([each(found) for each in objectives], 1).cpu())
-                waiting.clear()
+        for batch in read_batches(network, photographs.load, indices, on_error=errors.append):
+            activations = _tap(network, batch.images, objectives)
+            rows.append(torch.stack([objective(activations) for objective in objectives], 1).cpu())
     if not rows:
-        raise ImageError(f"no natural image can be read; the first of {len(lost)}: {lost[0]}")
-    note = f"{len(lost)} of {last + 1} images cannot be read; the first: {lost[0]}" if lost else ""
+        raise ImageError(f"no natural image can be read; the first of {len(errors)}: {errors[0]}")
+    note = f"{len(errors)} of {len(indices)} images cannot be read; the first: {errors[0]}" if errors else ""
     return torch.cat(rows).double().numpy(), note
 
 
-def _read(network: Network, images: Images, objectives: Sequence[Objective]) -> Activations:
-    found: Mapping[str, Tensor] = network.tap(images, frozenset[str]().union(*(each.reads for each in objectives)))
-    return found
+def _tap(network: Network, images: Images, objectives: Sequence[Objective]) -> Activations:
+    reads = frozenset[str]().union(*(objective.reads for objective in objectives))
+    activations: Mapping[str, Tensor] = network.tap(images, reads)
+    return activations

@@ -1,4 +1,4 @@
-"""What must be said under a synthetic picture, so that nobody believes more of it than is true."""
+"""What is said beside a synthetic picture: its value against natural images, and how another network classifies it."""
 
 from __future__ import annotations
 
@@ -7,89 +7,105 @@ from collections.abc import Mapping
 from typing import Any
 
 from phosphene.core.networks.network import Network, Prediction
-from phosphene.studies.evidence.reference_levels import Natural, Opinion, Source, natural, opinion, reached
+from phosphene.studies.evidence.photographs import PhotographSource
+from phosphene.studies.evidence.reference_levels import (
+    Recognition,
+    ReferenceLevel,
+    peak_activations,
+    recognize,
+    reference_levels,
+)
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.recipes.visualize import Visualization
 
 
 @dataclasses.dataclass(frozen=True)
-class Belief:
-    """What is known of one picture as saved.
+class Verdict:
+    """What was measured of one picture as saved.
 
     Args:
-        target: what it was made for.
-        activation: of the target, at rest.
-        rank: the place of the target's class in the network's own list, from 1; 0 for a target that is no class.
-        predictions: what the network makes of it, best first; none for a picture smaller than the network takes.
-        reached: the greatest value of the unit anywhere in the picture; None where nothing was compared.
-        natural: what photographs reach; likewise.
-        second: what another network makes of it; None where none was asked, or it does not know the class.
-        other: the name of that network.
+        target: that it was made for.
+        activation: the value of the target.
+        rank: of the target's class in the network's own ranking, from 1; 0 for a target that is no class.
+        predictions: how the network classifies it, best first; none for a picture smaller than the input.
+        peak: the largest value of the unit anywhere in the picture; None where nothing was compared.
+        reference: what natural images reach; likewise.
+        second: how another network classifies it; None where none was given, or it does not have the class.
+        second_name: of that network.
     """
 
     target: str
     activation: float
     rank: int
     predictions: tuple[Prediction, ...]
-    reached: float | None = None
-    natural: Natural | None = None
-    second: Opinion | None = None
-    other: str = ""
+    peak: float | None = None
+    reference: ReferenceLevel | None = None
+    second: Recognition | None = None
+    second_name: str = ""
 
     def __str__(self) -> str:
         value = f"{self.activation:.3g}"
-        if self.natural is not None and self.reached is not None:
-            value = self.natural.line(self.reached)
+        if self.reference is not None and self.peak is not None:
+            value = self.reference.compare(self.peak)
         parts = [f"{self.target}: {value}"]
         if self.predictions:
             parts.append(f"seen as {self.predictions[0].label} ({self.predictions[0].probability:.0%})")
         if self.rank > 1:
             parts.append(f"rank {self.rank}")
         if self.second is not None:
-            parts.append(f"{self.other}: rank {self.second.rank} ({self.second.probability:.0%})")
+            parts.append(f"{self.second_name}: rank {self.second.rank} ({self.second.probability:.0%})")
         return "; ".join(parts)
 
     def manifest(self) -> Mapping[str, Any]:
         """The same as plain values."""
         facts: dict[str, Any] = {"target": self.target, "activation": self.activation, "rank": self.rank or None}
-        facts["predictions"] = [each._asdict() for each in self.predictions]
-        if self.natural is not None:
+        facts["predictions"] = [prediction._asdict() for prediction in self.predictions]
+        if self.reference is not None:
             facts |= {
-                "reached": self.reached,
-                "natural_p99.9": self.natural.level,
-                "natural_most": self.natural.most,
-                "natural_images": self.natural.images,
+                "reached": self.peak,
+                "natural_p99.9": self.reference.level,
+                "natural_most": self.reference.maximum,
+                "natural_images": self.reference.images,
             }
         if self.second is not None:
-            best = self.second.best._asdict()
-            facts["second"] = {"network": self.other, "rank": self.second.rank, "probability": self.second.probability}
-            facts["second"]["best"] = best
+            facts["second"] = {
+                "network": self.second_name,
+                "rank": self.second.rank,
+                "probability": self.second.probability,
+                "best": self.second.best._asdict(),
+            }
         return facts
 
 
-def believe(
-    network: Network, found: Visualization, *, source: Run | Source | None = None, second: Network | None = None
-) -> tuple[Belief, ...]:
-    """What is known of each picture. Cost: see `natural` and `opinion`.
+def verdicts(
+    network: Network,
+    visualization: Visualization,
+    *,
+    source: Run | PhotographSource | None = None,
+    second: Network | None = None,
+) -> tuple[Verdict, ...]:
+    """What can be said of each picture. Cost: see `reference_levels` and `recognize`.
 
     Args:
         network: that the pictures were made for.
-        found: the pictures.
+        visualization: the pictures.
         source: a survey, or photographs, to compare with; None compares with none.
-        second: another network to ask.
+        second: another network that classifies them.
 
     Raises:
         ImageError: no photograph can be read.
         RunError: the survey is of another network.
         NetworkError: the second network has other classes, and one of both no labels.
     """
-    made, images = found.synthesis.objectives, found.synthesis.images
-    nothing = (None,) * len(made)
-    values = reached(network, made, images) if source is not None else nothing
-    levels = natural(source, network, found.targets) if source is not None else nothing
-    opinions = opinion(second, network, found.targets, images) if second is not None else nothing
-    rows = zip(found.names, found.activations, found.ranks, found.predictions, strict=True)
+    objectives, images = visualization.synthesis.objectives, visualization.synthesis.images
+    targets, nothing = visualization.targets, (None,) * len(objectives)
+    peaks = peak_activations(network, objectives, images) if source is not None else nothing
+    levels = reference_levels(source, network, targets).levels if source is not None else nothing
+    recognitions = recognize(second, network, targets, images) if second is not None else nothing
+    rows = zip(
+        visualization.names, visualization.activations, visualization.ranks, visualization.predictions, strict=True
+    )
     return tuple(
-        Belief(*row, *more, second.name if second else "")
-        for row, more in zip(rows, zip(values, levels, opinions, strict=True), strict=True)
+        Verdict(*row, *measured, second.name if second else "")
+        for row, measured in zip(rows, zip(peaks, levels, recognitions, strict=True), strict=True)
     )

@@ -8,26 +8,30 @@ import numpy as np
 import pytest
 
 from phosphene.core.errors import LayerError, OptionError, TargetError
-from phosphene.studies.evidence.pick import choose, strongest
+from phosphene.studies.evidence.selection import select_units, strongest_patches
 
 
 def test_random_units_follow_the_seed_and_do_not_repeat(plated: Any) -> None:
     run = plated.run
-    found = choose(run, "features.5", "random:5", seed=3)
-    assert found == choose(run, "features.5", "random:5", seed=3) != choose(run, "features.5", "random:5", seed=4)
+    found = select_units(run, "features.5", "random:5", seed=3)
+    assert (
+        found
+        == select_units(run, "features.5", "random:5", seed=3)
+        != select_units(run, "features.5", "random:5", seed=4)
+    )
     assert len(set(found)) == 5
-    assert choose(run, "features.5", "random:99") == tuple(range(12))
+    assert select_units(run, "features.5", "random:99") == tuple(range(12))
 
 
 def test_top_units_are_those_of_the_greatest_activation(plated: Any) -> None:
     greatest = plated.run.units("features.5")["max"]
-    found = choose(plated.run, "features.5", "top:4")
+    found = select_units(plated.run, "features.5", "top:4")
     assert [greatest[each] for each in found] == sorted(greatest, reverse=True)[:4]
 
 
 def test_units_by_number_keep_their_order(plated: Any) -> None:
-    assert choose(plated.run, "features.5", "7,1, 3") == (7, 1, 3)
-    assert choose(plated.run, "features.5", [7, 1, 3]) == (7, 1, 3)
+    assert select_units(plated.run, "features.5", "7,1, 3") == (7, 1, 3)
+    assert select_units(plated.run, "features.5", [7, 1, 3]) == (7, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -41,24 +45,24 @@ def test_units_by_number_keep_their_order(plated: Any) -> None:
 )
 def test_what_is_no_unit_is_refused(plated: Any, layer: str, units: str, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        choose(plated.run, layer, units)
+        select_units(plated.run, layer, units)
 
 
 def test_a_copy_of_a_file_is_shown_once_and_the_next_move_up(plated: Any) -> None:
     for channel in range(12):
         every = plated.run.patches("features.5", channel)
-        shown = strongest(plated.run, "features.5", channel, 7)
+        shown = strongest_patches(plated.run, "features.5", channel, 7)
         contents = [plated.run.images["sha256"][each.image] for each in shown]
         assert len(set(contents)) == len(contents) <= 6
         assert [each.rank for each in shown] == sorted(each.rank for each in shown)
         assert shown[: len(shown)] == tuple(each for each in every if each in shown)
-        assert strongest(plated.run, "features.5", channel, 2) == shown[:2]
+        assert strongest_patches(plated.run, "features.5", channel, 2) == shown[:2]
 
 
 def test_images_without_any_response_are_left_out(plated: Any) -> None:
     for channel in range(12):
         least = plated.run.unit("features.5", channel)["min"]
-        shown = strongest(plated.run, "features.5", channel, 7)
+        shown = strongest_patches(plated.run, "features.5", channel, 7)
         assert all(each.activation > least for each in shown)
         responding = {
             str(plated.run.images["sha256"][each.image])
@@ -67,4 +71,4 @@ def test_images_without_any_response_are_left_out(plated: Any) -> None:
         }
         assert len(shown) == len(responding)
     silent = np.flatnonzero(plated.run.units("features.5")["dead"])
-    assert all(strongest(plated.run, "features.5", int(each), 7) == () for each in silent)
+    assert all(strongest_patches(plated.run, "features.5", int(each), 7) == () for each in silent)

@@ -13,8 +13,8 @@ import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
 from phosphene.core.networks.network import Network
 from phosphene.report.pages.unit import UnitReport
-from phosphene.studies.evidence.locate import drawn
-from phosphene.studies.units import find, unit
+from phosphene.studies.evidence.peaks import random_images
+from phosphene.studies.unit_evidence import parse_unit, unit
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
 from surveys import surveyed
@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 
 def test_a_unit_is_a_layer_and_a_channel(made: tuple[Run, Network]) -> None:
-    assert find(made[0], "features.3:7") == ("features.3", 7)
+    assert parse_unit(made[0], "features.3:7") == ("features.3", 7)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_unit_is_a_layer_and_a_channel(made: tuple[Run, Network]) -> None:
 )
 def test_what_is_no_unit_is_refused(made: tuple[Run, Network], target: str, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        find(made[0], target)
+        parse_unit(made[0], target)
 
 
 def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None:
@@ -55,7 +55,7 @@ def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None
         assert (shot.crop == run.picture(shot.patch.image).pixels[rows, columns]).all()
     assert set(found.projections) == {"deconvnet", "guided-backprop"}
     assert all(len(those) == 4 for those in found.projections.values())
-    assert tuple(shot.patch.image for shot in found.random) == drawn(run)
+    assert tuple(shot.patch.image for shot in found.random) == random_images(run)
     assert found.drift < 1e-5
     assert found.cost.forwards >= len(found.levels) + len(found.random)
 
@@ -96,7 +96,7 @@ def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: 
     assert broken.facts["broken"] == 12
     assert not broken.top
     found = unit(network, run, "features.5:0", k=3)
-    assert any("on the way back are not finite" in note for note in found.notes)
+    assert any("its gradient is not finite" in note for note in found.notes)
     page = UnitReport(broken)
     assert "a NaN or an infinity in 12 images" in page.html()
     json.dumps(page.as_dict(), allow_nan=False)

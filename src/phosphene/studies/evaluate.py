@@ -20,7 +20,7 @@ from phosphene.core.result import Cost
 
 
 @dataclasses.dataclass(frozen=True)
-class Trust:
+class MethodScores:
     """What was measured of one method; each figure is a mean over the pictures, None where it could not be measured.
 
     Args:
@@ -47,7 +47,7 @@ class Trust:
     notes: tuple[str, ...] = ()
 
 
-def trust(
+def evaluate(
     network: Network,
     images: Images,
     methods: Sequence[str | Attribution],
@@ -56,7 +56,7 @@ def trust(
     confidence: float = 0.5,
     seed: int = 0,
     watch: Callable[[int, int, str], None] | None = None,
-) -> list[Trust]:
+) -> list[MethodScores]:
     """Score methods on some pictures, best insertion first.
 
     The pointing game is played with pictures that the network is confident of, where there are enough of them.
@@ -81,7 +81,7 @@ def trust(
 
 def _score(
     network: Network, images: Images, method: Attribution, *, target: str, confidence: float, seed: int
-) -> Trust:
+) -> MethodScores:
     assert method.name is not None
     notes, scores, cost = [], [], Cost()
     for image in images:
@@ -103,7 +103,7 @@ def _score(
             notes.append(f"{cells} × {cells} mosaics: {error}")
     means = torch.tensor(scores).mean(0).tolist() if scores else [None] * 4
     deleted, inserted, left, covered = means
-    return Trust(
+    return MethodScores(
         method.name,
         deletion=deleted,
         insertion=inserted,
@@ -130,7 +130,7 @@ def _one(network: Network, image: Images, method: Attribution, *, target: str, s
     return [each.mean().item() for each in scores], total
 
 
-def table(rows: Sequence[Trust]) -> tuple[list[str], list[list[Any]]]:
+def table(rows: Sequence[MethodScores]) -> tuple[list[str], list[list[Any]]]:
     """Head and rows for any kind of table."""
     head = ["method", "insertion", "deletion", "pointing 2×2", "pointing 3×3", "sanity", "covering"]
     body = [[r.method, r.insertion, r.deletion, r.pointing2, r.pointing3, r.sanity, r.covering] for r in rows]

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.core.errors import OptionError, nearest
-from phosphene.studies.units import NEEDED, Shot, require, shots
+from phosphene.studies.evidence.crops import PatchCrop
+from phosphene.studies.evidence.selection import strongest_crops
+from phosphene.studies.unit_evidence import NEEDED, require_columns
 from phosphene.survey.store.run import Run
 from phosphene.survey.store.table import Columns
 
@@ -18,7 +20,7 @@ Sort = Literal["selectivity", "max", "mean", "sparsity", "index"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ranking:
+class RankedUnits:
     """The units of a layer in an order, the best of them with their strongest patches.
 
     Args:
@@ -35,10 +37,10 @@ class Ranking:
     sort: Sort
     units: Columns
     top: int
-    shots: Mapping[int, tuple[Shot, ...]]
+    shots: Mapping[int, tuple[PatchCrop, ...]]
 
 
-def ranked(run: Run, layer: str, sort: Sort = "selectivity", *, top: int = 64, patches: int = 1) -> Ranking:
+def ranked_units(run: Run, layer: str, sort: Sort = "selectivity", *, top: int = 64, patches: int = 1) -> RankedUnits:
     """The units of a layer in an order, dead ones last.
 
     Args:
@@ -56,14 +58,16 @@ def ranked(run: Run, layer: str, sort: Sort = "selectivity", *, top: int = 64, p
     if sort not in get_args(Sort):
         raise OptionError(f"units cannot be sorted by {sort!r}; {nearest(sort, get_args(Sort))}")
     units = run.units(layer)
-    require(units, NEEDED | ({sort} if sort == "selectivity" else set()))
+    require_columns(units, NEEDED | ({sort} if sort == "selectivity" else set()))
     last = units["dead"] & (sort != "index")
     key = _key(units, sort)
     order = np.lexsort((units["channel"], key, np.isnan(key), last))
     units = {name: column[order] for name, column in units.items()}
     shown = units["channel"][:top][~units["dead"][:top]].tolist()
     top = min(top, len(units["channel"]))
-    return Ranking(run, layer, sort, units, top, {each: shots(run, layer, each, patches) for each in shown})
+    return RankedUnits(
+        run, layer, sort, units, top, {unit: strongest_crops(run, layer, unit, patches) for unit in shown}
+    )
 
 
 def _key(units: Columns, sort: Sort) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pytest
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError
-from phosphene.studies.evidence.ranking import Sort, ranked
+from phosphene.studies.ranked_units import Sort, ranked_units
 from phosphene.survey.accumulators.statistics import Moments
 from phosphene.survey.accumulators.top import TopPatches
 from phosphene.survey.engine.survey import survey
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ],
 )
 def test_units_stand_in_order_and_dead_ones_last(run: Run, sort: Any, key: Any) -> None:
-    found = ranked(run, "features.5", sort)
+    found = ranked_units(run, "features.5", sort)
     values = key(found.units)[:-1]
     assert (np.diff(values) >= 0).all()
     assert found.units["dead"].tolist() == [False] * 5 + [True]
@@ -43,11 +43,11 @@ def test_units_stand_in_order_and_dead_ones_last(run: Run, sort: Any, key: Any) 
 
 
 def test_by_number_a_dead_unit_keeps_its_place(run: Run) -> None:
-    assert ranked(run, "features.5", "index").units["channel"].tolist() == list(range(6))
+    assert ranked_units(run, "features.5", "index").units["channel"].tolist() == list(range(6))
 
 
 def test_some_units_have_some_patches(run: Run) -> None:
-    found = ranked(run, "features.5", "max", top=2, patches=3)
+    found = ranked_units(run, "features.5", "max", top=2, patches=3)
     assert found.top == 2
     assert list(found.shots) == found.units["channel"][:2].tolist()
     for channel, shots in found.shots.items():
@@ -56,16 +56,16 @@ def test_some_units_have_some_patches(run: Run) -> None:
 
 def test_no_such_order_and_no_such_layer(run: Run, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="did you mean 'max'"):
-        ranked(run, "features.5", "maxx")  # type: ignore[arg-type]
+        ranked_units(run, "features.5", "maxx")  # type: ignore[arg-type]
     with pytest.raises(LayerError, match="features"):
-        ranked(run, "features.55")
+        ranked_units(run, "features.55")
 
 
 def test_units_without_a_number_stand_last_and_warn_nobody(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", 4, broken=(0, 1, 2, 3))
     run = survey(nets.build("gap"), photos, tmp_path / "run", layers="features.5")
     for sort in get_args(Sort):
-        assert ranked(run, "features.5", sort).units["images"].tolist() == [0] * 12
+        assert ranked_units(run, "features.5", sort).units["images"].tolist() == [0] * 12
 
 
 def test_a_survey_that_kept_too_little_says_so(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_a_survey_that_kept_too_little_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"the survey kept no broken, dead, .*run it again with its default accumulators"
     ):
-        ranked(run, run.layers[0], "mean")
+        ranked_units(run, run.layers[0], "mean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phosphene.core.networks.network import Box, Network
-from phosphene.studies.evidence.locate import drawn, locate
+from phosphene.studies.evidence.peaks import peak_patches, random_images
 from phosphene.survey.store.run import Run
 from surveys import surveyed
 
@@ -17,15 +17,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 def test_images_are_drawn_once_and_by_the_seed(made: tuple[Run, Network]) -> None:
     run, _ = made
-    assert drawn(run) == drawn(run) != drawn(run, seed=1)
-    assert sorted(drawn(run, count=99)) == list(range(12))
-    assert len(set(drawn(run))) == 9
+    assert random_images(run) == random_images(run) != random_images(run, seed=1)
+    assert sorted(random_images(run, count=99)) == list(range(12))
+    assert len(set(random_images(run))) == 9
 
 
 @pytest.mark.parametrize("layer", ["features.3", "logits"])
 def test_a_unit_is_located_where_its_map_is_greatest(made: tuple[Run, Network], layer: str) -> None:
     run, network = made
-    for patch in locate(run, network, layer, 2, (5, 3)):
+    for patch in peak_patches(run, network, layer, 2, (5, 3)):
         images, seen = network.prepare(run.picture(patch.image))
         maps = network.tap(images, [layer])[layer][0, 2].reshape(-1)
         assert patch.activation == pytest.approx(maps.max().item(), rel=1e-5)
@@ -38,6 +38,6 @@ def test_a_unit_is_located_where_its_map_is_greatest(made: tuple[Run, Network], 
 def test_the_located_place_is_the_recorded_one(made: tuple[Run, Network]) -> None:
     run, network = made
     recorded = run.patches("features.3", 1)
-    found = locate(run, network, "features.3", 1, [each.image for each in recorded])
+    found = peak_patches(run, network, "features.3", 1, [each.image for each in recorded])
     assert [(each.row, each.column, each.box) for each in found] == [(p.row, p.column, p.box) for p in recorded]
     assert [each.activation for each in found] == pytest.approx([each.activation for each in recorded], rel=1e-5)

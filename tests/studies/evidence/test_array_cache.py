@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from phosphene.core.errors import OutputError
-from phosphene.studies.evidence.kept import Kept
+from phosphene.studies.evidence.array_cache import ArrayCache
 
 ARRAYS = {"values": np.arange(12, dtype=np.float16).reshape(3, 4), "peak": np.array(2.5, np.float32)}
 
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "cache")
+    kept = ArrayCache(tmp_path / "cache")
     key = kept.key("weights", 3)
-    assert kept.find(key) is None
-    kept.keep(key, ARRAYS)
-    found = kept.find(key)
+    assert kept.read(key) is None
+    kept.write(key, ARRAYS)
+    found = kept.read(key)
     assert found is not None
     assert found.keys() == ARRAYS.keys()
     assert all(np.array_equal(found[name], each) and found[name].dtype == each.dtype for name, each in ARRAYS.items())
@@ -26,9 +26,9 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_flip_cut_or_growth_is_read(tmp_path: Path, seed: int) -> None:
-    kept, random = Kept(tmp_path), np.random.default_rng(seed)
+    kept, random = ArrayCache(tmp_path), np.random.default_rng(seed)
     key = kept.key(seed)
-    kept.keep(key, ARRAYS)
+    kept.write(key, ARRAYS)
     (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
     content = bytearray(path.read_bytes())
     at = int(random.integers(len(content)))
@@ -39,15 +39,15 @@ def test_no_flip_cut_or_growth_is_read(tmp_path: Path, seed: int) -> None:
     else:
         content[at] ^= 1 << int(random.integers(8))
     path.write_bytes(content)
-    assert kept.find(key) is None
+    assert kept.read(key) is None
 
 
 def test_keys_tell_apart_what_text_alone_would_not() -> None:
-    keys = {Kept.key(*parts) for parts in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), (1, "2"), ("1", 2), (12,))}
+    keys = {ArrayCache.key(*parts) for parts in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), (1, "2"), ("1", 2), (12,))}
     assert len(keys) == 6
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(OutputError, match="cannot be written"):
-        Kept(tmp_path / "cache").keep("0" * 64, ARRAYS)
+        ArrayCache(tmp_path / "cache").write("0" * 64, ARRAYS)

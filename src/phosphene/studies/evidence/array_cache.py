@@ -1,4 +1,4 @@
-"""Arrays that are costly to make, kept by the content they were made from; a damaged file is made again."""
+"""A cache of arrays on disk, by the SHA-256 of everything they are computed from."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """A folder of arrays by the SHA-256 of everything that they depend on; deleting it costs time alone.
+class ArrayCache:
+    """A folder of arrays, each file with a checksum; a damaged file counts as missing. It can be deleted at any time.
 
     A file is the SHA-256 of an .npz, followed by the .npz.
 
     Args:
-        folder: made when something is kept.
+        folder: created by the first write.
     """
 
     folder: Path
 
     @staticmethod
     def key(*parts: object) -> str:
-        """The name of what plain values lead to.
+        """The key of plain values.
 
-        >>> Kept.key("blocks.4", 17) == Kept.key("blocks.4", 17) != Kept.key("blocks.41", 7)
+        >>> ArrayCache.key("blocks.4", 17) == ArrayCache.key("blocks.4", 17) != ArrayCache.key("blocks.41", 7)
         True
         """
         return files.sha256(json.dumps(parts).encode())
 
-    def find(self, key: str) -> Arrays | None:
-        """What was kept under a key; None where nothing was, or where a bit of it is no longer as it was written."""
+    def read(self, key: str) -> Arrays | None:
+        """The arrays under a key; None where there are none, or where the checksum does not match."""
         try:
             content = self._path(key).read_bytes()
         except OSError:
@@ -50,13 +50,13 @@ class Kept:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def keep(self, key: str, arrays: Arrays) -> None:
-        """Keep arrays under a key.
+    def write(self, key: str, arrays: Arrays) -> None:
+        """Store arrays under a key.
 
         Raises:
             OutputError: the disk is full, or the folder cannot be written.
         """
-        assert not any(each.dtype.hasobject for each in arrays.values()), "objects would need pickle"
+        assert not any(array.dtype.hasobject for array in arrays.values()), "objects would need pickle"
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # its allow_pickle came with numpy 2.1
         body = buffer.getvalue()
@@ -66,4 +66,4 @@ class Kept:
         return self.folder / key[:2] / key[2:]
 
 
-_DIGEST = 64
+_DIGEST = 64  # hexadecimal digits of a SHA-256

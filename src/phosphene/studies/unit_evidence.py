@@ -16,15 +16,15 @@ from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.fields import ReceptiveField
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.studies.evidence.backprojection import Projection, project
-from phosphene.studies.evidence.crops import Tell, contexts, crops, silent
-from phosphene.studies.evidence.locate import drawn, locate
-from phosphene.studies.evidence.neurons import Method
-from phosphene.studies.evidence.pick import strongest
+from phosphene.studies.evidence.backprojection import Backprojection, backproject
+from phosphene.studies.evidence.crops import Notify, PatchCrop, contexts, patch_crops
+from phosphene.studies.evidence.neurons import ProjectionMethod
+from phosphene.studies.evidence.peaks import peak_patches, random_images
+from phosphene.studies.evidence.selection import strongest_patches
 from phosphene.survey.store.run import Patch, Run
 from phosphene.survey.store.table import Columns
 
-PROJECTIONS: tuple[Method, ...] = ("deconvnet", "guided-backprop")
+PROJECTIONS: tuple[ProjectionMethod, ...] = ("deconvnet", "guided-backprop")
 """Whose projections stand beside the strongest patches, the second one first where the deconvnet has no switches."""
 
 LEVELS = 12
@@ -42,13 +42,6 @@ Watch = Callable[[int, int, str], None]
 """(steps done, steps in all, what runs now)"""
 
 
-class Shot(NamedTuple):
-    """A patch, and how it looks: uint8 (H, W, 3), cut from the original file."""
-
-    patch: Patch
-    crop: Uint8Image
-
-
 class Level(NamedTuple):
     """An octave of the answers of a unit.
 
@@ -62,7 +55,7 @@ class Level(NamedTuple):
     low: float
     high: float
     images: int
-    shot: Shot
+    shot: PatchCrop
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,11 +87,11 @@ class UnitEvidence:
     channel: int
     facts: Mapping[str, Any]
     field: ReceptiveField | None
-    top: tuple[Shot, ...] = ()
+    top: tuple[PatchCrop, ...] = ()
     context: tuple[Uint8Image, ...] = ()
-    projections: Mapping[str, tuple[Projection, ...]] = dataclasses.field(default_factory=dict)
-    weakest: tuple[Shot, ...] = ()
-    random: tuple[Shot, ...] = ()
+    projections: Mapping[str, tuple[Backprojection, ...]] = dataclasses.field(default_factory=dict)
+    weakest: tuple[PatchCrop, ...] = ()
+    random: tuple[PatchCrop, ...] = ()
     levels: tuple[Level, ...] = ()
     classes: Columns = dataclasses.field(default_factory=dict)
     cost: Cost = Cost()
@@ -144,9 +137,9 @@ def unit(
     """
     if k < 1:
         raise OptionError(f"k is {k}; a unit wants at least 1 patch")
-    layer, channel = find(run, target)
+    layer, channel = parse_unit(run, target)
     facts, field = run.unit(layer, channel), network.receptive_fields.get(layer)
-    require(facts, NEEDED)
+    require_columns(facts, NEEDED)
     run.check_network(network)
     found = UnitEvidence(run, network, layer, channel, facts, field)
     if found.dead or not facts["images"]:
@@ -154,13 +147,13 @@ def unit(
     return dataclasses.replace(found, **_pictures(found, k, seed, watch or (lambda *_: None)))
 
 
-def require(columns: Mapping[str, Any], names: Iterable[str]) -> None:
+def require_columns(columns: Mapping[str, Any], names: Iterable[str]) -> None:
     """Refuse a table of units that lacks some columns.
 
     Raises:
         RunError: it does.
 
-    >>> require({"max": 1.0}, {"max"})
+    >>> require_columns({"max": 1.0}, {"max"})
     """
     if lacking := set(names) - columns.keys():
         raise RunError(f"the survey kept no {', '.join(sorted(lacking))}; run it again with its default accumulators")
@@ -170,22 +163,22 @@ def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str,
     """Everything of the evidence that is seen."""
     start, run, network, layer, channel = time.perf_counter(), found.run, found.network, found.layer, found.channel
     notes: dict[str, None] = {}
-    tell = notes.setdefault
-    top, bottom = strongest(run, layer, channel, k), run.patches(layer, channel, "bottom", k)
+    notify = notes.setdefault
+    top, bottom = strongest_patches(run, layer, channel, k), run.patches(layer, channel, "bottom", k)
     watch(0, 3, "projections")
-    projections = _projections(found, top, tell)
+    projections = _projections(found, top, notify)
     watch(1, 3, "images by level and by chance")
-    levels, drift = _levels(found, tell)
-    random = locate(run, network, layer, channel, drawn(run, seed), tell=tell)
+    levels, drift = _levels(found, notify)
+    random = peak_patches(run, network, layer, channel, random_images(run, seed), notify=notify)
     watch(2, 3, "patches")
     effective = [dataclasses.replace(each.patch, box=each.box) for each in next(iter(projections.values()))]
     cost = sum((each.cost for those in projections.values() for each in those), Cost(len(levels) + len(random)))
     return {
-        "top": cut(run, effective, tell),
-        "context": contexts(run, effective, side=CONTEXT, tell=tell),
+        "top": patch_crops(run, effective, notify),
+        "context": contexts(run, effective, side=CONTEXT, notify=notify),
         "projections": projections,
-        "weakest": cut(run, bottom, tell),
-        "random": cut(run, random, tell),
+        "weakest": patch_crops(run, bottom, notify),
+        "random": patch_crops(run, random, notify),
         "levels": levels,
         "drift": drift,
         "classes": _by_selectivity(run.classes(layer, channel)),
@@ -194,24 +187,24 @@ def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str,
     }
 
 
-def _projections(found: UnitEvidence, top: Sequence[Patch], tell: Tell) -> dict[str, tuple[Projection, ...]]:
+def _projections(found: UnitEvidence, top: Sequence[Patch], notify: Notify) -> dict[str, tuple[Backprojection, ...]]:
     """By the methods that work on the network, or else by the gradient."""
-    done: dict[str, tuple[Projection, ...]] = {}
+    done: dict[str, tuple[Backprojection, ...]] = {}
     switches = has_max_pooling(found.network)
     for method in PROJECTIONS if switches else PROJECTIONS[::-1]:
         try:
-            done[method] = project(found.network, found.run, top, method=method, tell=tell)
+            done[method] = backproject(found.network, found.run, top, method=method, notify=notify)
         except RuleError as error:
-            tell(f"{method} is left out: {error}")
+            notify(f"{method} is left out: {error}")
     if "deconvnet" in done and not switches:
-        tell(f"{found.network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
-    done = done or {"gradient": project(found.network, found.run, top, method="gradient", tell=tell)}
+        notify(f"{found.network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
+    done = done or {"gradient": backproject(found.network, found.run, top, method="gradient", notify=notify)}
     for each in (one for those in done.values() for one in those if one.note):
-        tell(each.note)
+        notify(each.note)
     return done
 
 
-def find(run: Run, target: str) -> tuple[str, int]:
+def parse_unit(run: Run, target: str) -> tuple[str, int]:
     """Layer and channel of a unit.
 
     Args:
@@ -232,17 +225,7 @@ def find(run: Run, target: str) -> tuple[str, int]:
     return layer, int(channel)
 
 
-def shots(run: Run, layer: str, channel: int, k: int) -> tuple[Shot, ...]:
-    """The strongest patches of a unit, cut out."""
-    return cut(run, strongest(run, layer, channel, k))
-
-
-def cut(run: Run, patches: Sequence[Patch], tell: Tell = silent) -> tuple[Shot, ...]:
-    """Patches with their pixels."""
-    return tuple(map(Shot, patches, crops(run, patches, tell=tell)))
-
-
-def _levels(found: UnitEvidence, tell: Tell) -> tuple[tuple[Level, ...], float]:
+def _levels(found: UnitEvidence, notify: Notify) -> tuple[tuple[Level, ...], float]:
     """Images from each octave, or from octaves evenly apart, and how far recorded answers are from those of now."""
     run, layer, channel = found.run, found.layer, found.channel
     samples, (low, high, count) = run.samples(layer, channel), run.histogram(layer, channel)
@@ -250,10 +233,10 @@ def _levels(found: UnitEvidence, tell: Tell) -> tuple[tuple[Level, ...], float]:
     octaves = octaves[np.linspace(0, len(octaves) - 1, min(LEVELS, len(octaves))).round().astype(int)]
     first = np.concatenate([np.flatnonzero(samples["low"] == each)[: LEVELS // len(octaves)] for each in octaves])
     at = dict(zip(samples["image"][first].tolist(), first.tolist(), strict=True))
-    now = locate(run, found.network, layer, channel, tuple(at), tell=tell)
+    now = peak_patches(run, found.network, layer, channel, tuple(at), notify=notify)
     told = [dataclasses.replace(each, activation=samples["activation"][at[each.image]].item()) for each in now]
     levels = []
-    for shot in cut(run, told, tell):
+    for shot in patch_crops(run, told, notify):
         start, end = (samples[edge][at[shot.patch.image]].item() for edge in ("low", "high"))
         inside = (low >= start) & (high <= end)
         levels.append(Level(start, end, int(count[inside].sum()), shot))

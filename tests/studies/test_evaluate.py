@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import nets
-from phosphene.studies.trust import table, trust
+from phosphene.studies.evaluate import evaluate, table
 
 
 def test_each_method_is_scored_on_all_pictures_best_insertion_first() -> None:
     network, images = nets.build("gap"), nets.pictures(3)
-    rows = trust(network, images, ["gradient", "grad-cam"], target="goldfish")
+    rows = evaluate(network, images, ["gradient", "grad-cam"], target="goldfish")
     assert {row.method for row in rows} == {"gradient", "grad-cam"}
     assert rows[0].insertion >= rows[1].insertion
     assert all(row.pictures == 3 for row in rows)
@@ -18,7 +18,7 @@ def test_each_method_is_scored_on_all_pictures_best_insertion_first() -> None:
 
 
 def test_what_cannot_be_measured_is_none_with_its_reason() -> None:
-    (row,) = trust(nets.build("linear"), nets.pictures(1), ["grad-cam"])
+    (row,) = evaluate(nets.build("linear"), nets.pictures(1), ["grad-cam"])
     assert row.insertion is None
     assert row.pictures == 0
     assert any("keeps a map" in note for note in row.notes)
@@ -26,5 +26,5 @@ def test_what_cannot_be_measured_is_none_with_its_reason() -> None:
 
 def test_the_same_seed_gives_the_same_scores() -> None:
     network, images = nets.build("residual"), nets.pictures(2)
-    first, second = (trust(network, images, ["gradient"], target="tabby", seed=5) for _ in range(2))
+    first, second = (evaluate(network, images, ["gradient"], target="tabby", seed=5) for _ in range(2))
     assert (first[0].sanity, first[0].covering) == (second[0].sanity, second[0].covering)
