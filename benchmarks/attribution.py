@@ -24,7 +24,7 @@ from phosphene.attribution.gradients.backprop import Gradient, GuidedBackprop
 from phosphene.core.images.image import load
 from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.studies.explain import DEFAULT, Plan, explain
 from phosphene.zoo.samples import sample
 

@@ -17,7 +17,7 @@ from phosphene.attribution.perturbation.engine import Engine, Patches
 from phosphene.attribution.perturbation.occlusion import Occlusion
 from phosphene.cli.memory import keep_memory
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.zoo import load
 
 NETWORKS = {"lite0": "efficientnet-lite0", "resnet50": "torchvision:resnet50", "vgg16": "torchvision:vgg16"}

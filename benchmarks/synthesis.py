@@ -27,7 +27,9 @@ from occlusion import build
 from phosphene.cli.memory import keep_memory
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Channel, Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.loop.loop import synthesize
 

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from phosphene.core.images.image import load as _load
     from phosphene.core.networks.network import Network as Network
     from phosphene.core.networks.network import Preprocess as Preprocess
+    from phosphene.core.objectives.classes import Logit as Logit
+    from phosphene.core.objectives.classes import Probability as Probability
     from phosphene.core.objectives.grammar import parse as parse
-    from phosphene.core.objectives.objective import Channel as Channel
-    from phosphene.core.objectives.objective import ChannelMax as ChannelMax
-    from phosphene.core.objectives.objective import Logit as Logit
-    from phosphene.core.objectives.objective import Neuron as Neuron
     from phosphene.core.objectives.objective import Objective as Objective
-    from phosphene.core.objectives.objective import Probability as Probability
+    from phosphene.core.objectives.units import Channel as Channel
+    from phosphene.core.objectives.units import ChannelMax as ChannelMax
+    from phosphene.core.objectives.units import Neuron as Neuron
     from phosphene.report import report as report
     from phosphene.studies.class_units import class_units as class_units
     from phosphene.studies.evaluate import evaluate as evaluate
@@ -126,7 +126,9 @@ _HOMES = {
     "core.images.film": ("film",),
     "core.images.image": ("Picture", "image"),
     "core.networks.network": ("Network", "Preprocess"),
-    "core.objectives.objective": ("Channel", "ChannelMax", "Logit", "Neuron", "Objective", "Probability"),
+    "core.objectives.classes": ("Logit", "Probability"),
+    "core.objectives.objective": ("Objective",),
+    "core.objectives.units": ("Channel", "ChannelMax", "Neuron"),
     "core.objectives.grammar": ("parse",),
     "report": ("report",),
     "studies.evidence.verdict": ("verdicts",),

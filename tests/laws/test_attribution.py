@@ -21,7 +21,8 @@ import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
 from phosphene.core.errors import LayerError, PhospheneError, RuleError, TargetError
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 
 METHODS = sorted(Attribution.table)
 NETS = sorted(nets.NETS)

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 import phosphene
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, Sum
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 from phosphene.studies.evidence.neurons import Neurons
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics, Running
 from phosphene.synthesis.losses.diversity import Diverse

@@ -19,7 +19,8 @@ import nets
 import phosphene
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images
-from phosphene.core.objectives.objective import Channel, Logit, Neuron
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.registry import Named, Option
 from phosphene.synthesis.canvas.canvas import Canvas, Painting
 from phosphene.synthesis.canvas.color import Ink

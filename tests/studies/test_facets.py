@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from phosphene.core.errors import ImageError, OptionError, RunError
 from phosphene.core.images import image
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Neuron
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.studies.facets import AVERAGED, Facets, facets
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run

@@ -17,7 +17,9 @@ from phosphene.attribution.cams.cam import CAM, GradCAM, GradCAMPlusPlus, Guided
 from phosphene.core.errors import PhospheneError
 from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel
 
 AS_IS = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 FAMILY: list[type[LayerMap]] = [GradCAM, GradCAMPlusPlus, LayerCAM, GuidedGradCAM]

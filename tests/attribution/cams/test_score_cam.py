@@ -10,7 +10,7 @@ from phosphene.attribution.cams.score_cam import ScoreCAM
 from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.perturbation.engine import TRIAL
 from phosphene.core.errors import LayerError, OptionError
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 
 
 def test_equals_torchcam_on_eight_channels():

@@ -10,7 +10,7 @@ from phosphene.attribution import attribute
 from phosphene.attribution.evaluate.covering import covering
 from phosphene.attribution.perturbation.engine import TRIAL
 from phosphene.core.errors import ImageError, OptionError
-from phosphene.core.objectives.objective import ChannelMax
+from phosphene.core.objectives.units import ChannelMax
 
 
 def test_on_a_linear_network_the_fall_is_what_the_covered_pixels_added() -> None:

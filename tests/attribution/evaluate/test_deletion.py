@@ -16,7 +16,8 @@ from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion,
 from phosphene.attribution.perturbation.engine import TRIAL, Engine
 from phosphene.core.errors import ImageError, OptionError, TargetError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 
 
 def contributions(network: Network, images: Tensor, index: int) -> Tensor:

@@ -16,7 +16,8 @@ from phosphene.attribution import attribute
 from phosphene.attribution.gradients.average import CHUNK, IntegratedGradients, SmoothGrad
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Probability
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.units import Channel
 
 AS_IS = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 COLORS = {"black": 0.0, "white": 1.0, "grey": 0.5, "mean": 0.5}

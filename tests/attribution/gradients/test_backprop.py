@@ -17,7 +17,9 @@ from phosphene.attribution import Attribution, attribute, attribute_all
 from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, GuidedBackprop, InputXGradient
 from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 
 AS_IS = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 PLAIN = ["functional", "gap", "dead", "linear", "tokens", "residual"]

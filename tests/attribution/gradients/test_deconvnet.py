@@ -16,7 +16,7 @@ from phosphene.attribution import attribute
 from phosphene.attribution.gradients.backprop import SuperposedDeconvnet
 from phosphene.core.errors import LayerError, OptionError, PhospheneError, RuleError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import ChannelMax, Neuron
+from phosphene.core.objectives.units import ChannelMax, Neuron
 
 AS_IS = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 

@@ -22,7 +22,8 @@ from phosphene.attribution.perturbation.engine import (
 )
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 
 PLACES = torch.cartesian_prod(torch.arange(0, 32, 8), torch.arange(0, 32, 8))
 

@@ -12,7 +12,8 @@ from phosphene.attribution.perturbation.engine import TRIAL, engine_for, filling
 from phosphene.attribution.perturbation.occlusion import Occlusion, OcclusionClass
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Probability
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.units import Channel
 
 
 def linear(height: int, width: int) -> Network:

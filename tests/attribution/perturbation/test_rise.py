@@ -12,7 +12,7 @@ from phosphene.attribution.perturbation.engine import TRIAL, Engine, Masks, fill
 from phosphene.attribution.perturbation.rise import RISE, weighted_mean
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Logit, Probability
+from phosphene.core.objectives.classes import Logit, Probability
 
 
 def linear(side: int) -> tuple[Network, torch.Tensor, torch.Tensor]:

@@ -24,7 +24,8 @@ from phosphene.core.networks.anatomy import (
     stages,
 )
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 
 RESNET50 = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), 1) for block in range(count)]
 VGG11 = [f"features.{number}" for number in (1, 4, 7, 9, 12, 14, 17, 19)]

@@ -17,7 +17,8 @@ from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, Guided
 from phosphene.core.errors import RuleError
 from phosphene.core.networks import rules
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 
 X = torch.tensor([-2.0, -0.0, 0.0, 0.5, 3.0, 6.0, 7.0], dtype=torch.float64)
 G = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0, 4.0, 8.0], dtype=torch.float64)

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 import nets
 from phosphene.core.errors import LayerError, TargetError
 from phosphene.core.networks.network import Network, Preprocess
+from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.grammar import parse, resolve
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.objective import Sum as Sum
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 
 LABELS = ("tabby", "tiger cat", "jack-o'-lantern", "crane", "crane", "T-shirt 3", "p(x)", "7")
 

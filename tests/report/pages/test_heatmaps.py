@@ -23,7 +23,9 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import Preprocess
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Channel, Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel
 from phosphene.core.result import Cost
 from phosphene.report.figures import figure, percent, predicted, spelled
 from phosphene.report.html import render

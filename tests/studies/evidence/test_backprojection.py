@@ -15,7 +15,7 @@ from phosphene.attribution.gradients.backprop import Deconvnet
 from phosphene.core.errors import OptionError, RunError
 from phosphene.core.images import image
 from phosphene.core.networks.network import Box
-from phosphene.core.objectives.objective import Neuron
+from phosphene.core.objectives.units import Neuron
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import BATCH, Backprojection, backproject
 from phosphene.studies.evidence.crops import crops

@@ -12,7 +12,8 @@ import nets
 from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, GuidedBackprop
 from phosphene.core.errors import RuleError
 from phosphene.core.networks.network import Box
-from phosphene.core.objectives.objective import Logit, Neuron
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.neurons import (
     METHODS,
     Neurons,

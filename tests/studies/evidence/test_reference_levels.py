@@ -14,7 +14,9 @@ from phosphene.core.errors import ImageError, NetworkError, OptionError, RunErro
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 from phosphene.studies.evidence.reference_levels import ReferenceLevel, peak_activations, recognize, reference_levels
 from phosphene.survey.store.run import Run
 from surveys import surveyed

@@ -13,7 +13,7 @@ from torch import nn
 import nets
 from phosphene.core.images import image
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Neuron
+from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.reference_levels import reference_levels
 from phosphene.studies.evidence.verdict import verdicts
 from phosphene.synthesis.recipes.visualize import Lecture, visualize

@@ -16,7 +16,7 @@ from torch import Tensor
 import nets
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Images
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.synthesis.loop.budget import kept, seconds_of
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.state import State, fingerprint

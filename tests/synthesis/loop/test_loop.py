@@ -12,7 +12,9 @@ from torch import Tensor, nn
 import nets
 from phosphene.core.errors import ImageError, LayerError, NetworkError, OptionError, TargetError
 from phosphene.core.networks.network import Images, Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Neuron, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.canvas.pyramid import Pyramid

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.networks.network import Images
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.loop.loop import Synthesis, synthesize

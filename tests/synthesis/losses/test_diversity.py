@@ -7,7 +7,7 @@ import torch
 
 import nets
 from phosphene.core.errors import OptionError
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.losses.diversity import Diverse
 

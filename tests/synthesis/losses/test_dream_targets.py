@@ -8,7 +8,9 @@ import torch
 import nets
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.images.image import Picture
-from phosphene.core.objectives.objective import Channel, Logit, Sum
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Sum
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.losses import dream_targets
 from phosphene.synthesis.losses.dream_targets import Energy, Likeness, about, likeness
 

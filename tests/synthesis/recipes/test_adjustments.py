@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from phosphene.core.objectives.objective import Channel, Logit, Neuron
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
 from phosphene.synthesis.recipes.adjustments import remedies
 from phosphene.synthesis.recipes.preset import Best, Lecture

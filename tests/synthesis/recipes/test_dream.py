@@ -17,7 +17,7 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.losses import dream_targets
 from phosphene.synthesis.recipes import dream as module
 from phosphene.synthesis.recipes.dream import Dream, afford, dream

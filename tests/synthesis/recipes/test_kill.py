@@ -16,7 +16,8 @@ from torch import Tensor
 
 import nets
 from phosphene.core.networks.network import Images
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.loop.loop import Synthesis, synthesize
 from phosphene.synthesis.loop.state import State
 from phosphene.synthesis.transforms.transforms import Affine, Crops

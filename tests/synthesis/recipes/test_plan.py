@@ -14,7 +14,9 @@ from torch import nn
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images, Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Neuron, Objective, Sum
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.canvas.canvas import Perturbation, Pixels
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics

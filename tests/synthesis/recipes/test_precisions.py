@@ -17,7 +17,8 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.images.samples import sample
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.canvas.pyramid import Pyramid

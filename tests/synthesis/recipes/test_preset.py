@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import nets
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Channel, Logit, Neuron, Probability
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.canvas.canvas import Fourier
 from phosphene.synthesis.canvas.color import Ink
 from phosphene.synthesis.loop.optimizers import Adam

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import nets
 from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, Logit, Neuron
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.recipes.preset import Best
 from phosphene.synthesis.recipes.probe import probe
 from phosphene.synthesis.recipes.visualize import visualize

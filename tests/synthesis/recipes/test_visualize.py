@@ -13,7 +13,8 @@ import torch
 import nets
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.images import image
-from phosphene.core.objectives.objective import Channel, Logit
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.recipes import groups
 from phosphene.synthesis.recipes import plan as module

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Ascent

@@ -12,7 +12,7 @@ from torch import Tensor
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Adam

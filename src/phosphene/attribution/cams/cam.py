@@ -14,7 +14,8 @@ from phosphene.core.errors import LayerError
 from phosphene.core.networks import rules
 from phosphene.core.networks.anatomy import Classifier, classifier, last_spatial_layer, pooled_layer
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Logit, Objective, Sum
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective, Sum
 from phosphene.core.result import Cost
 
 

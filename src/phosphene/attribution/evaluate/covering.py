@@ -14,7 +14,8 @@ from phosphene.attribution.perturbation.engine import TRIAL, Engine, Fill, Masks
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import resolve
-from phosphene.core.objectives.objective import ChannelMax, Neuron, Objective
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import ChannelMax, Neuron
 from phosphene.core.result import Cost
 
 

@@ -13,8 +13,9 @@ from phosphene.attribution.localize.boxes import saliency
 from phosphene.attribution.perturbation.engine import TRIAL, Engine, Fill, Masks, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Activations, Images, Network
+from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.grammar import resolve
-from phosphene.core.objectives.objective import Logit, Objective, Probability
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
 

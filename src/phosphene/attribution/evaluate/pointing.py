@@ -14,7 +14,7 @@ from phosphene.attribution.localize.boxes import saliency
 from phosphene.core.errors import ImageError, NetworkError, OptionError
 from phosphene.core.images.image import resize
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Logit
+from phosphene.core.objectives.classes import Logit
 from phosphene.core.result import Cost
 
 

@@ -19,7 +19,7 @@ from phosphene.core.images import image
 from phosphene.core.images.drawing import cutout as transparent
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Box, Images, Network
-from phosphene.core.objectives.objective import Channel
+from phosphene.core.objectives.units import Channel
 
 Method = Literal["grabcut", "threshold"]
 

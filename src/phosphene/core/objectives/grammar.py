@@ -6,7 +6,9 @@ import re
 
 from phosphene.core.errors import TargetError
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Neuron, Objective, Probability, Sum
+from phosphene.core.objectives.classes import Logit, Probability
+from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 
 
 def parse(text: str, network: Network) -> Objective:

@@ -14,7 +14,8 @@ from phosphene.attribution.localize.boxes import saliency
 from phosphene.attribution.perturbation.engine import Engine, Masks, filling
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Channel, Neuron, Objective
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import Backprojection
 from phosphene.studies.evidence.crops import read_photographs

@@ -18,7 +18,9 @@ from phosphene.core.errors import ImageError, NetworkError, OptionError, TargetE
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Activations, Images, Network, Prediction
-from phosphene.core.objectives.objective import Channel, ChannelMax, Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel, ChannelMax
 from phosphene.core.result import Cost, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
 from phosphene.survey.store.run import Run

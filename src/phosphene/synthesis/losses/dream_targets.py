@@ -14,7 +14,8 @@ from phosphene.core.networks.anatomy import dream_layer
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.grammar import parse
-from phosphene.core.objectives.objective import Channel, Objective
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from phosphene.core.objectives.objective import Channel, Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
+from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.recipes.preset import Manner
 from phosphene.synthesis.recipes.probe import Findings
 from phosphene.synthesis.recipes.window import placed

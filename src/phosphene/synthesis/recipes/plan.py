@@ -14,8 +14,9 @@ from phosphene.core.images.image import resize
 from phosphene.core.networks.anatomy import deepest_spatial_layer_read
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
+from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.grammar import parse
-from phosphene.core.objectives.objective import Logit, Objective
+from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.loop.budget import kept, seconds_of
 from phosphene.synthesis.loop.evaluation import Precision
 from phosphene.synthesis.loop.loop import Synthesis, Watch, synthesize

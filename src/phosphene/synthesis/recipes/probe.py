@@ -15,7 +15,9 @@ from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks import rules
 from phosphene.core.networks.anatomy import before_softmax, coarsest_stride, pre_activation
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Channel, Logit, Neuron, Objective, Sum
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
 from phosphene.synthesis.recipes.preset import Manner
 from phosphene.synthesis.recipes.window import terms

@@ -18,7 +18,8 @@ from phosphene.core.images import image
 from phosphene.core.images.image import Uint8Image, check_size
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network, Prediction
-from phosphene.core.objectives.objective import Logit, Objective
+from phosphene.core.objectives.classes import Logit
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 from phosphene.synthesis.loop.evaluation import Precision
 from phosphene.synthesis.loop.loop import Synthesis, Watch

@@ -11,7 +11,8 @@ import torch
 from phosphene.core.errors import ImageError, LayerError
 from phosphene.core.networks.layers import ReceptiveField
 from phosphene.core.networks.network import Box, Network
-from phosphene.core.objectives.objective import Channel, ChannelMax, Neuron, Objective, Sum
+from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 
 Pair = tuple[int, int]
 Seen = list[tuple[Channel, ReceptiveField]]
