@@ -51,8 +51,8 @@ def test_the_images_of_a_unit_are_those_of_its_greatest_mean(made: tuple[Run, Ne
     run, network = made
     best = class_units(network, run, "goldfish", k=1).contributions[0]
     means = np.asarray(run.embeddings[:, best.channel], np.float32)
-    assert [shot.patch.activation for shot in best.shots] == sorted(means.tolist(), reverse=True)[:6]
-    assert [means[shot.patch.image] for shot in best.shots] == [shot.patch.activation for shot in best.shots]
+    assert [shot.patch.activation for shot in best.patches] == sorted(means.tolist(), reverse=True)[:6]
+    assert [means[shot.patch.image] for shot in best.patches] == [shot.patch.activation for shot in best.patches]
 
 
 def test_selective_units_are_those_of_the_table(made: tuple[Run, Network]) -> None:

@@ -90,7 +90,7 @@ def test_a_lost_photograph_is_named_once(own: Any) -> None:
 
 def test_it_is_saved_with_what_stands_on_it(plated: Any, tmp_path: Path) -> None:
     found = plate(plated.network, plated.run, "features.5", "3,0", check=True)
-    entries = found.save(tmp_path)
+    entries = found.save(tmp_path)["files"]
     assert [(each["path"], each["kind"]) for each in entries] == [
         ("plate-features.5.png", "picture"),
         ("plate-features.5.json", "table"),

@@ -10,7 +10,7 @@ import pytest
 
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError
-from phosphene.studies.ranked_units import Sort, ranked_units
+from phosphene.studies.ranked_units import UnitOrder, ranked_units
 from phosphene.survey.accumulators.statistics import Moments
 from phosphene.survey.accumulators.top import TopPatches
 from phosphene.survey.engine.survey import survey
@@ -39,7 +39,7 @@ def test_units_stand_in_order_and_dead_ones_last(run: Run, sort: Any, key: Any) 
     assert (np.diff(values) >= 0).all()
     assert found.units["dead"].tolist() == [False] * 5 + [True]
     assert sorted(found.units["channel"]) == list(range(6))
-    assert 5 not in found.shots
+    assert 5 not in found.patches
 
 
 def test_by_number_a_dead_unit_keeps_its_place(run: Run) -> None:
@@ -49,9 +49,9 @@ def test_by_number_a_dead_unit_keeps_its_place(run: Run) -> None:
 def test_some_units_have_some_patches(run: Run) -> None:
     found = ranked_units(run, "features.5", "max", top=2, patches=3)
     assert found.top == 2
-    assert list(found.shots) == found.units["channel"][:2].tolist()
-    for channel, shots in found.shots.items():
-        assert [shot.patch for shot in shots] == list(run.patches("features.5", channel, k=3))
+    assert list(found.patches) == found.units["channel"][:2].tolist()
+    for channel, patches in found.patches.items():
+        assert [cropped.patch for cropped in patches] == list(run.patches("features.5", channel, k=3))
 
 
 def test_no_such_order_and_no_such_layer(run: Run, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_no_such_order_and_no_such_layer(run: Run, tmp_path: Path) -> None:
 def test_units_without_a_number_stand_last_and_warn_nobody(tmp_path: Path) -> None:
     photos = photographs(tmp_path / "photos", 4, broken=(0, 1, 2, 3))
     run = survey(nets.build("gap"), photos, tmp_path / "run", layers="features.5")
-    for sort in get_args(Sort):
+    for sort in get_args(UnitOrder):
         assert ranked_units(run, "features.5", sort).units["images"].tolist() == [0] * 12
 
 

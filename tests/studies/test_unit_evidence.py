@@ -12,9 +12,10 @@ import torch
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
 from phosphene.core.networks.network import Network
-from phosphene.report.pages.unit import UnitReport
+from phosphene.report.report import report
 from phosphene.studies.evidence.peaks import random_images
-from phosphene.studies.unit_evidence import parse_unit, unit
+from phosphene.studies.evidence.selection import parse_unit
+from phosphene.studies.unit_evidence import unit
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
 from surveys import surveyed
@@ -62,9 +63,9 @@ def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None
 
 def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
     found = unit(*made[::-1], "features.3:1")
-    values = [each.shot.patch.activation for each in found.levels]
+    values = [each.patch.patch.activation for each in found.levels]
     assert values == sorted(values)
-    assert all(each.low <= each.shot.patch.activation < each.high for each in found.levels)
+    assert all(each.low <= each.patch.patch.activation < each.high for each in found.levels)
     octaves = {(each.low, each.high): each.images for each in found.levels}
     assert sum(octaves.values()) == 12
 
@@ -93,13 +94,13 @@ def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: 
         weight[1] = torch.nan
     run = survey(network, photos, tmp_path / "broken", layers="features.5,logits", k=3)
     broken = unit(network, run, "features.5:1")
-    assert broken.facts["broken"] == 12
+    assert broken.row["broken"] == 12
     assert not broken.top
     found = unit(network, run, "features.5:0", k=3)
     assert any("its gradient is not finite" in note for note in found.notes)
-    page = UnitReport(broken)
+    page = report(broken)
     assert "a NaN or an infinity in 12 images" in page.html()
-    json.dumps(page.as_dict(), allow_nan=False)
+    json.dumps(page.facts(), allow_nan=False)
 
 
 def test_without_relu_the_gradient_stands_in(tmp_path: Path) -> None:

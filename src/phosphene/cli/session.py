@@ -124,7 +124,8 @@ class Session:
             self.say(line)
         for note in result.notes:
             self.say(f"  {note}")
-        self.say(f"→ {folder}")
+        page = any(file["path"] == "index.html" for file in stored["files"])
+        self.say(f"→ {folder / 'index.html' if page else folder}")
         return stored
 
     @property

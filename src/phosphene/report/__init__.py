@@ -1,4 +1,4 @@
-"""One offline file of HTML that shows what was found, how, and at what cost. `phosphene.report(heatmaps)` makes one."""
+"""One offline file of HTML that shows a result, its origin and its cost. `phosphene.report(result)` makes one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from phosphene.report.chart import Series as Series
 from phosphene.report.chart import line_chart as line_chart
+from phosphene.report.contents import Entry as Entry
+from phosphene.report.contents import index as index
 from phosphene.report.figures import figure as figure
 from phosphene.report.html import render as render
 from phosphene.report.page import Bar as Bar
@@ -20,15 +22,13 @@ from phosphene.report.page import Page as Page
 from phosphene.report.page import Section as Section
 from phosphene.report.page import Table as Table
 from phosphene.report.page import View as View
-from phosphene.report.pages.contents import Entry as Entry
-from phosphene.report.pages.contents import index as index
-from phosphene.report.pages.heatmaps import Report as Report
-from phosphene.report.pages.heatmaps import report as report
-from phosphene.report.scores import Scores as Scores
+from phosphene.report.report import Report as Report
+from phosphene.report.report import report as report
+from phosphene.studies.evidence.map_scores import MapScores as MapScores
 
 
 class _Callable(ModuleType):
-    """The package and the verb share the name phosphene.report: whoever imports the one can call the other."""
+    """The package and the verb share the name phosphene.report: the package can be called."""
 
     def __call__(self, *args: Any, **options: Any) -> Report:
         return report(*args, **options)

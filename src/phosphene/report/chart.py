@@ -66,7 +66,7 @@ class _Octaves(NamedTuple):
 
     def at(self, value: float) -> float:
         """The place of a value, in units of the drawing."""
-        low, here, high = (self._steps(each) for each in (self.low, value, self.high))
+        low, here, high = (self._steps(end) for end in (self.low, value, self.high))
         return round(self.start + (here - low) / (high - low) * (self.end - self.start), 2)
 
     def _steps(self, value: float) -> float:
@@ -77,15 +77,15 @@ class _Octaves(NamedTuple):
     @property
     def ticks(self) -> list[float]:
         """Round values and 0, nine at most; the ends of an axis too short for them."""
-        lowest, highest = (math.floor(math.log10(each)) for each in (self.least, max(-self.low, self.high)))
+        lowest, highest = (math.floor(math.log10(size)) for size in (self.least, max(-self.low, self.high)))
         for factors, every in ((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3):
             sizes = [f * 10.0**p for p in range(lowest, highest + 1) if p % every == 0 for f in factors]
-            both = [sign * each for each in sizes for sign in (-1, 1) if each >= self.least]
-            found = sorted(each for each in (0.0, *both) if self.low <= each <= self.high)
-            if len(found) <= 9:
+            both = [sign * size for size in sizes for sign in (-1, 1) if size >= self.least]
+            ticks = sorted(value for value in (0.0, *both) if self.low <= value <= self.high)
+            if len(ticks) <= 9:
                 break
-        apart = [each for each in found if not each or abs(self.at(each) - self.at(0.0)) > ROOM]
-        return apart if len(apart) > 1 else [self.low, self.high]
+        ticks = [value for value in ticks if not value or abs(self.at(value) - self.at(0.0)) > ROOM]
+        return ticks if len(ticks) > 1 else [self.low, self.high]
 
 
 def line_chart(
@@ -96,7 +96,7 @@ def line_chart(
     title: str,
     y_range: tuple[float, float] | None = None,
 ) -> Markup:
-    """Curves over one pair of axes, told apart by color and by dashes, with a key and a description in words.
+    """Curves over one pair of axes, distinguished by color and by dashes, with a key and a description in words.
 
     Args:
         series: the curves.
@@ -109,7 +109,7 @@ def line_chart(
     >>> svg[:4], "a &lt;b&gt; goes from 1 to 0" in svg
     (Markup('<svg'), True)
     """
-    points = [point for each in series for point in each.points]
+    points = [point for curve in series for point in curve.points]
     assert points, f"the chart {title!r} has no points"
     xs, ys = [x for x, _ in points], [y for _, y in points]
     low, high = y_range or (min(0.0, *ys), max(0.0, *ys))
@@ -118,14 +118,14 @@ def line_chart(
     up = _axis(low, high, HEIGHT - BOTTOM, TOP)
     parts = [
         *_frame(across, up, x_label, y_label),
-        *(_curve(i, each, across, up) for i, each in enumerate(series)),
-        *(_key(i, each.label) for i, each in enumerate(series)),
+        *(_curve(i, curve, across, up) for i, curve in enumerate(series)),
+        *(_key(i, curve.label) for i, curve in enumerate(series)),
     ]
     return _drawing(parts, rows, title, _description(series, x_label, y_label))
 
 
 def histogram(bins: Sequence[Bin], x_label: str, y_label: str, *, title: str, mark: str = "") -> Markup:
-    """Columns over an axis in octaves on both sides of 0, part of each marked.
+    """Columns over an axis in octaves on both sides of 0, a part of every column marked.
 
     Args:
         bins: those that hold something, rising.
@@ -140,29 +140,33 @@ def histogram(bins: Sequence[Bin], x_label: str, y_label: str, *, title: str, ma
     """
     assert bins, f"the histogram {title!r} is empty"
     across, columns = _octaves(bins)
-    up = _axis(0.0, max(each.total for each in columns), HEIGHT - BOTTOM, TOP)
-    parts = [*_frame(across, up, x_label, y_label), *(part for each in columns for part in _column(each, across, up))]
+    up = _axis(0.0, max(column.total for column in columns), HEIGHT - BOTTOM, TOP)
+    parts = [
+        *_frame(across, up, x_label, y_label),
+        *(part for column in columns for part in _column(column, across, up)),
+    ]
     if mark:
         key = Markup('<rect class="column strong" x="{}" y="{}" width="14" height="14"/><text x="{}" y="{}">{}</text>')
         parts.append(key.format(LEFT, HEIGHT + 1, LEFT + 22, HEIGHT + 13, mark))
-    most = max(columns, key=lambda each: each.total)
-    told = (
-        f"{number(sum(each.total for each in columns))} {y_label}, from {number(across.low)} to {number(across.high)}; "
+    most = max(columns, key=lambda column: column.total)
+    description = (
+        f"{number(sum(column.total for column in columns))} {y_label}, from {number(across.low)} to "
+        f"{number(across.high)}; "
         f"most, {number(most.total)}, from {number(most.low)} to {number(most.high)}"
     )
-    return _drawing(parts, bool(mark), title, told + (f"; {mark} are marked." if mark else "."))
+    return _drawing(parts, bool(mark), title, description + (f"; {mark} are marked." if mark else "."))
 
 
 def _octaves(bins: Sequence[Bin]) -> tuple[_Octaves, list[Bin]]:
     """The axis for some bins, and the bins with those that are nearly 0 in one."""
     far = max(-bins[0].low, bins[-1].high)
-    inner = [max(each.low, -each.high) for each in bins if each.low > 0 or each.high < 0]
+    inner = [max(column.low, -column.high) for column in bins if column.low > 0 or column.high < 0]
     least = max(min(inner, default=far), 2.0 ** math.floor(math.log2(far) - OCTAVES))
-    near = [each for each in bins if -least <= each.low and each.high <= least]
+    near = [column for column in bins if -least <= column.low and column.high <= least]
     if near:
         ends = -least if near[0].low < 0 else 0.0, least if near[-1].high > 0 else 0.0
-        middle = Bin(*ends, sum(each.total for each in near), sum(each.marked for each in near))
-        bins = sorted([middle, *(each for each in bins if each not in near)])
+        middle = Bin(*ends, sum(column.total for column in near), sum(column.marked for column in near))
+        bins = sorted([middle, *(column for column in bins if column not in near)])
     return _Octaves(bins[0].low, bins[-1].high, least, LEFT, WIDTH - RIGHT), list(bins)
 
 
@@ -175,10 +179,10 @@ def _column(it: Bin, across: _Octaves, up: _Axis) -> list[Markup]:
     return [shape.format(name, left, top, max(right - left - 1, 1), up.start - top) for name, top in drawn]
 
 
-def _drawing(parts: Sequence[Markup], rows: int, title: str, told: str) -> Markup:
+def _drawing(parts: Sequence[Markup], rows: int, title: str, description: str) -> Markup:
     """A frame of its own around all parts, with room for the rows of a key."""
     shape = Markup('<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title><desc>{}</desc>')
-    head = shape.format(WIDTH, HEIGHT + 22 * rows, f"{title}. {told}", title, told)
+    head = shape.format(WIDTH, HEIGHT + 22 * rows, f"{title}. {description}", title, description)
     return head + Markup("").join(parts) + Markup("</svg>")
 
 
@@ -211,5 +215,5 @@ def _key(i: int, label: str) -> Markup:
 
 
 def _description(series: Sequence[Series], x_label: str, y_label: str) -> str:
-    told = [f"{each.label} goes from {number(each.points[0][1])} to {number(each.points[-1][1])}" for each in series]
-    return f"{y_label} against {x_label}: {'; '.join(told)}."
+    curves = (f"{label} goes from {number(points[0][1])} to {number(points[-1][1])}" for label, points in series)
+    return f"{y_label} against {x_label}: {'; '.join(curves)}."

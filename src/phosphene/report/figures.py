@@ -1,4 +1,4 @@
-"""One map as a figure, with everything needed to believe it, or not; and what the network saw."""
+"""One map as a figure, with its method, target, cost and known weakness; and the best classes as a table."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from phosphene.attribution import Attribution, Heatmap
 from phosphene.core.networks.network import Prediction
+from phosphene.report.heatmap_views import views
 from phosphene.report.html import number
 from phosphene.report.page import Bar, Column, Figure, Link, Table
-from phosphene.report.pages.views import views
-from phosphene.report.scores import Scores
+from phosphene.studies.evidence.map_scores import MapScores
 
 
-def figure(heatmap: Heatmap, index: int = 0, *, scores: Scores | None = None, file: str = "") -> Figure:
-    """One map with its method, target, layer, values, cost, how to read it, and what is known against it.
+def figure(heatmap: Heatmap, index: int = 0, *, scores: MapScores | None = None, file: str = "") -> Figure:
+    """One map with its method, target, layer, values, cost, how to read it, and its known weakness.
 
     Args:
-        heatmap: what a method found.
-        index: which image of the batch.
+        heatmap: that holds the map.
+        index: of the image in the batch.
         scores: what was measured of it.
-        file: where its raw values lie, relative to the page; "" where they were not written.
+        file: path of its raw values, relative to the page; "" where they are not written.
     """
     method, count = heatmap.method, len(heatmap.images)
     low, high = heatmap.values[index].min().item(), heatmap.values[index].max().item()
@@ -34,14 +34,14 @@ def figure(heatmap: Heatmap, index: int = 0, *, scores: Scores | None = None, fi
     ]
     if file:
         facts.append(("Raw values", Link(Path(file).name, file)))
-    measured = (scores.verdict, *scores.notes) if scores else ()
+    measured = (scores.sentence, *scores.notes) if scores else ()
     notes = (*filter(None, measured), *heatmap.notes)
     return Figure(heatmap.name, views(heatmap, index), tuple(facts), method.reading, method.weakness, notes)
 
 
 def predicted(predictions: Sequence[Prediction]) -> Table:
     """The best classes with their probabilities as bars."""
-    rows = tuple((each.label, Bar(each.probability, percent(each.probability)), each.logit) for each in predictions)
+    rows = tuple((best.label, Bar(best.probability, percent(best.probability)), best.logit) for best in predictions)
     return Table("Best classes", (Column("Class"), Column("Probability"), Column("Logit", decimals=2)), rows)
 
 
@@ -67,5 +67,5 @@ def spelled(method: Attribution) -> str:
     'grad-cam (layer features.5, rectify yes)'
     """
     given = {name: value for name, value in method.manifest().items() if name != "name" and value is not None}
-    told = [f"{name} {('no', 'yes')[value] if isinstance(value, bool) else value}" for name, value in given.items()]
-    return f"{method.name} ({', '.join(told)})" if told else str(method.name)
+    options = [f"{name} {('no', 'yes')[value] if isinstance(value, bool) else value}" for name, value in given.items()]
+    return f"{method.name} ({', '.join(options)})" if options else str(method.name)

@@ -1,4 +1,4 @@
-"""The one file of HTML that shows a page: offline, without a word from elsewhere.
+"""A page as one offline file of HTML, which loads nothing from elsewhere.
 
 Every text is escaped, every picture embedded, and the content security policy names the hash of the one style and the
 one script that there are.
@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from phosphene.core import files
-from phosphene.core.images import image
-from phosphene.core.images.image import Uint8Image
 from phosphene.report.page import Bar, Link, Page, quantity
 
-FOOTER = f"Made by phosphene {version('phosphene')}, offline. result.json beside this page tells the rest."
+FOOTER = f"Made by phosphene {version('phosphene')}, offline. result.json beside this page has the rest."
 """Of a page that stands beside the manifest."""
 
 
@@ -49,28 +45,6 @@ def number(value: float, decimals: int | None = None) -> str:
         mantissa, _, exponent = f"{value:.3g}".partition("e")
         text = f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
     return text.replace("-", "−")
-
-
-def save(
-    folder: str | Path, page: Page, pictures: Mapping[str, Uint8Image | None], about: Mapping[str, str]
-) -> tuple[Mapping[str, Any], ...]:
-    """Write a page as index.html, and pictures beside it; return what a manifest says of the files.
-
-    Args:
-        folder: made where it is missing.
-        page: what to show.
-        pictures: file → uint8 (H, W, 3), or None for no such file.
-        about: what every file is of.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    drawn = {name: pixels for name, pixels in pictures.items() if pixels is not None}
-    for name, pixels in drawn.items():
-        image.save(Path(folder) / name, pixels)
-    files.write(Path(folder) / "index.html", render(page))
-    kinds = {**dict.fromkeys(drawn, "picture"), "index.html": "report"}
-    return tuple({"path": path, "kind": kind, **about} for path, kind in kinds.items())
 
 
 def render(page: Page) -> str:

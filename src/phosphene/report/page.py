@@ -1,4 +1,4 @@
-"""A page as plain values: `Page` → `Section` → `Figure`, `Table`, `Chart`. They know nothing of attribution."""
+"""A page as plain values: `Page` → `Section` → `Figure`, `Table`, `Chart`; independent of what is reported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Pixels = bytes | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Link:
-    """A word that leads to a file beside the page.
+    """A link to a file beside the page.
 
     Args:
-        text: what is read.
+        text: of the link.
         href: a relative path, as the file system spells it.
 
     >>> Link("map", "why cat?/grad-cam.npy").url
@@ -54,17 +54,17 @@ class Bar:
 
 Cell = str | int | float | bool | None | Link | Bar
 Facts = tuple[tuple[str, str | Link], ...]
-"""Pairs of a term and what is known of it."""
+"""Pairs of a term and its value."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One way to see a figure, such as its overlay or the raw map.
+    """One view of a figure, such as its overlay or the raw map.
 
     Args:
         label: what the switch between the views calls it.
         image: the picture.
-        alt: what it shows, in words; never empty.
+        alt: text alternative; never empty.
         legend: what its colors mean.
         boxes: rectangles to draw on it, in its pixels, each with its name.
     """
@@ -118,14 +118,14 @@ class Legend:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A picture with all that a reader needs to believe it.
+    """A picture with its origin, how to read it, and its known weakness.
 
     Args:
         title: its heading.
         views: ways to see it, the first one shown.
-        facts: how it came about: method, target, layer, cost.
+        facts: method, target, layer, cost.
         reading: one sentence on how to read it.
-        weakness: one sentence on what it is known not to show.
+        weakness: one sentence on its known weakness.
         notes: choices and warnings.
         href: page that the heading leads to, relative.
         wide: whether it takes a whole row.
@@ -169,7 +169,7 @@ class Table:
     """Rows under named columns; the first cell of a row is its head. Numbers stand to the right, None is a dash.
 
     Args:
-        caption: what it tells.
+        caption: what it lists.
         columns: their heads.
         rows: cells, as many as there are columns.
         notes: below it.
@@ -238,7 +238,7 @@ class Section:
         mosaics: small pictures, below them.
         charts: curves.
         tables: numbers.
-        notes: what else is to be said.
+        notes: choices and warnings.
         small: whether the figures are thumbnails.
     """
 
@@ -258,7 +258,7 @@ class Section:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Views that several of the figures share, and that can be turned to at once."""
+        """Views that several of the figures share; one switch selects them in all figures."""
         shown = [view.label for figure in self.figures if len(figure.views) > 1 for view in figure.views]
         return tuple(label for label in dict.fromkeys(shown) if shown.count(label) > 1)
 
@@ -269,8 +269,8 @@ class Page:
 
     Args:
         title: its one first heading.
-        lead: what was found, in a sentence or two.
-        facts: what it was found with.
+        lead: the result, in a sentence or two.
+        facts: network, input and cost.
         sections: its parts.
         footer: last words.
         up: page above this one.
@@ -285,5 +285,5 @@ class Page:
 
 
 def quantity(cell: object) -> bool:
-    """Whether a cell is a number; a truth is none."""
+    """Whether a cell is a number; a bool is none."""
     return isinstance(cell, int | float) and not isinstance(cell, bool)

@@ -1,4 +1,4 @@
-"""Where the mass of a map lies, in words: what someone hears who cannot see the picture."""
+"""Where the mass of a map lies, in words: for the text alternative of its picture."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ QUARTER, HALF = 0.6, 0.65
 def describe(values: NDArray[np.floating], mass: str = "mass") -> str:
     """One clause on where the positive values of a map lie.
 
-    Five quarters (the corners, and the center of the same size) and four halves are tried; mass counts each value as
-    often as it is large.
+    Five quarters (the corners, and the center of the same size) and four halves are compared by the sum of their
+    positive values.
 
     Args:
         values: (H, W), signed.
@@ -33,7 +33,7 @@ def describe(values: NDArray[np.floating], mass: str = "mass") -> str:
     if not total:
         return "no value is positive" if np.any(values) else "the map is zero everywhere"
     (quarter, in_quarter), (half, in_half) = (
-        max(((name, positive[region].sum() / total) for name, region in regions.items()), key=lambda each: each[1])
+        max(((name, positive[region].sum() / total) for name, region in regions.items()), key=lambda named: named[1])
         for regions in (_quarters(*positive.shape), _halves(*positive.shape))
     )
     if in_quarter >= QUARTER:

@@ -1,22 +1,22 @@
-"""Patches at the size of a tile."""
+"""Pictures at the size at which a page embeds them."""
 
 from __future__ import annotations
 
-import numpy as np
+import io
+
 from PIL import Image
 
 from phosphene.core.images.image import Uint8Image
-from phosphene.report.pages.contents import thumbnail
 
 SIDE = 192
-"""Of a picture on a page, in pixels."""
+"""Of a tile on a page, in pixels."""
 
 FEW = 64
-"""Pixels of a side up to which a picture is embedded as it is, and shown with square pixels."""
+"""Pixels of a side below which a picture is embedded as it is, and shown with square pixels."""
 
 
 def small(pixels: Uint8Image) -> bytes | Uint8Image:
-    """A picture as a page embeds it: few pixels as they are, many as a JPEG.
+    """A picture as a page embeds it: as it is where it has few pixels, else as a JPEG.
 
     Args:
         pixels: uint8 (H, W, 3).
@@ -24,19 +24,15 @@ def small(pixels: Uint8Image) -> bytes | Uint8Image:
     return pixels if max(pixels.shape) < FEW else thumbnail(pixels, SIDE)
 
 
-def square(pixels: Uint8Image, side: int) -> Uint8Image:
-    """A picture in the middle of a white square, its longer side filling it; few pixels stay square.
+def thumbnail(pixels: Uint8Image, side: int) -> bytes:
+    """A JPEG that fits a square; the same pixels give the same bytes.
 
     Args:
         pixels: uint8 (H, W, 3).
         side: of the square, in pixels.
-
-    >>> square(np.zeros((2, 4, 3), np.uint8), 8)[:, 0, 0].tolist()
-    [255, 255, 0, 0, 0, 0, 255, 255]
     """
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    tile, how = Image.new("RGB", (side, side), "white"), Image.Resampling.NEAREST if scale > 3 else None
-    tile.paste(Image.fromarray(pixels).resize(size, how), ((side - size[0]) // 2, (side - size[1]) // 2))
-    return np.asarray(tile)
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

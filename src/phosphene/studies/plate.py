@@ -5,29 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.images import drawing, image
+from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.network import Network
-from phosphene.core.result import Cost
+from phosphene.core.progress import Progress, Watch
+from phosphene.core.result import Cost, File, Result
 from phosphene.studies.evidence.backprojection import Backprojection, backproject
 from phosphene.studies.evidence.crops import Notify, crops
 from phosphene.studies.evidence.hiding import Hiding, hide
 from phosphene.studies.evidence.neurons import EFFECTIVE_SHARE, ProjectionMethod, default_method
 from phosphene.studies.evidence.selection import select_units, strongest_patches
+from phosphene.studies.evidence.tiles import pad_square
 from phosphene.survey.store.run import Run
 
 Extent = Literal["effective", "exact"]
-Watch = Callable[[int, int], None]
-"""(units done, units in all)"""
+"""Which receptive field is cut out."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class Panel:
         layer: of the unit.
         channel: of the unit.
         projections: of its strongest patches, the strongest first; none for a unit that never changes.
-        crops: what each shows of its photograph, uint8 (h, w, 3).
+        crops: the same part of each photograph, uint8 (h, w, 3).
         dead: whether the unit has the same value everywhere in every image.
-        hiding: how far the activations fall without what the projections show; None where that was not asked.
+        hiding: how far the activations fall without what the projections show; None where that was not measured.
     """
 
     layer: str
@@ -53,7 +53,7 @@ class Panel:
     @property
     def cost(self) -> Cost:
         """Passes that were needed now."""
-        return sum((each.cost for each in self.projections), self.hiding.cost if self.hiding else Cost())
+        return sum((made.cost for made in self.projections), self.hiding.cost if self.hiding else Cost())
 
     @property
     def title(self) -> str:
@@ -67,10 +67,10 @@ class Panel:
     def picture(self, columns: int, rows: int, side: int) -> Uint8Image:
         """Projections, and beside them the patches in the same places, uint8 (h, w, 3)."""
         empty = np.full((side, side, 3), _PAPER, np.uint8)
-        projected = [_square(each.picture(side), side, _ZERO) for each in self.projections]
-        cut = [_square(each, side, _PAPER) for each in self.crops]
-        spare = [empty] * (columns * rows - len(cut))
-        pair = [drawing.grid(tiles + spare, columns, gap=_GAP) for tiles in (projected, cut)]
+        projected = [pad_square(made.picture(side), side, _ZERO) for made in self.projections]
+        patches = [pad_square(crop, side, _PAPER) for crop in self.crops]
+        spare = [empty] * (columns * rows - len(patches))
+        pair = [drawing.grid(tiles + spare, columns, gap=_GAP) for tiles in (projected, patches)]
         return drawing.label(drawing.grid(pair, 2, gap=2 * _GAP), self.title)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,22 +81,24 @@ class Panel:
             "hiding": self.hiding and self.hiding.as_dict(),
             "patches": [
                 {
-                    "image": each.patch.image,
-                    "activation": each.patch.activation,
-                    "row": each.patch.row,
-                    "column": each.patch.column,
-                    "box": list(each.box),
-                    "effective": each.effective,
-                    "note": each.note,
+                    "image": made.patch.image,
+                    "activation": made.patch.activation,
+                    "row": made.patch.row,
+                    "column": made.patch.column,
+                    "box": list(made.box),
+                    "effective": made.effective,
+                    "note": made.note,
                 }
-                for each in self.projections
+                for made in self.projections
             ],
         }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Plate:
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Plate(Result):
     """Some units of a layer, each by its strongest activations over a survey: projections beside image patches.
+
+    The cost counts what was needed now: cached projections cost nothing.
 
     Args:
         layer: whose units.
@@ -104,17 +106,15 @@ class Plate:
         method: that projected.
         k: patches of a unit, at most.
         side: of a patch on the plate, in pixels.
-        cost: passes that were needed now; projections that were kept cost nothing.
-        notes: what was chosen, and what could not be shown.
     """
+
+    verb: ClassVar[str] = "plate"
 
     layer: str
     panels: tuple[Panel, ...]
     method: ProjectionMethod
     k: int
     side: int
-    cost: Cost
-    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -128,27 +128,29 @@ class Plate:
             columns: how many units stand side by side.
         """
         across = int(np.ceil(np.sqrt(self.k)))
-        tiles = [each.picture(across, -(-self.k // across), self.side) for each in self.panels]
+        tiles = [panel.picture(across, -(-self.k // across), self.side) for panel in self.panels]
         return drawing.grid(tiles, columns, gap=6 * _GAP)
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write the plate as PNG, and what stands on it as JSON, into a folder.
+    def files(self) -> Iterator[File]:
+        """The plate as PNG, and its content as JSON."""
+        about: dict[str, Any] = {"layer": self.layer, "method": self.method}
+        table = {**about, "units": [panel.as_dict() for panel in self.panels], "notes": list(self.notes)}
+        yield File.picture(f"{self.name}.png", self.picture(), **about)
+        yield File(f"{self.name}.json", "table", lambda path: files.write_json(path, table), about)
 
-        Args:
-            folder: where to.
+    def facts(self) -> Mapping[str, Any]:
+        """The units."""
+        return {"units": [f"{self.layer}:{panel.channel}" for panel in self.panels]}
 
-        Returns:
-            one mapping for each file, as a manifest wants it.
-        """
-        folder, name = Path(folder), self.name
-        about = {"layer": self.layer, "method": self.method}
-        image.save(folder / f"{name}.png", self.picture())
-        table = {**about, "units": [each.as_dict() for each in self.panels], "notes": list(self.notes)}
-        files.write_json(folder / f"{name}.json", table)
-        return [
-            {"path": f"{name}.png", "kind": "picture", **about},
-            {"path": f"{name}.json", "kind": "table", **about},
-        ]
+    def pictures(self) -> Sequence[Uint8Image]:
+        """The plate."""
+        return (self.picture(),)
+
+    def lines(self) -> tuple[str, ...]:
+        """How many units, the cost, and how far the activations fall where that was measured."""
+        checked = tuple(f"  {panel.title}" for panel in self.panels if panel.hiding)
+        count = len(self.panels)
+        return (f"{self.layer}: {count} unit{'s' * (count != 1)}, {self.cost}", *checked)
 
 
 def plate(
@@ -167,21 +169,21 @@ def plate(
 ) -> Plate:
     """For each unit its k strongest activations over a survey, each projected to pixels, beside the image patches.
 
-    Both are cut to the same box. A dead unit says so. Cost: see `project`; with check, see `hide`.
+    Both are cut to the same box. A dead unit is named so. Cost: see `backproject`; with check, see `hide`.
 
     Args:
         network: that was surveyed.
         run: the survey.
         layer: whose units.
-        units: see `choose`.
+        units: see `select_units`.
         k: patches of each unit, at most.
         method: deconvnet, guided-backprop or gradient; see `default_method`.
         field: what is cut out: the effective field, see `effective_field`, in which a projection fills its tile; or the
-            exact receptive field, which in deep layers is mostly empty, and gives way where it is the whole picture.
-        check: whether to hide the pixels that are shown, and tell how far the activations fall.
+            exact receptive field, which in deep layers is mostly empty, unless it is the whole picture.
+        check: whether to hide the pixels that are shown, and measure how far the activations fall.
         seed: of units drawn at random, and of the check.
         side: of a patch on the plate, in pixels.
-        watch: told of progress.
+        watch: is told of progress; true leaves out the units that are not done yet.
 
     Raises:
         LayerError: the survey has no such layer.
@@ -197,21 +199,35 @@ def plate(
         raise OptionError(f"field is {field!r}; it can be {' or '.join(get_args(Extent))}")
     start, notes = time.perf_counter(), dict[str, None]()
     method = method or default_method(network, layer)
-    drawing = _Drawing(
+    panels = _Panels(
         network, run, layer, k, method=method, field=field, check=check, seed=seed, side=side, notify=notes.setdefault
     )
-    channels, panels = select_units(run, layer, units, seed=seed), list[Panel]()
+    channels, made = select_units(run, layer, units, seed=seed), list[Panel]()
     for done, channel in enumerate(channels):
-        if watch is not None:
-            watch(done, len(channels))
-        panels.append(drawing.panel(channel))
-    cost = sum((each.cost for each in panels), Cost(seconds=time.perf_counter() - start))
-    return Plate(layer, tuple(panels), method, k, side, cost, (*_remarks(network, layer, method, panels), *notes))
+        if watch is not None and watch(Progress(done, len(channels), f"{layer}:{channel}")):
+            notes.setdefault(f"stopped after {done} of {len(channels)} units")
+            break
+        made.append(panels.panel(channel))
+    options = {"units": units if isinstance(units, str) else list(units), "k": k, "method": method}
+    return Plate(
+        network=network,
+        layer=layer,
+        panels=tuple(made),
+        method=method,
+        k=k,
+        side=side,
+        options={
+            "survey": str(run.folder), "layer": layer, **options, "field": field, "check": check, "side": side
+        },
+        seed=seed,
+        cost=sum((panel.cost for panel in made), Cost(seconds=time.perf_counter() - start)),
+        notes=(*_remarks(network, layer, method, made), *notes),
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class _Drawing:
-    """What all panels of a plate have in common."""
+class _Panels:
+    """The options that all panels of a plate share."""
 
     network: Network
     run: Run
@@ -229,40 +245,28 @@ class _Drawing:
         dead = bool(self.run.unit(self.layer, channel).get("dead", False))
         patches = strongest_patches(self.run, self.layer, channel, self.k)
         effective = self.field == "effective"
-        found = backproject(
-            self.network, self.run, patches, method=self.method, effective=effective, notify=self.notify
-        )
-        # A photograph that is lost is told of when it is cut.
-        notes = list(dict.fromkeys(each.note for each in found if each.note and not math.isnan(each.activation)))
+        made = backproject(self.network, self.run, patches, method=self.method, effective=effective, notify=self.notify)
+        # A photograph that cannot be read is named once, when it is cut.
+        notes = list(dict.fromkeys(p.note for p in made if p.note and not math.isnan(p.activation)))
         for note in notes[:1]:
             self.notify(f"{note} (and {len(notes) - 1} more of this unit)" if len(notes) > 1 else note)
-        shown = [dataclasses.replace(each.patch, box=each.box) for each in found]
+        shown = [dataclasses.replace(projection.patch, box=projection.box) for projection in made]
         tiles = crops(self.run, shown, side=self.side, notify=self.notify)
-        hiding = hide(self.network, self.run, found, seed=self.seed) if self.check else None
-        return Panel(self.layer, channel, found, tiles, dead, hiding)
+        hiding = hide(self.network, self.run, made, seed=self.seed) if self.check else None
+        return Panel(self.layer, channel, made, tiles, dead, hiding)
 
 
 def _remarks(network: Network, layer: str, method: ProjectionMethod, panels: Sequence[Panel]) -> tuple[str, ...]:
-    """How the projections were made, and what of a picture is shown."""
+    """How the projections were made, and what is cut out of a picture."""
     remarks = [f"projected by {method}"]
     if method != "gradient" and not has_max_pooling(network):
         remarks[0] += f": {network.name} has no max pooling, so a deconvnet has no switches and hardly sees the picture"
     if method == "gradient" and default_method(network, layer) == "gradient":
         remarks[0] += f": no ReLU lies below {layer}"
-    if any(each.effective for panel in panels for each in panel.projections):
-        remarks.append(
-            f"cut to the effective field, the square around {EFFECTIVE_SHARE:.0%} of the gradient of the activation"
-        )
+    if any(projection.effective for panel in panels for projection in panel.projections):
+        share = f"{EFFECTIVE_SHARE:.0%}"
+        remarks.append(f"cut to the effective field, the square around {share} of the gradient of the activation")
     return tuple(remarks)
-
-
-def _square(pixels: Uint8Image, side: int, level: int) -> Uint8Image:
-    """A picture in the middle of a square of one grey level."""
-    height, width = pixels.shape[:2]
-    square = np.full((side, side, 3), level, np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return square
 
 
 _GAP = 2  # between two patches, in pixels

@@ -1,91 +1,93 @@
-"""One unit of a survey with all its evidence: what excites it, what does not, and every number."""
+"""One unit of a survey: its strongest and weakest patches, their projections, and every number that was recorded."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from phosphene.core.errors import OptionError, RuleError, RunError, TargetError
+from phosphene.core.errors import OptionError, RuleError
+from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import has_max_pooling
 from phosphene.core.networks.fields import ReceptiveField
 from phosphene.core.networks.network import Network
-from phosphene.core.result import Cost
+from phosphene.core.progress import Progress, Watch
+from phosphene.core.result import Cost, File, Result
 from phosphene.studies.evidence.backprojection import Backprojection, backproject
 from phosphene.studies.evidence.crops import Notify, PatchCrop, contexts, patch_crops
 from phosphene.studies.evidence.neurons import ProjectionMethod
-from phosphene.studies.evidence.peaks import peak_patches, random_images
-from phosphene.studies.evidence.selection import strongest_patches
+from phosphene.studies.evidence.peaks import RANDOM, peak_patches, random_images
+from phosphene.studies.evidence.selection import parse_unit, strongest_patches
+from phosphene.studies.evidence.tables import UNIT_COLUMNS, patch_rows, plain, require_columns
+from phosphene.studies.evidence.tiles import fit_square
 from phosphene.survey.store.run import Patch, Run
 from phosphene.survey.store.table import Columns
 
 PROJECTIONS: tuple[ProjectionMethod, ...] = ("deconvnet", "guided-backprop")
-"""Whose projections stand beside the strongest patches, the second one first where the deconvnet has no switches."""
+"""Methods whose projections stand beside the strongest patches; in reverse order where there is no max pooling."""
 
 LEVELS = 12
-"""How many images are shown from all levels."""
-
-NEEDED = frozenset(
-    "images mean_max std_max mean std max min images_positive places_positive places broken dead".split()
-)
-"""What of the table of units the page of a unit tells."""
+"""How many images are shown from all levels of activation."""
 
 CONTEXT = 192
 """Side of a photograph around a patch, in pixels."""
 
-Watch = Callable[[int, int, str], None]
-"""(steps done, steps in all, what runs now)"""
+TILE = 112
+"""Side of a patch on the plate, in pixels."""
+
+CLASSES = 8
+"""Classes that result.json and the page list."""
 
 
 class Level(NamedTuple):
-    """An octave of the answers of a unit.
+    """An octave of the activations of a unit.
 
     Args:
-        low: least answer.
-        high: end of the octave, exclusive.
-        images: how many lie in it.
-        shot: one of them, drawn by hash.
+        low: its lower end.
+        high: its upper end, exclusive.
+        images: how many images have their largest activation in it.
+        patch: the strongest patch of one of them, drawn by hash.
     """
 
     low: float
     high: float
     images: int
-    shot: PatchCrop
+    patch: PatchCrop
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class UnitEvidence:
-    """What is known of one unit: the images that excite it most, least, and by chance, and the numbers of all.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class UnitEvidence(Result):
+    """What a survey recorded of one unit: its strongest, weakest and random patches, and the numbers of all images.
 
     Args:
-        run: the survey.
         network: that was surveyed.
+        run: the survey.
         layer: of the unit.
         channel: of the unit.
-        facts: its row of the table of units.
+        row: of the unit, in the table of units.
         field: its receptive field; None where it is not known.
-        top: its strongest patches, strongest first; none where it is dead or was never finite, as all that follows.
+        top: its strongest patches, strongest first; empty, as all that follows, where the unit is dead or never finite.
         context: for each of them, the photograph with the patch in a box.
-        projections: method → for each of them the pixels that made the activation, cut like it.
+        projections: method → for each of them the activation projected to pixels, cut like it.
         weakest: its weakest patches, weakest first.
-        random: what answers most in images drawn uniformly; the same images for all units and one seed.
-        levels: an image from each octave of its answers, rising.
-        classes: its answers to each class, most selective first.
-        cost: of the page; the survey is not counted.
+        random: the strongest patches of images drawn uniformly; the same images for all units and one seed.
+        levels: an image from each octave of its activations, rising.
+        classes: its activations by class, most selective first.
         drift: largest difference between the activations of `levels` as recorded and as computed again.
-        notes: what was left out, and why.
     """
 
-    run: Run
+    verb: ClassVar[str] = "unit"
+
     network: Network
+    run: Run
     layer: str
     channel: int
-    facts: Mapping[str, Any]
+    row: Mapping[str, Any]
     field: ReceptiveField | None
     top: tuple[PatchCrop, ...] = ()
     context: tuple[Uint8Image, ...] = ()
@@ -94,157 +96,188 @@ class UnitEvidence:
     random: tuple[PatchCrop, ...] = ()
     levels: tuple[Level, ...] = ()
     classes: Columns = dataclasses.field(default_factory=dict)
-    cost: Cost = Cost()
     drift: float = 0.0
-    notes: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str:
-        """As targets write it."""
+    def target(self) -> str:
+        """The unit as targets are written."""
         return f"{self.layer}:{self.channel}"
 
     @property
     def vector(self) -> bool:
-        """Whether it has one place alone."""
+        """Whether its layer has one place only."""
         return self.run.grid(self.layer) == (1, 1)
 
     @property
     def dead(self) -> bool:
-        """The same value at every place of every image."""
-        return bool(self.facts["dead"])
+        """Whether it has the same value at every place of every image."""
+        return bool(self.row["dead"])
+
+    def plate(self) -> Uint8Image | None:
+        """Patches beside their projections, and the random images below; None for a dead unit."""
+        if not self.top:
+            return None
+        columns = math.isqrt(len(self.top) - 1) + 1
+        parts = {f"{self.target} patches": [patch.crop for patch in self.top]}
+        parts |= {method: [made.picture() for made in projected] for method, projected in self.projections.items()}
+        blocks = [
+            drawing.label(drawing.grid([fit_square(tile, TILE) for tile in tiles], columns), name)
+            for name, tiles in parts.items()
+        ]
+        sheet = drawing.grid(blocks, len(blocks), gap=16)
+        if not self.random:
+            return sheet
+        side = (sheet.shape[1] + 4) // RANDOM - 4
+        random = drawing.label(
+            drawing.grid([fit_square(patch.crop, side) for patch in self.random], RANDOM), "images at random"
+        )
+        white = np.full((sheet.shape[0] + 16 + random.shape[0], sheet.shape[1], 3), 255, np.uint8)
+        white[: sheet.shape[0]], white[-random.shape[0] :, : random.shape[1]] = sheet, random
+        return white
+
+    def files(self) -> Iterator[File]:
+        """The plate."""
+        if (plate := self.plate()) is not None:
+            yield File.picture("plate.png", plate, unit=self.target)
+
+    def facts(self) -> Mapping[str, Any]:
+        """The row of the table of units, the receptive field, the patches and the most selective classes."""
+        columns = {name: column.tolist() for name, column in self.classes.items() if name not in {"layer", "channel"}}
+        rows = zip(*(column[:CLASSES] for column in columns.values()), strict=True)
+        return {
+            "facts": plain(self.row),
+            "field": self.field and {"size": list(self.field.size), "whole": self.field.whole},
+            "drift": self.drift,
+            "top": patch_rows(self.run, self.top),
+            "weakest": patch_rows(self.run, self.weakest),
+            "random": patch_rows(self.run, self.random),
+            "classes": [plain(dict(zip(columns, row, strict=True))) for row in rows],
+        }
+
+    def pictures(self) -> Sequence[Uint8Image]:
+        """The plate."""
+        plate = self.plate()
+        return () if plate is None else (plate,)
+
+    def lines(self) -> tuple[str, ...]:
+        """The largest and the mean activation, and the class that the unit prefers."""
+        numbers = "dead" if self.dead else f"strongest {self.row['max']:.3g}, mean {self.row['mean']:.3g}"
+        prefers = f", prefers {self.row['class']}" if self.row.get("class") else ""
+        return (f"{self.target}: {numbers}{prefers}",)
 
 
 def unit(
     network: Network, run: Run, target: str, *, k: int = 9, seed: int = 0, watch: Watch | None = None
 ) -> UnitEvidence:
-    """Everything that a survey knows of one unit, with the pictures that belong to it.
+    """Everything that a survey recorded of one unit, with the pictures that belong to it.
 
-    Files that are gone, or have changed, are named in the notes. Cost: a truncated forward pass for each image drawn by
-    chance or by level, and that of the projections.
+    Files that are missing, or have changed, are named in the notes. Cost: a truncated forward pass for each image drawn
+    at random or by level, and that of the projections.
 
     Args:
         network: that was surveyed.
         run: a finished survey.
         target: LAYER:CHANNEL.
         k: how many of the strongest and of the weakest patches.
-        seed: of the images drawn by chance.
-        watch: told of progress.
+        seed: of the random images.
+        watch: is told of progress; true leaves out the pictures that are not made yet.
 
     Raises:
         TargetError: no such unit.
         LayerError: no such layer in the survey.
-        RunError: the survey is of another network, or kept too little.
+        RunError: the survey is of another network, or recorded too little.
     """
     if k < 1:
         raise OptionError(f"k is {k}; a unit wants at least 1 patch")
     layer, channel = parse_unit(run, target)
-    facts, field = run.unit(layer, channel), network.receptive_fields.get(layer)
-    require_columns(facts, NEEDED)
+    row, field = run.unit(layer, channel), network.receptive_fields.get(layer)
+    require_columns(row, UNIT_COLUMNS)
     run.check_network(network)
-    found = UnitEvidence(run, network, layer, channel, facts, field)
-    if found.dead or not facts["images"]:
-        return found
-    return dataclasses.replace(found, **_pictures(found, k, seed, watch or (lambda *_: None)))
+    evidence = UnitEvidence(
+        network=network,
+        run=run,
+        layer=layer,
+        channel=channel,
+        row=row,
+        field=field,
+        options={"survey": str(run.folder), "k": k},
+        seed=seed,
+    )
+    if evidence.dead or not row["images"]:
+        return evidence
+    return dataclasses.replace(evidence, **_pictures(evidence, k, watch or (lambda _: False)))
 
 
-def require_columns(columns: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuse a table of units that lacks some columns.
-
-    Raises:
-        RunError: it does.
-
-    >>> require_columns({"max": 1.0}, {"max"})
-    """
-    if lacking := set(names) - columns.keys():
-        raise RunError(f"the survey kept no {', '.join(sorted(lacking))}; run it again with its default accumulators")
-
-
-def _pictures(found: UnitEvidence, k: int, seed: int, watch: Watch) -> dict[str, Any]:
-    """Everything of the evidence that is seen."""
-    start, run, network, layer, channel = time.perf_counter(), found.run, found.network, found.layer, found.channel
-    notes: dict[str, None] = {}
-    notify = notes.setdefault
-    top, bottom = strongest_patches(run, layer, channel, k), run.patches(layer, channel, "bottom", k)
-    watch(0, 3, "projections")
-    projections = _projections(found, top, notify)
-    watch(1, 3, "images by level and by chance")
-    levels, drift = _levels(found, notify)
-    random = peak_patches(run, network, layer, channel, random_images(run, seed), notify=notify)
-    watch(2, 3, "patches")
-    effective = [dataclasses.replace(each.patch, box=each.box) for each in next(iter(projections.values()))]
-    cost = sum((each.cost for those in projections.values() for each in those), Cost(len(levels) + len(random)))
+def _pictures(evidence: UnitEvidence, k: int, watch: Watch) -> dict[str, Any]:
+    """The fields of the evidence that hold pictures, their cost and notes."""
+    start, run, network = time.perf_counter(), evidence.run, evidence.network
+    layer, channel, notes = evidence.layer, evidence.channel, dict[str, None]()
+    fields: dict[str, Any] = {"classes": _by_selectivity(run.classes(layer, channel))}
+    top, passes = strongest_patches(run, layer, channel, k), 0
+    projections: dict[str, tuple[Backprojection, ...]] = {}
+    if not watch(Progress(0, 3, "projections")):
+        projections = _projections(evidence, top, notes.setdefault)
+        top = tuple(dataclasses.replace(made.patch, box=made.box) for made in next(iter(projections.values())))
+    if not watch(Progress(1, 3, "images by level and at random")):
+        fields["levels"], fields["drift"] = _levels(evidence, notes.setdefault)
+        images = random_images(run, evidence.seed)
+        random = peak_patches(run, network, layer, channel, images, notify=notes.setdefault)
+        fields["random"] = patch_crops(run, random, notes.setdefault)
+        passes = len(fields["levels"]) + len(random)
+    watch(Progress(2, 3, "patches"))
+    cost = sum((made.cost for projected in projections.values() for made in projected), Cost(passes))
     return {
-        "top": patch_crops(run, effective, notify),
-        "context": contexts(run, effective, side=CONTEXT, notify=notify),
+        **fields,
+        "top": patch_crops(run, top, notes.setdefault),
+        "context": contexts(run, top, side=CONTEXT, notify=notes.setdefault),
         "projections": projections,
-        "weakest": patch_crops(run, bottom, notify),
-        "random": patch_crops(run, random, notify),
-        "levels": levels,
-        "drift": drift,
-        "classes": _by_selectivity(run.classes(layer, channel)),
+        "weakest": patch_crops(run, run.patches(layer, channel, "bottom", k), notes.setdefault),
         "cost": dataclasses.replace(cost, seconds=time.perf_counter() - start),
         "notes": tuple(notes),
     }
 
 
-def _projections(found: UnitEvidence, top: Sequence[Patch], notify: Notify) -> dict[str, tuple[Backprojection, ...]]:
+def _projections(evidence: UnitEvidence, top: Sequence[Patch], notify: Notify) -> dict[str, tuple[Backprojection, ...]]:
     """By the methods that work on the network, or else by the gradient."""
-    done: dict[str, tuple[Backprojection, ...]] = {}
-    switches = has_max_pooling(found.network)
+    network, run = evidence.network, evidence.run
+    projections: dict[str, tuple[Backprojection, ...]] = {}
+    switches = has_max_pooling(network)
     for method in PROJECTIONS if switches else PROJECTIONS[::-1]:
         try:
-            done[method] = backproject(found.network, found.run, top, method=method, notify=notify)
+            projections[method] = backproject(network, run, top, method=method, notify=notify)
         except RuleError as error:
             notify(f"{method} is left out: {error}")
-    if "deconvnet" in done and not switches:
-        notify(f"{found.network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
-    done = done or {"gradient": backproject(found.network, found.run, top, method="gradient", notify=notify)}
-    for each in (one for those in done.values() for one in those if one.note):
-        notify(each.note)
-    return done
+    if "deconvnet" in projections and not switches:
+        notify(f"{network.name} has no max pooling, so its deconvnet has no switches and hardly sees the picture")
+    projections = projections or {"gradient": backproject(network, run, top, method="gradient", notify=notify)}
+    for projected in projections.values():
+        for made in projected:
+            if made.note:
+                notify(made.note)
+    return projections
 
 
-def parse_unit(run: Run, target: str) -> tuple[str, int]:
-    """Layer and channel of a unit.
-
-    Args:
-        run: whose units.
-        target: LAYER:CHANNEL.
-
-    Raises:
-        TargetError: it reads otherwise, or the layer has no such channel.
-        LayerError: no such layer in the survey.
-    """
-    layer, _, channel = target.strip().rpartition(":")
-    if not re.fullmatch(r"\d+", channel) or not layer:
-        name, place = target.partition("@")[::2]
-        near = f"{name}" if place else f"{target}:0" if target in run.layers else f"{run.layers[-1]}:0"
-        what = "is a layer" if target in run.layers else "names a place" if place else "names no unit"
-        raise TargetError(f"{target!r} {what}; a unit is LAYER:CHANNEL, such as {near}")
-    run.unit(layer, int(channel))
-    return layer, int(channel)
-
-
-def _levels(found: UnitEvidence, notify: Notify) -> tuple[tuple[Level, ...], float]:
-    """Images from each octave, or from octaves evenly apart, and how far recorded answers are from those of now."""
-    run, layer, channel = found.run, found.layer, found.channel
+def _levels(evidence: UnitEvidence, notify: Notify) -> tuple[tuple[Level, ...], float]:
+    """Images from each octave, or from evenly spaced octaves, and the largest change of a recorded activation."""
+    run, layer, channel = evidence.run, evidence.layer, evidence.channel
     samples, (low, high, count) = run.samples(layer, channel), run.histogram(layer, channel)
     octaves = np.unique(samples["low"])
     octaves = octaves[np.linspace(0, len(octaves) - 1, min(LEVELS, len(octaves))).round().astype(int)]
-    first = np.concatenate([np.flatnonzero(samples["low"] == each)[: LEVELS // len(octaves)] for each in octaves])
-    at = dict(zip(samples["image"][first].tolist(), first.tolist(), strict=True))
-    now = peak_patches(run, found.network, layer, channel, tuple(at), notify=notify)
-    told = [dataclasses.replace(each, activation=samples["activation"][at[each.image]].item()) for each in now]
+    drawn = np.concatenate([np.flatnonzero(samples["low"] == octave)[: LEVELS // len(octaves)] for octave in octaves])
+    rows = dict(zip(samples["image"][drawn].tolist(), drawn.tolist(), strict=True))
+    now = peak_patches(run, evidence.network, layer, channel, tuple(rows), notify=notify)
+    recorded = [dataclasses.replace(patch, activation=samples["activation"][rows[patch.image]].item()) for patch in now]
     levels = []
-    for shot in patch_crops(run, told, notify):
-        start, end = (samples[edge][at[shot.patch.image]].item() for edge in ("low", "high"))
+    for cropped in patch_crops(run, recorded, notify):
+        start, end = (samples[edge][rows[cropped.patch.image]].item() for edge in ("low", "high"))
         inside = (low >= start) & (high <= end)
-        levels.append(Level(start, end, int(count[inside].sum()), shot))
-    levels.sort(key=lambda each: each.shot.patch.activation)
-    return tuple(levels), max((abs(a.activation - b.activation) for a, b in zip(now, told, strict=True)), default=0.0)
+        levels.append(Level(start, end, int(count[inside].sum()), cropped))
+    levels.sort(key=lambda level: level.patch.patch.activation)
+    changes = (abs(a.activation - b.activation) for a, b in zip(now, recorded, strict=True))
+    return tuple(levels), max(changes, default=0.0)
 
 
 def _by_selectivity(classes: Columns) -> Columns:
-    """The most selective classes first, those of a single image after all others."""
+    """The most selective classes first, those with a single image after all others."""
     order = np.lexsort((-classes["d_prime"], -classes["selectivity"], classes["images"] < 2))
     return {name: column[order] for name, column in classes.items()}

@@ -9,7 +9,7 @@ import pytest
 
 from phosphene.core.networks.network import Network
 from phosphene.report.html import number
-from phosphene.report.pages.class_units import ClassReport
+from phosphene.report.report import report
 from phosphene.studies.class_units import class_units
 from phosphene.survey.store.run import Run
 from report.audit import audit
@@ -22,27 +22,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 
 def test_contributions_stand_first_then_layers_from_the_last(made: tuple[Run, Network], tmp_path: Path) -> None:
-    page = ClassReport(class_units(*made[::-1], "goldfish", k=3))
+    units = class_units(*made[::-1], "goldfish", k=3)
+    page = report(units)
     tree = audit(page.html())
     assert tree.all("h1")[0].words == "Units for goldfish"
     assert [each.words for each in tree.all("h2")] == [
-        "What the classifier adds up",
+        "Contributions to the logit",
         "Selective units of features",
         "Selective units of features.3",
     ]
     rows = [[cell.words for cell in row.children] for row in tree.all("tr")]
-    for each in page.found.contributions:
-        unit = f"{page.found.layer}:{each.channel}"
+    for each in units.contributions:
+        unit = f"{units.layer}:{each.channel}"
         assert [unit, number(each.weight), number(each.mean), number(each.value, 2)] in rows
-    assert [entry["path"] for entry in page.save(tmp_path)] == ["plate.png", "index.html"]
-    told = json.loads(json.dumps(page.as_dict(), allow_nan=False))
-    assert [each["channel"] for each in told["contributions"]] == [c.channel for c in page.found.contributions]
+    assert [entry["path"] for entry in page.save(tmp_path)["files"]] == ["plate.png", "index.html"]
+    told = json.loads(json.dumps(page.facts(), allow_nan=False))
+    assert [each["channel"] for each in told["contributions"]] == [c.channel for c in units.contributions]
     assert set(told["selective"]) == {"features.3", "features"}
 
 
 def test_what_cannot_be_told_is_said(made: tuple[Run, Network]) -> None:
-    page = ClassReport(class_units(*made[::-1], "otter", k=2))
+    page = report(class_units(*made[::-1], "otter", k=2))
     tree = audit(page.html())
-    assert tree.all("h2")[-1].words == "What to bear in mind"
+    assert tree.all("h2")[-1].words == "Notes"
     assert "no class 'otter'" in page.html().replace("&#39;", "'")
-    assert page.plate() is not None
+    assert len(page.pictures()) == 1

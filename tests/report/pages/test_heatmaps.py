@@ -27,11 +27,12 @@ from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel
 from phosphene.core.result import Cost
+from phosphene.report.comparison import compare
 from phosphene.report.figures import figure, percent, predicted, spelled
 from phosphene.report.html import render
 from phosphene.report.page import Page, Section
-from phosphene.report.pages.heatmaps import Report, report
-from phosphene.report.scores import Scores
+from phosphene.report.report import Report, report
+from phosphene.studies.evidence.map_scores import MapScores
 from report.audit import audit
 
 NETWORK = build("gap")
@@ -40,8 +41,7 @@ NETWORK = build("gap")
 @pytest.fixture(autouse=True)
 def _released(monkeypatch: pytest.MonkeyPatch) -> None:
     """The version, whether or not the package is installed."""
-    for home in ("phosphene.report.pages.heatmaps", "phosphene.core.result"):
-        monkeypatch.setattr(f"{home}.version", lambda _: "0.0.0")
+    monkeypatch.setattr("phosphene.core.result.version", lambda _: "0.0.0")
 
 
 def made(
@@ -81,7 +81,7 @@ def test_a_figure_says_where_it_comes_from_and_what_is_known_against_it() -> Non
 
 
 def test_guided_backprop_is_shown_with_what_sanity_makes_of_it() -> None:
-    found = figure(made(GuidedBackprop()), scores=Scores(sanity=0.93, notes=("a blank",)))
+    found = figure(made(GuidedBackprop()), scores=MapScores(sanity=0.93, notes=("a blank",)))
     assert "barely depends" in found.weakness
     assert found.notes[0].startswith(
         "Measured here, sanity score 0.93: with half of the weights random the map stays much the same"
@@ -143,9 +143,10 @@ def test_a_map_of_classes_has_a_color_for_each_name() -> None:
 
 def test_a_report_is_a_folder_with_page_pictures_values_and_manifest(tmp_path: Path) -> None:
     heatmap = made()
-    page = report(heatmap).save(tmp_path / "why")
-    assert page == tmp_path / "why" / "index.html"
+    manifest = report(heatmap).save(tmp_path / "why")
+    page = tmp_path / "why" / "index.html"
     assert sorted(path.name for path in page.parent.iterdir()) == [
+        ".phosphene",
         "grad-cam.npy",
         "grad-cam.png",
         "index.html",
@@ -153,7 +154,7 @@ def test_a_report_is_a_folder_with_page_pictures_values_and_manifest(tmp_path: P
     ]
     assert np.array_equal(np.load(page.parent / "grad-cam.npy"), heatmap.values[0].numpy())
     assert image.load(page.parent / "grad-cam.png").pixels.shape == (32, 32, 3)
-    manifest = json.loads((page.parent / "result.json").read_text())
+    assert manifest == json.loads((page.parent / "result.json").read_text())
     assert manifest["target"] == "goldfish"
     assert manifest["cost"] == {"forwards": 1, "backwards": 1, "seconds": 0.25}
     assert [each["kind"] for each in manifest["files"]] == ["heatmap", "overlay", "report"]
@@ -170,30 +171,30 @@ def test_several_pictures_targets_and_twins_keep_their_own_files(tmp_path: Path)
         for target in (Logit(0), Logit(1))
         for method in (GradCAM(), GradCAM(layer="features.3"))
     ]
-    found = report(maps)
-    assert len({item.stem for item in found.items}) == len(found.items) == 8
-    titles = [section.title for section in found.page.sections]
+    comparison, page = compare(tuple(maps)), report(maps)
+    assert len({made.stem for made in comparison.maps}) == len(comparison.maps) == 8
+    titles = [section.title for section in page.page.sections]
     assert titles == [
         title
         for name in ("picture 1", "picture 2")
         for title in (name, f"Maps for tabby in {name}", f"Maps for tiger cat in {name}")
     ]
-    page = found.save(tmp_path)
+    page.save(tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 8
-    audit(page.read_text())
+    audit((tmp_path / "index.html").read_text())
 
 
 def test_heatmaps_of_one_picture_in_two_batches_stand_together() -> None:
     two = made(count=2)
     one = dataclasses.replace(made(), images=two.images[:1])
-    found = report([two, one], pictures=[Picture.from_array(each, f"{i}.png") for i, each in enumerate(two.images)])
-    assert [item.picture for item in found.items] == [0, 0, 1]
-    assert found.page.sections[0].title == "0"
+    photographs = [Picture.from_array(pixels, f"{i}.png") for i, pixels in enumerate(two.images)]
+    assert [made.picture for made in compare((two, one), photographs).maps] == [0, 0, 1]
+    assert report([two, one], pictures=photographs).page.sections[0].title == "0"
 
 
 def test_scores_become_a_table(tmp_path: Path) -> None:
     maps = [made(), made(GuidedBackprop())]
-    found = report(maps, scores=[Scores(0.12, 0.81, 0.03), Scores(0.2, 0.6, 0.93)])
+    found = report(maps, scores=[MapScores(0.12, 0.81, 0.03), MapScores(0.2, 0.6, 0.93)])
     table = found.page.sections[-1].tables[0]
     assert [column.title for column in table.columns] == ["Map", "Deletion", "Insertion", "Sanity"]
     assert table.rows[1] == ("guided-backprop", 0.2, 0.6, 0.93)
@@ -209,13 +210,13 @@ def test_hostile_labels_are_text_everywhere(tmp_path: Path) -> None:
     quiet, loud = report(made()).html(), report(heatmap, pictures=[photograph], title=evil).html()
     assert [each.tag for each in audit(loud).elements] == [each.tag for each in audit(quiet).elements]
     report(heatmap, pictures=[photograph]).save(tmp_path)
-    assert {path.parent for path in tmp_path.rglob("*")} == {tmp_path}
+    assert {path.parent for path in tmp_path.rglob("*") if ".phosphene" not in path.parts} == {tmp_path}
 
 
 def test_the_same_heatmaps_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         report([made(), made(GuidedBackprop())]).save(tmp_path / name)
-    for path in (tmp_path / "one").iterdir():
+    for path in (file for file in (tmp_path / "one").iterdir() if file.is_file()):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
@@ -243,7 +244,7 @@ def test_what_cannot_be_reported_is_refused() -> None:
     with pytest.raises(OptionError, match="2 pictures, but 1"):
         report(made(count=2), pictures=[Picture.from_array(pictures(1)[0])])
     with pytest.raises(OptionError, match="1 heatmaps and 2 scores"):
-        report(made(), scores=[Scores(), Scores()])
+        report(made(), scores=[MapScores(), MapScores()])
 
 
 def test_the_package_is_the_verb() -> None:

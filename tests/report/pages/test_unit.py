@@ -12,7 +12,7 @@ import pytest
 from phosphene.core.networks.network import Network
 from phosphene.report import unit_charts
 from phosphene.report.html import number, render
-from phosphene.report.pages.unit import UnitReport
+from phosphene.report.report import report
 from phosphene.studies.unit_evidence import UnitEvidence, unit
 from phosphene.survey.store.run import Run
 from report.audit import Tree, audit
@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 
 @pytest.fixture(scope="module")
-def found(made: tuple[Run, Network]) -> UnitEvidence:
+def evidence(made: tuple[Run, Network]) -> UnitEvidence:
     return unit(*made[::-1], "features.3:1", k=4)
 
 
@@ -34,8 +34,8 @@ def facts(tree: Tree) -> dict[str, str]:
     return {term.words: told.words for term, told in pairs}
 
 
-def test_the_page_tells_the_recorded_activations(made: tuple[Run, Network], found: UnitEvidence) -> None:
-    tree = audit(UnitReport(found).html())
+def test_the_page_tells_the_recorded_activations(made: tuple[Run, Network], evidence: UnitEvidence) -> None:
+    tree = audit(report(evidence).html())
     assert tree.all("h1")[0].words == "features.3:1"
     recorded = [number(each.activation) for each in made[0].patches("features.3", 1, k=4)]
     grids = [each for each in tree.all("ol") if each.get("class") == "tiles c2"]
@@ -48,19 +48,19 @@ def test_the_page_tells_the_recorded_activations(made: tuple[Run, Network], foun
     assert any(each.get("alt").startswith("Strongest patch 1 of features.3:1: activation ") for each in tree.all("img"))
 
 
-def test_the_facts_are_those_of_the_table_of_units(found: UnitEvidence) -> None:
-    told = facts(audit(UnitReport(found).html()))
-    assert told["Range"] == f"{number(found.facts['min'])} … {number(found.facts['max'])}"
+def test_the_facts_are_those_of_the_table_of_units(evidence: UnitEvidence) -> None:
+    told = facts(audit(report(evidence).html()))
+    assert told["Range"] == f"{number(evidence.row['min'])} … {number(evidence.row['max'])}"
     assert told["Unit"] == "channel 1 of features.3, MaxPool2d"
     assert told["Receptive field"] == "5 × 5 pixels, 2 % of the picture"
     assert told["Dead"] == "no"
     assert "Broken" not in told
-    broken = dataclasses.replace(found, facts={**found.facts, "broken": 2})
-    assert facts(audit(UnitReport(broken).html()))["Broken"].startswith("2 images")
+    broken = dataclasses.replace(evidence, row={**evidence.row, "broken": 2})
+    assert facts(audit(report(broken).html()))["Broken"].startswith("2 images")
 
 
 def test_a_vector_has_no_places(made: tuple[Run, Network]) -> None:
-    page = UnitReport(unit(*made[::-1], "logits:2", k=2))
+    page = report(unit(*made[::-1], "logits:2", k=2))
     told = facts(audit(page.html()))
     assert told["Unit"] == "the logit of goldfish"
     assert told["Receptive field"].startswith("the whole picture")
@@ -69,8 +69,8 @@ def test_a_vector_has_no_places(made: tuple[Run, Network]) -> None:
     assert len(page.page.sections[1].charts) == 1
 
 
-def test_the_histogram_counts_every_image_and_marks_the_patches(found: UnitEvidence) -> None:
-    bins = unit_charts.bins(found, "image", [shot.patch.activation for shot in found.top])
+def test_the_histogram_counts_every_image_and_marks_the_patches(evidence: UnitEvidence) -> None:
+    bins = unit_charts.bins(evidence, "image", [patch.patch.activation for patch in evidence.top])
     assert sum(each.total for each in bins) == 12
     assert sum(each.marked for each in bins) == 4
     assert all(np.isfinite([each.low, each.high]).all() for each in bins)
@@ -78,42 +78,42 @@ def test_the_histogram_counts_every_image_and_marks_the_patches(found: UnitEvide
 
 def test_labels_that_are_predictions_are_called_so(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, labels="none")
-    page = UnitReport(unit(network, run, "features.3:1", k=1)).html()
+    page = report(unit(network, run, "features.3:1", k=1)).html()
     assert "The images have no labels: a class here is what the network itself predicted." in page
     audit(page)
 
 
 def test_a_dead_unit_shows_no_picture(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "dead")
-    page = UnitReport(unit(network, run, "features:3"))
+    page = report(unit(network, run, "features:3"))
     tree = audit(page.html())
     assert not tree.all("img", "svg")
-    assert "This unit is dead: it answers 0 at every place of all 12 images." in tree.all("p")[1].words
-    assert page.plate() is None
-    assert [entry["kind"] for entry in page.save(tmp_path / "page")] == ["report"]
-    json.dumps(page.as_dict(), allow_nan=False)
+    assert "This unit is dead: its activation is 0 at every place of all 12 images" in tree.all("p")[1].words
+    assert page.pictures() == ()
+    assert [file["kind"] for file in page.save(tmp_path / "page")["files"]] == ["report"]
+    json.dumps(page.facts(), allow_nan=False)
 
 
-def test_hostile_names_are_text(found: UnitEvidence) -> None:
+def test_hostile_names_are_text(evidence: UnitEvidence) -> None:
     hostile = "</style><script>alert(1)</script>"
-    named = dataclasses.replace(found, notes=(hostile,), facts={**found.facts, "class": hostile})
-    assert len(audit(UnitReport(named).html()).all("script")) == 1
+    named = dataclasses.replace(evidence, notes=(hostile,), row={**evidence.row, "class": hostile})
+    assert len(audit(report(named).html()).all("script")) == 1
 
 
-def test_what_is_saved_is_listed_and_json_can_hold_it(found: UnitEvidence, tmp_path: Path) -> None:
-    page = UnitReport(found)
-    entries = page.save(tmp_path)
+def test_what_is_saved_is_listed_and_json_can_hold_it(evidence: UnitEvidence, tmp_path: Path) -> None:
+    page = report(evidence)
+    entries = page.save(tmp_path)["files"]
     assert [entry["path"] for entry in entries] == ["plate.png", "index.html"]
     assert all((tmp_path / entry["path"]).is_file() for entry in entries)
-    told = json.loads(json.dumps(page.as_dict(), allow_nan=False))
-    assert [each["activation"] for each in told["top"]] == [shot.patch.activation for shot in found.top]
+    told = json.loads(json.dumps(page.facts(), allow_nan=False))
+    assert [each["activation"] for each in told["top"]] == [patch.patch.activation for patch in evidence.top]
     assert render(page.page) == page.html()
 
 
-def test_the_plate_has_a_block_for_patches_and_each_projection(found: UnitEvidence) -> None:
-    plate = UnitReport(found).plate()
+def test_the_plate_has_a_block_for_patches_and_each_projection(evidence: UnitEvidence) -> None:
+    plate = evidence.plate()
     assert plate is not None
     assert plate.shape[1] == 3 * (2 * 112 + 4) + 2 * 16
-    alone = UnitReport(dataclasses.replace(found, random=())).plate()
+    alone = dataclasses.replace(evidence, random=()).plate()
     assert alone is not None
     assert (plate[: alone.shape[0]] == alone).all()

@@ -11,7 +11,7 @@ import numpy as np
 
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
-from phosphene.cli.verbs.units import opened
+from phosphene.cli.verbs.units import open_survey
 from phosphene.core import files
 from phosphene.core.errors import ImageError
 from phosphene.core.images import image
@@ -74,7 +74,7 @@ def _query(found: Run, name: str) -> int | Picture:
 
 
 def _embed(run: Session, found: Run) -> Any:
-    opened(run, str(found.folder)).check_network(run.network)
+    open_survey(run, str(found.folder)).check_network(run.network)
     return lambda picture: tuple(np.asarray(each) for each in embed(run.network, found.manifest["embedding"], picture))
 
 

@@ -8,8 +8,8 @@ import click
 
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
-from phosphene.cli.verbs.units import opened
-from phosphene.core.result import Manifest
+from phosphene.cli.verbs.units import open_survey
+from phosphene.report import report
 from phosphene.studies.evidence.neurons import ProjectionMethod
 from phosphene.studies.plate import Extent
 from phosphene.studies.plate import plate as draw
@@ -31,9 +31,9 @@ from phosphene.survey.store.run import Run
     type=click.Choice(get_args(Extent)),
     default="effective",
     show_default=True,
-    help="What to cut out: where the unit looks, or all that it could see.",
+    help="What to cut out: the effective or the exact receptive field.",
 )
-@click.option("--check", is_flag=True, help="Hide the pixels that are shown, and tell how far activations fall.")
+@click.option("--check", is_flag=True, help="Hide the pixels that are shown, and measure how far the activations fall.")
 @click.option("--side", type=click.IntRange(8), default=96, show_default=True, help="Of a patch, in pixels.")
 @everywhere
 def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
@@ -43,29 +43,12 @@ def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
     """
     how = {name: options.pop(name) for name in ("units", "k", "method", "field", "check", "side")}
     run = session("plate", options)
-    found = opened(run, survey)
-    return run.finish(run.each(layers, lambda layer: _plate(run, found, layer, how)))
+    surveyed = open_survey(run, survey)
+    return run.finish(run.each(layers, lambda layer: _plate(run, surveyed, layer, how)))
 
 
-def _plate(run: Session, found: Run, layer: str, how: dict[str, Any]) -> Manifest:
-    with run.progress(layer) as watch:
-        drawn = draw(run.network, found, layer, seed=run.seed, watch=watch, **how)
+def _plate(run: Session, survey: Run, layer: str, how: dict[str, Any]) -> dict[str, Any]:
     folder = run.folder(layer)
-    manifest = Manifest(
-        "plate",
-        run.network,
-        options={"survey": str(found.folder), "layer": layer, **how, "method": drawn.method},
-        files=tuple(drawn.save(folder)),
-        cost=drawn.cost,
-        seed=run.seed,
-        extra={"units": [f"{layer}:{each.channel}" for each in drawn.panels], "notes": list(drawn.notes)},
-    )
-    manifest.save(folder)
-    run.say(
-        f"{layer}: {len(drawn.panels)} unit{'s' * (len(drawn.panels) != 1)}, {drawn.cost} → {folder / drawn.name}.png"
-    )
-    for note in drawn.notes:
-        run.say(f"  {note}")
-    for each in drawn.panels if how["check"] else ():
-        run.say(f"  {each.title}")
-    return manifest
+    with run.progress(layer) as watch:
+        plate_of_layer = draw(run.network, survey, layer, seed=run.seed, watch=watch, **how)
+    return run.save(report(plate_of_layer), folder)

@@ -254,15 +254,16 @@ class Network:
         Raises:
             TargetError: no class, or several, of that name.
         """
-        wanted = _fold(label)
-        matching = [i for i, name in enumerate(self.labels) if wanted in {_fold(name), *map(_fold, name.split(","))}]
+        wanted = fold_label(label)
+        matching = [
+            i for i, name in enumerate(self.labels) if wanted in {fold_label(part) for part in (name, *name.split(","))}
+        ]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            raise TargetError(
-                f"{len(matching)} classes of {self.name} are called {label!r}: "
-                f"{', '.join(map(str, matching))}; give the index instead"
-            )
+            indices = ", ".join(map(str, matching))
+            ambiguous = f"{len(matching)} classes of {self.name} are called {label!r}"
+            raise TargetError(f"{ambiguous}: {indices}; give the index instead")
         known = nearest(label, self.labels) if self.labels else "it has no labels: give an index"
         raise TargetError(f"{self.name} has no class {label!r}; {known}")
 
@@ -287,7 +288,8 @@ class Network:
         )
 
 
-def _fold(label: str) -> str:
+def fold_label(label: str) -> str:
+    """A label without what does not tell classes apart: case, underscores and repeated spaces."""
     return re.sub(r"[\s_]+", " ", label).strip().casefold()
 
 

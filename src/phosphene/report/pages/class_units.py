@@ -1,168 +1,106 @@
-"""The page of a class: the units that speak for it."""
+"""The page of a class: the units that contribute to it, and those that are selective for it."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from phosphene.core.images import drawing
-from phosphene.core.images.image import Uint8Image
-from phosphene.report.html import FOOTER, number, render, save
+from phosphene.report.html import FOOTER, number
 from phosphene.report.page import Bar, Column, Mosaic, Page, Section, Table, View
-from phosphene.report.thumbnails import small, square
-from phosphene.report.unit_charts import listed, named, plain, region
-from phosphene.studies.class_units import ClassUnits, Contribution, Selective
+from phosphene.report.pages import page
+from phosphene.report.thumbnails import small
+from phosphene.report.unit_charts import box_text, image_name
+from phosphene.studies.class_units import ClassUnits, Selective
 from phosphene.studies.evidence.crops import PatchCrop
 
 SHOWN = 3
 """Selective units of each layer that are shown by their patches; the table has them all."""
 
-TILE = 96
-"""Side of a patch on the plate, in pixels."""
+
+@page.register
+def class_page(result: ClassUnits) -> Page:
+    """The page of a class."""
+    return Page(
+        f"Units for {result.target}",
+        f"Measured on {result.basis}.",
+        (
+            ("Network", result.network.name),
+            ("Class", "none of that name" if result.index is None else f"{result.index}"),
+            ("Survey", f"{number(len(result.run.images['ok']))} images, {result.run.folder.name}"),
+        ),
+        tuple(_sections(result)),
+        FOOTER,
+    )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClassReport:
-    """The units that speak for a class as one offline page and one plate.
-
-    Args:
-        found: what `phosphene.studies.class_units.class_units` returned.
-    """
-
-    found: ClassUnits
-
-    @property
-    def page(self) -> Page:
-        """The page, before it is drawn."""
-        found = self.found
-        return Page(
-            f"Units for {found.name}",
-            f"Measured on {found.basis}.",
-            (
-                ("Network", found.network.name),
-                ("Class", "none of that name" if found.index is None else f"{found.index}"),
-                ("Survey", f"{number(len(found.run.images['ok']))} images, {found.run.folder.name}"),
+def _sections(result: ClassUnits) -> Iterator[Section]:
+    if result.contributions:
+        yield Section(
+            "Contributions to the logit",
+            f"{result.network.name} ends in the mean over the places of {result.layer} and one linear layer, so the "
+            "logit is a sum: each unit contributes its weight for the class times its mean. Each is shown with its "
+            "part of the logit and the images of the survey with its largest means, given below them.",
+            mosaics=tuple(
+                _mosaic(result, f"{result.layer}:{unit.channel}", unit.value, unit.patches)
+                for unit in result.contributions
             ),
-            tuple(self._sections()),
-            FOOTER,
+            tables=(_contributions(result),),
         )
-
-    def _sections(self) -> Iterator[Section]:
-        found = self.found
-        if found.contributions:
-            yield Section(
-                "What the classifier adds up",
-                f"{found.network.name} ends in the mean over the places of {found.layer} and one linear layer, so the "
-                "logit is a sum: each unit gives its weight for the class times its mean. Each stands with its part "
-                "of the logit and the images of the survey in which its mean is greatest; below an image is that mean.",
-                mosaics=tuple(self._unit(each) for each in found.contributions),
-                tables=(self._contributions(),),
-            )
-        for layer, units in list(found.selective.items())[::-1]:
-            yield Section(
-                f"Selective units of {layer}",
-                mosaics=tuple(self._row(each) for each in units[:SHOWN]),
-                tables=(_selective(layer, units),),
-            )
-        if found.notes:
-            yield Section("What to bear in mind", notes=found.notes)
-
-    def _unit(self, unit: Contribution) -> Mosaic:
-        name = f"{self.found.layer}:{unit.channel}"
-        return Mosaic(f"{name}, {number(unit.value, 2)}", tuple(self._view(name, shot) for shot in unit.shots), 3)
-
-    def _row(self, unit: Selective) -> Mosaic:
-        name = f"{unit.layer}:{unit.channel}"
-        return Mosaic(f"{name}, {number(unit.selectivity, 2)}", tuple(self._view(name, shot) for shot in unit.shots), 3)
-
-    def _view(self, name: str, shot: PatchCrop) -> View:
-        activation, what = number(shot.patch.activation), named(self.found.run, shot.patch.image)
-        return View(activation, small(shot.crop), f"{name}: {activation} in {what}, {region(shot.patch)}.")
-
-    def _contributions(self) -> Table:
-        found = self.found
-        most = max(abs(each.value) for each in found.contributions) or 1.0
-        rows = tuple(
-            (
-                f"{found.layer}:{each.channel}",
-                each.weight,
-                each.mean,
-                Bar(max(0.0, each.value) / most, number(each.value, 2)),
-            )
-            for each in found.contributions
+    for layer, units in list(result.selective.items())[::-1]:
+        yield Section(
+            f"Selective units of {layer}",
+            mosaics=tuple(
+                _mosaic(result, f"{unit.layer}:{unit.channel}", unit.selectivity, unit.patches)
+                for unit in units[:SHOWN]
+            ),
+            tables=(_selective(layer, units),),
         )
-        some = sum(each.value for each in found.contributions)
-        told = (
-            f"These {len(rows)} give {number(some, 2)} of the mean logit {number(found.logit, 2)}; the bias is "
-            f"{number(found.bias, 2)}."
+    if result.notes:
+        yield Section("Notes", notes=result.notes)
+
+
+def _mosaic(result: ClassUnits, name: str, value: float, patches: Sequence[PatchCrop]) -> Mosaic:
+    return Mosaic(f"{name}, {number(value, 2)}", tuple(_view(result, name, patch) for patch in patches), 3)
+
+
+def _view(result: ClassUnits, name: str, cropped: PatchCrop) -> View:
+    activation, image = number(cropped.patch.activation), image_name(result.run, cropped.patch.image)
+    return View(activation, small(cropped.crop), f"{name}: {activation} in {image}, {box_text(cropped.patch)}.")
+
+
+def _contributions(result: ClassUnits) -> Table:
+    largest = max(abs(unit.value) for unit in result.contributions) or 1.0
+    rows = tuple(
+        (
+            f"{result.layer}:{unit.channel}",
+            unit.weight,
+            unit.mean,
+            Bar(max(0.0, unit.value) / largest, number(unit.value, 2)),
         )
-        head = (Column("Unit"), Column("Weight"), Column("Mean"), Column("Contribution, in logits"))
-        return Table("The greatest contributions", head, rows, (told,))
-
-    def plate(self) -> Uint8Image | None:
-        """The contributing units, or else the selective ones of the last layer, a row of patches each."""
-        found = self.found
-        last: Sequence[Contribution | Selective] = (list(found.selective.values()) or [()])[-1]
-        rows = [
-            drawing.label(
-                drawing.grid([square(shot.crop, TILE) for shot in each.shots], len(each.shots)),
-                f"{getattr(each, 'layer', found.layer)}:{each.channel}",
-            )
-            for each in found.contributions or last
-            if each.shots
-        ]
-        return drawing.grid(rows, 2, gap=12) if rows else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """What a manifest tells of the class."""
-        found = self.found
-        return {
-            "class": {"name": found.name, "index": found.index},
-            "basis": found.basis,
-            "images": list(found.images),
-            "layer": found.layer,
-            "logit": found.logit,
-            "bias": found.bias,
-            "contributions": [self._told(each) for each in found.contributions],
-            "selective": {layer: [self._told(each) for each in units] for layer, units in found.selective.items()},
-            "notes": list(found.notes),
-        }
-
-    def _told(self, unit: Contribution | Selective) -> dict[str, Any]:
-        return {**plain(unit._asdict()), "shots": listed(self.found.run, unit.shots)}
-
-    def html(self) -> str:
-        """The page as one file of HTML."""
-        return render(self.page)
-
-    def save(self, folder: str | Path) -> tuple[Mapping[str, Any], ...]:
-        """Write index.html and plate.png; return what a manifest says of them.
-
-        Args:
-            folder: made where it is missing.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        return save(folder, self.page, {"plate.png": self.plate()}, {"class": self.found.name})
+        for unit in result.contributions
+    )
+    total = sum(unit.value for unit in result.contributions)
+    note = (
+        f"These {len(rows)} give {number(total, 2)} of the mean logit {number(result.logit, 2)}; the bias is "
+        f"{number(result.bias, 2)}."
+    )
+    head = (Column("Unit"), Column("Weight"), Column("Mean"), Column("Contribution, in logits"))
+    return Table("The largest contributions", head, rows, (note,))
 
 
 def _selective(layer: str, units: Sequence[Selective]) -> Table:
     rows = tuple(
         (
-            f"{layer}:{each.channel}",
-            each.mean_max,
-            each.selectivity,
-            each.d_prime if each.d_prime == each.d_prime else None,
+            f"{layer}:{unit.channel}",
+            unit.mean_max,
+            unit.selectivity,
+            unit.d_prime if unit.d_prime == unit.d_prime else None,
         )
-        for each in units
+        for unit in units
     )
     measured = f"over {units[0].images:,} image{'' if units[0].images == 1 else 's'}"
     head = (
         Column("Unit"),
-        Column("Mean of the strongest answers", measured),
+        Column("Mean of the strongest activations", measured),
         Column("Selectivity", decimals=2),
         Column("d′", decimals=2),
     )

@@ -18,8 +18,9 @@ from phosphene.core.result import Manifest
 from phosphene.report.figures import figure, percent, predicted
 from phosphene.report.html import FOOTER, render
 from phosphene.report.page import Figure, Page, Section, View
-from phosphene.report.pages.contents import thumbnail
-from phosphene.report.scores import Scores, charts, comparison
+from phosphene.report.score_charts import charts, comparison
+from phosphene.report.thumbnails import thumbnail
+from phosphene.studies.evidence.map_scores import MapScores
 from phosphene.studies.explain import Explanation
 
 SHOWN = 32  # channels of a layer on the page
@@ -39,11 +40,11 @@ class ExplanationReport:
     seed: int = 0
 
     @cached_property
-    def scores(self) -> dict[str, Scores]:
+    def scores(self) -> dict[str, MapScores]:
         """Method → what was measured of its map."""
         found = self.found
         names = dict.fromkeys((*found.curves, *found.sanity))
-        return {name: Scores.of(found.curves.get(name), found.sanity.get(name)) for name in names}
+        return {name: MapScores.of(found.curves.get(name), found.sanity.get(name)) for name in names}
 
     @property
     def page(self) -> Page:

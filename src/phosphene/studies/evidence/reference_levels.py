@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel, ChannelMax
 from phosphene.core.result import Cost, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
+from phosphene.studies.evidence.tables import table_names
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.recipes.visualize import as_read
 
@@ -253,7 +253,7 @@ def _class_of(other: Network, network: Network, objective: Objective) -> int | N
 def _surveyed(run: Run, objective: Objective, quantile: float) -> ReferenceLevel | None:
     """The level of a unit by the tables of a survey; None where it lacks the unit or a table."""
     layer, channel = surveyed_unit(objective)
-    if layer not in run.layers or not {"units", "patches", "histograms"} <= tables(run):
+    if layer not in run.layers or not {"units", "patches", "histograms"} <= table_names(run):
         return None
     low, high, count = run.histogram(layer, channel)
     row, total = run.unit(layer, channel), int(count.sum())
@@ -278,11 +278,6 @@ def surveyed_unit(objective: Objective) -> tuple[str, int]:
     if type(objective) is Logit and isinstance(objective.index, int):
         return "logits", objective.index
     return "", 0
-
-
-def tables(run: Run) -> set[str]:
-    """The names of the files that a survey has recorded."""
-    return {Path(file["path"]).stem for file in run.manifest["files"]}
 
 
 def _measured(photographs: Photographs, network: Network, objectives: Sequence[Objective]) -> tuple[Floats, str]:

@@ -7,9 +7,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phosphene.core.errors import OptionError
+from phosphene.core.errors import OptionError, TargetError
 from phosphene.studies.evidence.crops import PatchCrop, patch_crops
 from phosphene.survey.store.run import Patch, Run
+
+
+def parse_unit(run: Run, target: str) -> tuple[str, int]:
+    """Layer and channel of a unit.
+
+    Args:
+        run: whose units.
+        target: LAYER:CHANNEL.
+
+    Raises:
+        TargetError: it is written otherwise, or the layer has no such channel.
+        LayerError: no such layer in the survey.
+    """
+    layer, _, channel = target.strip().rpartition(":")
+    if not re.fullmatch(r"\d+", channel) or not layer:
+        name, place = target.partition("@")[::2]
+        near = f"{name}" if place else f"{target}:0" if target in run.layers else f"{run.layers[-1]}:0"
+        what = "is a layer" if target in run.layers else "names a place" if place else "names no unit"
+        raise TargetError(f"{target!r} {what}; a unit is LAYER:CHANNEL, such as {near}")
+    run.unit(layer, int(channel))
+    return layer, int(channel)
 
 
 def select_units(run: Run, layer: str, units: str | Sequence[int], *, seed: int = 0) -> tuple[int, ...]:

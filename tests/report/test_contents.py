@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from phosphene.report.contents import SIDE, Entry, index
 from phosphene.report.html import render
-from phosphene.report.pages.contents import SIDE, Entry, index
 from report.audit import audit
 
 PIXELS = np.tile(np.arange(600, dtype=np.uint16)[None, :, None] // 3, (400, 1, 3)).astype(np.uint8)

@@ -11,7 +11,8 @@ from phosphene.attribution.cams.cam import GradCAM
 from phosphene.attribution.evaluate.deletion import Curves
 from phosphene.attribution.evaluate.sanity import Sanity
 from phosphene.core.result import Cost
-from phosphene.report.scores import Scores, charts, comparison
+from phosphene.report.score_charts import charts, comparison
+from phosphene.studies.evidence.map_scores import MapScores
 
 SHARES = torch.tensor([0.0, 0.5, 1.0])
 
@@ -29,18 +30,18 @@ def sanity(*absolute: float) -> Sanity:
 
 def test_scores_are_areas_in_probability_and_the_last_stage() -> None:
     pair = curves("deletion", 1.0, 0.5, 0.0), curves("insertion", 0.0, 1.0, 1.0)
-    found = Scores.of(pair, sanity(0.9, 0.1))
+    found = MapScores.of(pair, sanity(0.9, 0.1))
     assert (found.deletion, found.insertion, found.unit) == (0.5, 0.75, "probability")
     assert found.sanity == pytest.approx(0.1)
     assert found.pointing is None
-    assert Scores.of() == Scores()
+    assert MapScores.of() == MapScores()
 
 
 def test_a_blank_map_has_no_rank_correlation_rather_than_a_perfect_one() -> None:
-    found = Scores.of(sanity=dataclasses.replace(sanity(0.9, 0.0), notes=("at 1 the map of image 0 is blank",)))
+    found = MapScores.of(sanity=dataclasses.replace(sanity(0.9, 0.0), notes=("at 1 the map of image 0 is blank",)))
     assert found.sanity is None
     assert "blank" in found.notes[0]
-    assert Scores.of(sanity=sanity(0.9, 0.0)).sanity == 0
+    assert MapScores.of(sanity=sanity(0.9, 0.0)).sanity == 0
 
 
 @pytest.mark.parametrize(
@@ -48,12 +49,12 @@ def test_a_blank_map_has_no_rank_correlation_rather_than_a_perfect_one() -> None
     [(0.9, "much the same"), (-0.9, "much the same"), (0.3, "part of the map"), (0.05, "another one")],
 )
 def test_the_verdict_follows_the_score(score: float, words: str) -> None:
-    assert words in Scores(sanity=score).verdict
+    assert words in MapScores(sanity=score).sentence
 
 
 def test_what_was_not_measured_is_not_judged() -> None:
-    assert Scores(deletion=0.1).verdict == ""
-    table = comparison({"a": Scores(deletion=0.1), "b": Scores(insertion=0.3)})
+    assert MapScores(deletion=0.1).sentence == ""
+    table = comparison({"a": MapScores(deletion=0.1), "b": MapScores(insertion=0.3)})
     assert [column.title for column in table.columns] == ["Map", "Deletion", "Insertion"]
     assert table.rows == (("a", 0.1, None), ("b", None, 0.3))
     assert table.numeric == (False, True, True)

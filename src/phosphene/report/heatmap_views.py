@@ -1,4 +1,4 @@
-"""A heatmap as pictures: as its method is read, over the photograph, and what of the photograph it points at."""
+"""A heatmap as pictures: the map, its overlay, and the part of the photograph where it is strongest."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from phosphene.report.page import Legend, View
 from phosphene.report.places import describe
 
 STRONGEST = 0.1
-"""Share of the pixels that the view of the strongest places shows: the same for all maps, so that they compare."""
+"""Share of the pixels in the view of the strongest places: the same for all maps, so that they can be compared."""
 
 
 def views(heatmap: Heatmap, index: int = 0) -> tuple[View, ...]:
-    """The views of one map, the one that its method is read by first.
+    """The views of one map, first the one in which its method is usually shown.
 
     Args:
-        heatmap: what a method found.
-        index: which image of the batch.
+        heatmap: that holds the map.
+        index: of the image in the batch.
     """
     shown, values, unit = heatmap.method.shown, heatmap.values[index].detach().cpu(), heatmap.unit
     if shown == "classes":
@@ -31,12 +31,12 @@ def views(heatmap: Heatmap, index: int = 0) -> tuple[View, ...]:
     plane = values.sum(0) if shown == "heat" else values.abs().amax(0)
     words = _words(heatmap, plane)
     over = _view("overlay", heatmap.overlay(index), f"{words}, over the photograph.", blend=True)
-    found = [over, _view("map", heatmap.picture(index), f"{words}, alone.")]
+    shown_views = [over, _view("map", heatmap.picture(index), f"{words}, alone.")]
     if shown != "heat":
         signed = _view("signed", drawing.signed(values, unit=unit), f"{words}; grey is zero.")
         magnitude = _view("magnitude", drawing.magnitude(values, unit=unit), f"{words}; the brighter, the more.")
-        found = [signed, over, magnitude] if shown == "color" else [magnitude, over, signed]
-    return (*found, *_strongest(heatmap, index))
+        shown_views = [signed, over, magnitude] if shown == "color" else [magnitude, over, signed]
+    return (*shown_views, *_strongest(heatmap, index))
 
 
 def _words(heatmap: Heatmap, plane: Tensor) -> str:
@@ -64,7 +64,7 @@ def _strip(scale: Scale, *, blend: bool) -> Uint8Image:
 
 
 def _strongest(heatmap: Heatmap, index: int) -> tuple[View, ...]:
-    """What of the photograph the map points at; nothing where it points nowhere."""
+    """The photograph where the map is strongest, and transparent elsewhere; nothing for a constant map."""
     strength = saliency(heatmap.values[index, None].detach().cpu())[0].numpy()
     if strength.max() == strength.min():
         return ()

@@ -1,15 +1,13 @@
-"""The page above several pages: one entry for each picture, and what failed."""
+"""The contents of several pages: one entry for each picture, and what failed."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
 from phosphene.core.images.image import Uint8Image
 from phosphene.report.page import Column, Facts, Figure, Page, Section, Table, View
+from phosphene.report.thumbnails import thumbnail
 
 SIDE = 240  # of a thumbnail, in pixels
 
@@ -49,28 +47,19 @@ def index(
     failed = failures or {}
     lead = f"{len(entries)} of {len(entries) + len(failed)} pictures have a page." if failed else ""
     figures = tuple(
-        Figure(each.name, (View("thumbnail", thumbnail(each.pixels), _alt(each)),), notes=_notes(each), href=each.href)
-        for each in entries
+        Figure(
+            entry.name,
+            (View("thumbnail", thumbnail(entry.pixels, SIDE), _alt(entry)),),
+            notes=_notes(entry),
+            href=entry.href,
+        )
+        for entry in entries
     )
     sections = [Section("Pictures", figures=figures, small=True)] if entries else []
     if failed:
         table = Table("Pictures without a page", (Column("Picture"), Column("Reason")), tuple(failed.items()))
         sections.append(Section("What failed", tables=(table,)))
     return Page(title or f"{len(entries)} picture{'' if len(entries) == 1 else 's'}", lead, facts, tuple(sections))
-
-
-def thumbnail(pixels: Uint8Image, side: int = SIDE) -> bytes:
-    """A JPEG no larger than a page needs; the same pixels give the same bytes.
-
-    Args:
-        pixels: uint8 (H, W, 3).
-        side: of the square that it fits in, in pixels.
-    """
-    small = Image.fromarray(pixels)
-    small.thumbnail((side, side))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 def _alt(entry: Entry) -> str:

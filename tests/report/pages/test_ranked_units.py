@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phosphene.report.pages.wall import TILE, Wall
-from phosphene.studies.ranked_units import ranked_units
+from phosphene.report.report import report
+from phosphene.studies.ranked_units import TILE, ranked_units
 from phosphene.survey.store.run import Run
 from report.audit import audit
 from survey.runs import small_run
@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_tile_and_a_row_for_each_unit_in_its_order(run: Run) -> None:
     found = ranked_units(run, "features.5", "max")
-    tree = audit(Wall(found).html())
+    tree = audit(report(found).html())
     channels = [str(each) for each in found.units["channel"]]
     (tiles,) = [each for each in tree.all("ol") if "tiles" in each.get("class")]
     assert [each.words.split("\n")[0] for each in tiles.children] == channels
@@ -34,16 +34,16 @@ def test_a_tile_and_a_row_for_each_unit_in_its_order(run: Run) -> None:
 
 
 def test_the_first_units_alone(run: Run, tmp_path: Path) -> None:
-    wall = Wall(ranked_units(run, "features.5", "index", top=4, patches=4))
-    assert wall.lead == "4 of 6 units of features.5, by number. 1 of all is dead."
-    assert len(wall.rows) == 4
-    assert wall.picture(columns=2).shape == (2 * (TILE + 20) + 6, 2 * TILE + 6, 3)
-    assert [entry["path"] for entry in wall.save(tmp_path)] == ["wall.png", "index.html"]
-    json.dumps(wall.rows, allow_nan=False)
+    ranked = ranked_units(run, "features.5", "index", top=4, patches=4)
+    assert ranked.lines()[0] == "4 of 6 units of features.5, by number. 1 of all is dead."
+    assert len(ranked.rows) == 4
+    assert ranked.wall(columns=2).shape == (2 * (TILE + 20) + 6, 2 * TILE + 6, 3)
+    assert [entry["path"] for entry in report(ranked).save(tmp_path)["files"]] == ["wall.png", "index.html"]
+    json.dumps(ranked.rows, allow_nan=False)
 
 
 def test_an_order_by_nothing_says_so(run: Run) -> None:
     found = ranked_units(run, "features.3")
     found.units["selectivity"][:] = np.nan
-    assert "no class has two images" in Wall(found).lead
-    assert all(row["selectivity"] is None for row in Wall(found).rows)
+    assert "no class has two images" in found.lines()[0]
+    assert all(row["selectivity"] is None for row in found.rows)
