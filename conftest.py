@@ -1,4 +1,4 @@
-"""What every doctest may use: a tiny network, two images, and the public names."""
+"""What every doctest may use: a tiny network, two images, and the public names; and plugins for the laws."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ import pytest
 
 import nets
 import phosphene as ph
+from phosphene.core import user_code
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take plugins: the laws then hold for what they register, too."""
+    parser.addoption("--plugin", action="append", default=[], metavar="FILE.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the plugins before the tests are collected."""
+    for path in config.getoption("--plugin"):
+        user_code.plugin(path)
 
 
 @pytest.fixture(autouse=True)
