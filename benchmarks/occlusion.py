@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from interleave import compare
-from phosphene.attribution.perturbation.engine import Engine, Patches
+from phosphene.attribution.perturbation.copies import Patches
+from phosphene.attribution.perturbation.engine import Engine
 from phosphene.attribution.perturbation.occlusion import Occlusion
 from phosphene.cli.memory import keep_memory
 from phosphene.core.networks.network import Network

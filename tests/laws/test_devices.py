@@ -14,7 +14,7 @@ from phosphene.attribution.evaluate.sanity import rank_correlation
 from phosphene.attribution.localize.cutout import cutout
 from phosphene.core.networks.network import Box
 from phosphene.studies.evidence.neurons import effective_field
-from phosphene.weights.response import measure
+from phosphene.weights.response import channel_responses
 
 
 class Narrow(torch.Tensor):
@@ -32,7 +32,7 @@ class Narrow(torch.Tensor):
 
 WORK: dict[str, Callable[[Tensor], object]] = {
     "predictions": lambda values: nets.build("gap").top_classes(values.view(2, -1)[:, :5]),
-    "responses": lambda values: measure(values.view(2, 4, 9)),
+    "responses": lambda values: channel_responses(values.view(2, 4, 9)),
     "ranks": lambda values: rank_correlation(values.view(2, -1), values.view(2, -1)),
     "effective field": lambda values: effective_field(values.view(2, 6, 6), Box(0, 0, 6, 6)),
     "cut-out": lambda values: cutout(torch.linspace(0, 1, 108).view(1, 3, 6, 6), values.view(2, 1, 6, 6)[:1]).mask,

@@ -75,10 +75,10 @@ def test_a_layer_below_all_relus_is_its_filters(plated: Any) -> None:
 def test_the_check_stands_on_the_plate(plated: Any) -> None:
     found = plate(plated.network, plated.run, "features.5", "top:2", check=True)
     for panel in found.panels:
-        assert panel.hiding is not None
+        assert panel.covering is not None
         assert "falls by" in panel.title
         assert "elsewhere" in panel.title
-    assert plate(plated.network, plated.run, "features.5", "top:2").panels[0].hiding is None
+    assert plate(plated.network, plated.run, "features.5", "top:2").panels[0].covering is None
 
 
 def test_a_lost_photograph_is_named_once(own: Any) -> None:
@@ -99,7 +99,7 @@ def test_it_is_saved_with_what_stands_on_it(plated: Any, tmp_path: Path) -> None
     assert [each["unit"] for each in table["units"]] == ["features.5:3", "features.5:0"]
     first = table["units"][0]["patches"][0]
     assert first["activation"] == pytest.approx(found.panels[0].projections[0].patch.activation)
-    assert len(table["units"][0]["hiding"]["fall"]) > 0
+    assert len(table["units"][0]["covering"]["fall"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from phosphene.weights import ActivationMaps, activations, activations_all
 def showing(values: Tensor, **options) -> ActivationMaps:
     """Maps made by hand."""
     images = torch.zeros(len(values), 3, 8, 8)
-    return ActivationMaps(values, images, build("gap"), "hand", **options)
+    return ActivationMaps(values=values, images=images, network=build("gap"), layer="hand", **options)
 
 
 def reds() -> Network:
@@ -79,22 +79,22 @@ def test_each_image_has_its_own_order() -> None:
 
 def test_brighter_is_stronger_and_black_is_zero_where_nothing_is_below_it() -> None:
     values = torch.tensor([[[4.0, 8.0]], [[2.0, 2.0]], [[0.0, 0.0]]])[None]
-    assert showing(values).pictures().flatten().tolist() == [0.5, 1, 0.25, 0.25, 0, 0]
+    assert showing(values).scaled().flatten().tolist() == [0.5, 1, 0.25, 0.25, 0, 0]
     # A constant channel is not stretched into a pattern, and a blank one stays black.
-    assert showing(values, scaling="per-channel").pictures().flatten().tolist() == [0.5, 1, 1, 1, 0, 0]
+    assert showing(values, scaling="per-channel").scaled().flatten().tolist() == [0.5, 1, 1, 1, 0, 0]
 
 
 def test_signed_maps_run_from_the_lowest_and_say_so() -> None:
     found = showing(torch.tensor([[[-2.0, 6.0]], [[0.0, 2.0]]])[None])
-    assert found.pictures().flatten().tolist() == [0, 1, 0.25, 0.5]
+    assert found.scaled().flatten().tolist() == [0, 1, 0.25, 0.5]
     assert found.notes == ("hand: black is -2 and white 6; 0 of 2 channels are nowhere above 0",)
 
 
 def test_responses_are_the_statistics_of_each_channel() -> None:
     values = torch.tensor([[[-1.0, 3.0, 0.0, 2.0]], [[-1.0, -1.0, 0.0, 0.0]]])[None]
     first, second = showing(values).responses()
-    assert (first.max, first.mean, first.active, first.silent) == (3, 1, 0.5, False)
-    assert (second.channel, second.max, second.active, second.silent) == (1, 0, 0, True)
+    assert (first.max, first.mean, first.active, first.inactive) == (3, 1, 0.5, False)
+    assert (second.channel, second.max, second.active, second.inactive) == (1, 0, 0, True)
 
 
 def test_silent_channels_are_counted() -> None:
@@ -106,7 +106,7 @@ def test_silent_channels_are_counted() -> None:
 def test_the_grid_holds_every_shown_channel_enlarged() -> None:
     values = torch.rand(1, 5, 7, 7, generator=torch.Generator().manual_seed(0))
     found = showing(values)
-    grid, strongest = found.grid(), found.pictures()[0, 0]
+    grid, strongest = found.grid(), found.scaled()[0, 0]
     assert grid.shape == (2 * (20 + 58 + 4) - 4, 3 * (58 + 4) - 4, 3)
     assert np.array_equal(grid[21:77:8, 1:57:8, 0], image.levels(strongest))
 
@@ -114,11 +114,11 @@ def test_the_grid_holds_every_shown_channel_enlarged() -> None:
 def test_a_vector_gives_one_square_for_each_channel_and_no_overlay(tmp_path) -> None:
     found = activations(build("gap"), pictures(1), "logits")
     assert found.values.shape == (1, 5)
-    assert found.pictures().shape == (5, 1, 1, 1)
+    assert found.scaled().shape == (5, 1, 1, 1)
     assert found.grid().shape == (2 * (20 + 42 + 4) - 4, 3 * (42 + 4) - 4, 3)
-    with pytest.raises(LayerError, match="has no places"):
+    with pytest.raises(LayerError, match="is not spatial"):
         found.overlay(0)
-    assert [each["kind"] for each in found.save(tmp_path)] == ["heatmap", "table", "picture"]
+    assert [file["kind"] for file in found.save(tmp_path)["files"]] == ["heatmap", "table", "picture"]
 
 
 def test_upsampling_is_bilinear_and_keeps_places() -> None:
@@ -168,8 +168,8 @@ def test_layers_and_images_that_cannot_be_shown_are_refused() -> None:
 
 
 def test_files_read_back(tmp_path) -> None:
-    found = activations(build("gap"), pictures(2), "features.5", top=4)
-    saved = {each["path"]: each for each in found.save(tmp_path, overlays=1)}
+    found = activations(build("gap"), pictures(2), "features.5", top=4, overlays=1)
+    saved = {file["path"]: file for file in found.save(tmp_path)["files"]}
     assert all((tmp_path / path).is_file() for path in saved)
     assert {each["layer"] for each in saved.values()} == {"features.5"}
     assert np.array_equal(np.load(tmp_path / "activations-features.5.npy"), found.values.numpy())
@@ -188,8 +188,8 @@ def test_the_eyes_of_a_cat_light_up_a_channel_of_the_embedded_network() -> None:
     network = zoo.load()
     images = network.prepare(Picture.from_array(data.chelsea())).images
     maps = activations(network, images, "bn1")
-    silent = {each.channel for each in maps.responses() if each.silent}
-    assert silent >= {11, 16, 28, 31}  # the dead kernels of the first layer
+    inactive = {response.channel for response in maps.responses() if response.inactive}
+    assert inactive >= {11, 16, 28, 31}  # the dead kernels of the first layer
     eyes = maps.upsampled(20)
     rows, columns = (eyes >= eyes.max() / 2).nonzero().unbind(1)
     assert 50 < rows.min() < rows.max() < 112  # in the band of the eyes

@@ -45,7 +45,7 @@ def test_a_known_kernel_gives_known_pixels() -> None:
 
 
 def test_each_kernel_reaches_black_and_white() -> None:
-    pictures = filters(build("gap"), "features.0").pictures()
+    pictures = filters(build("gap"), "features.0").scaled()
     assert pictures.shape == (8, 3, 3, 3)
     assert (pictures.amin((1, 2, 3)) == 0).all()
     assert (pictures.amax((1, 2, 3)) == 1).all()
@@ -54,7 +54,7 @@ def test_each_kernel_reaches_black_and_white() -> None:
 def test_a_scale_over_all_kernels_keeps_their_strengths_apart() -> None:
     weights = noise(4, 3, 3, 3)
     weights[1] = 0.5 * weights[0]
-    found = filters(holding(weights), scaling="all").pictures()
+    found = filters(holding(weights), scaling="all").scaled()
     low, high = weights.min(), weights.max()
     torch.testing.assert_close(found, (weights - low) / (high - low))
 
@@ -62,7 +62,7 @@ def test_a_scale_over_all_kernels_keeps_their_strengths_apart() -> None:
 @pytest.mark.parametrize("scaling", ["per-kernel", "all"])
 def test_a_layer_of_zeros_is_plain_grey(scaling: str) -> None:
     found = filters(holding(torch.zeros(4, 3, 3, 3)), scaling=scaling)
-    assert (found.pictures() == 0.5).all()
+    assert (found.scaled() == 0.5).all()
     assert found.dead == (0, 1, 2, 3)
     assert found.duplicates == ()
 
@@ -78,7 +78,7 @@ def test_a_grey_first_layer_is_grey_and_0_is_mid_grey() -> None:
     weights = torch.tensor([[[[0.0, 1.0, 0.5, -0.5]]]])
     found = filters(holding(weights, Preprocess((8, 8), (0.5,), (0.25,), order="grey")))
     assert not found.colored
-    assert found.pictures().flatten().tolist() == [0.5, 1.0, 0.75, 0.25]
+    assert found.scaled().flatten().tolist() == [0.5, 1.0, 0.75, 0.25]
 
 
 def test_the_first_convolution_is_chosen_and_said() -> None:
@@ -94,9 +94,9 @@ def test_twins_are_found_with_either_sign_and_the_dead_are_no_twins() -> None:
     found = filters(holding(weights))
     assert {(pair.first, pair.second, round(pair.cosine, 5)) for pair in found.duplicates} == {(0, 2, 1), (1, 4, -1)}
     assert found.dead == (5,)
-    assert (found.pictures()[5] == 0.5).all()
-    assert [kernel.twin for kernel in found.kernels][:3] == [2, 4, 0]
-    assert (found.kernels[5].twin, found.kernels[5].cosine) == (None, 0.0)
+    assert (found.scaled()[5] == 0.5).all()
+    assert [kernel.most_similar for kernel in found.kernels][:3] == [2, 4, 0]
+    assert (found.kernels[5].most_similar, found.kernels[5].cosine) == (None, 0.0)
     assert [kernel.norm for kernel in found.kernels] == pytest.approx(weights.flatten(1).norm(dim=1).tolist())
 
 
@@ -115,7 +115,7 @@ def test_depthwise_kernels_are_one_slice_each_and_no_twins_across_groups() -> No
     network = deep(nn.Conv2d(8, 8, 3, groups=8))
     network.module[2].weight.data[1] = network.module[2].weight.data[0]
     found = filters(network, "2")
-    assert found.pictures().shape == (8, 1, 3, 3)
+    assert found.scaled().shape == (8, 1, 3, 3)
     assert found.duplicates == ()
     assert any("8 groups" in note for note in found.notes)
 
@@ -125,23 +125,23 @@ def test_twins_in_groups_are_counted_over_all_kernels() -> None:
     network.module[2].weight.data[5] = -network.module[2].weight.data[3]
     found = filters(network, "2")
     assert [(pair.first, pair.second) for pair in found.duplicates] == [(3, 5)]
-    assert (found.kernels[3].twin, found.kernels[5].twin) == (5, 3)
+    assert (found.kernels[3].most_similar, found.kernels[5].most_similar) == (5, 3)
 
 
 def test_slices_come_strongest_first_under_the_channels_they_read() -> None:
     network = deep(nn.Conv2d(8, 4, 3, groups=2))
     weights = network.module[2].weight.data
     weights[3] = torch.tensor([1.0, 3.0, 0.5, 2.0])[:, None, None].expand(4, 3, 3)
-    found = filters(network, "2", inputs=3)
-    assert found.inputs is not None
-    assert found.inputs[3].tolist() == [5, 7, 4]  # kernel 3 is of the second group, which reads channels 4 … 7
-    assert found.pictures()[3, :, 0, 0].tolist() == pytest.approx([1.0, 0.5 + 2 / 6, 0.5 + 1 / 6])
+    found = filters(network, "2", channels=3)
+    assert found.channels is not None
+    assert found.channels[3].tolist() == [5, 7, 4]  # kernel 3 is of the second group, which reads channels 4 … 7
+    assert found.scaled()[3, :, 0, 0].tolist() == pytest.approx([1.0, 0.5 + 2 / 6, 0.5 + 1 / 6])
     assert any("hard to read" in note for note in found.notes)
     assert found.grid().shape == (4 * (57 + 2 + 20 + 4) - 4, 3 * (57 + 2 + 4) - 4, 3)
 
 
 def test_the_number_of_kernels_and_columns_can_be_chosen() -> None:
-    found = filters(build("gap"), most=5, columns=2)
+    found = filters(build("gap"), top=5, columns=2)
     assert found.shown == (0, 1, 2, 3, 4)
     assert len(found.kernels) == 8
     assert found.grid().shape == (3 * (50 + 20 + 4) - 4, 2 * (50 + 4) - 4, 3)
@@ -197,7 +197,7 @@ def test_networks_that_cannot_be_shown_say_why() -> None:
         filters(holding(torch.full((2, 3, 3, 3), torch.nan)))
 
 
-@pytest.mark.parametrize("wrong", [{"scaling": "log"}, {"most": 0}, {"columns": 0}, {"inputs": 0}, {"threshold": 0.0}])
+@pytest.mark.parametrize("wrong", [{"scaling": "log"}, {"top": 0}, {"columns": 0}, {"channels": 0}, {"threshold": 0.0}])
 def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         filters(build("gap"), **wrong)
@@ -213,7 +213,7 @@ def test_later_training_does_not_change_what_was_found() -> None:
 
 def test_files_read_back(tmp_path) -> None:
     found = filters(build("gap"))
-    saved = found.save(tmp_path / "out")
+    saved = found.save(tmp_path / "out")["files"]
     assert [(each["path"], each["kind"]) for each in saved] == [
         ("weights.png", "picture"),
         ("weights.json", "table"),

@@ -1,7 +1,11 @@
-"""Which pixels? Every method is one class in one file; `attribute` runs one, `attribute_all` several from one pass."""
+"""Which pixels does a target depend on? Each method is one class in one file.
+
+`attribute` runs one method, `attribute_all` several from one forward pass.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Sequence
@@ -15,6 +19,7 @@ from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
+from phosphene.core.result import Cost
 
 # A file in this folder is a method: importing it registers it.
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
@@ -28,16 +33,16 @@ def attribute(
     *,
     method: str | Attribution = "grad-cam",
 ) -> Heatmap:
-    """Which pixels matter to a target, by one method.
+    """Which pixels a target depends on, by one method.
 
     Args:
-        network: whose decision is explained.
-        pictures: photographs of any size, or images (N, 3, H, W), RGB in [0, 1], at the size that the network wants.
+        network: that is explained.
+        pictures: photographs of any size, or images (N, 3, H, W), RGB in [0, 1], at the input size of the network.
         target: a label, an index, "top", a text such as "tabby - tiger cat" or "blocks.4:17@7,7", or an objective.
         method: a registered name, or a method with its options.
 
     Returns:
-        raw, signed values (N, 1 or 3, H, W), and where they came from.
+        raw, signed values (N, 1 or 3, H, W), and where they came from; its cost counts the forward pass, too.
 
     Raises:
         OptionError: no method of that name.
@@ -49,13 +54,17 @@ def attribute(
     torch.Size([2, 1, 32, 32])
     """
     chosen = Attribution.find(method)() if isinstance(method, str) else method
-    images = network.check(as_images(network, pictures))
-    return attribute_all(network, images, [resolve(target, network, images)], [chosen])[0]
+    images, inputs = as_images(network, pictures)
+    (heatmap,) = attribute_all(network, images, [resolve(target, network, images)], [chosen])
+    cost, predictions = heatmap.cost + Cost(forwards=len(images)), heatmap.predictions
+    if inputs and not predictions:  # the target does not read the logits
+        cost, predictions = cost + Cost(forwards=1), network.predict(images[:1])[0]
+    return dataclasses.replace(heatmap, inputs=inputs, cost=cost, predictions=predictions)
 
 
-def as_images(network: Network, pictures: Picture | Sequence[Picture] | Images) -> Images:
-    """Photographs at the size that a network wants; images stay as they are."""
+def as_images(network: Network, pictures: Picture | Sequence[Picture] | Images) -> tuple[Images, tuple[Picture, ...]]:
+    """Photographs at the input size of a network, and the photographs; images stay as they are."""
     if isinstance(pictures, torch.Tensor):
-        return pictures
-    several = [pictures] if isinstance(pictures, Picture) else pictures
-    return torch.cat([network.prepare(each).images for each in several])
+        return network.check(pictures), ()
+    several = (pictures,) if isinstance(pictures, Picture) else tuple(pictures)
+    return network.check(torch.cat([network.prepare(picture).images for picture in several])), several

@@ -1,42 +1,42 @@
-"""What a method found, and where it came from."""
+"""The result of a method: raw values, and where they came from."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, Pass, record
+from phosphene.attribution.attribution import Attribution, forward_pass
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.images import drawing, image
+from phosphene.core.images import drawing
 from phosphene.core.images.drawing import Scale
 from phosphene.core.images.image import Uint8Image, levels
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
-from phosphene.core.result import Cost
+from phosphene.core.result import File, Result
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Heatmap:
-    """What a method found: raw values, and everything needed to believe or repeat them.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Heatmap(Result):
+    """The maps of one method for one target: raw values, and everything needed to trust or repeat them.
 
     Args:
         values: (N, 1 or 3, H, W), raw and signed, at the size of the images.
-        images: (N, 3, H, W), what the network saw.
+        images: (N, 3, H, W), the input of the network.
         method: with all its options.
-        target: what was explained.
+        target: that was explained.
         scores: value of the target for each image, (N,).
-        network: which network.
-        layer: where the map was computed; "" for pixels.
-        cost: passes and seconds of this map alone.
-        notes: choices, causes and warnings, to be shown beside the map.
+        network: that was explained.
+        layer: at which the map was computed; "" for the pixels.
     """
+
+    verb: ClassVar[str] = "attribute"
 
     values: Tensor
     images: Images
@@ -45,8 +45,10 @@ class Heatmap:
     scores: Tensor
     network: Network
     layer: str = ""
-    cost: Cost = Cost()
-    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.values.shape))
+        return f"<Heatmap {self.name} of {self.target} in {self.network.name}, {shape}>"
 
     @property
     def name(self) -> str:
@@ -56,82 +58,107 @@ class Heatmap:
 
     @property
     def unit(self) -> str:
-        """What one unit of a value is."""
+        """Unit of the values."""
         return self.method.unit.replace("target", self.target.unit)
 
     def picture(self, index: int = 0) -> tuple[Uint8Image, Scale]:
-        """The map of one image as its method is drawn, uint8 (H, W, 3), and what the colors mean."""
+        """The map of one image, drawn as its method wants it, uint8 (H, W, 3), and the scale of its colors."""
         values = self.values[index]
-        if self.method.shown == "color":
+        if self.method.display == "color":
             return drawing.signed(values, unit=self.unit)
-        if self.method.shown == "magnitude":
+        if self.method.display == "magnitude":
             return drawing.magnitude(values, unit=self.unit)
-        if self.method.shown == "classes":
+        if self.method.display == "classes":
             return drawing.labels(values[0], unit=self.unit)
         return drawing.heatmap(values.sum(0), unit=self.unit)
 
     def overlay(self, index: int = 0) -> tuple[Uint8Image, Scale]:
-        """The map of one image over that image, uint8 (H, W, 3), and what the colors mean."""
+        """The map of one image over that image, uint8 (H, W, 3), and the scale of its colors."""
         values = self.values[index]
-        if self.method.shown == "classes":
+        if self.method.display == "classes":
             drawn, scale = self.picture(index)
             return levels((self.images[index].cpu().numpy().transpose(1, 2, 0) + drawn / 255.0) / 2), scale
         return drawing.overlay(
-            self.images[index], values.sum(0) if self.method.shown == "heat" else values, unit=self.unit
+            self.images[index], values.sum(0) if self.method.display == "heat" else values, unit=self.unit
         )
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write the raw values, the map and its overlay into a folder.
-
-        Args:
-            folder: where to; made if need be.
-
-        Returns:
-            one mapping for each file, as a manifest wants it.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        path, written = Path(folder), []
-        shared = {"method": self.name, "layer": self.layer, "target": str(self.target), "unit": self.unit}
+    def files(self) -> Iterator[File]:
+        """The raw values, and the map and its overlay of each image."""
+        about: dict[str, Any] = {
+            "method": self.name,
+            "layer": self.layer,
+            "target": str(self.target),
+            "unit": self.unit,
+        }
         stem = files.slug(self.name)
-        raw = files.write_array(path / f"{stem}.npy", self.values.cpu().numpy())
-        written.append({"path": raw.name, "kind": "heatmap", **shared, "shape": list(self.values.shape)})
+        yield File.array(f"{stem}.npy", self.values.cpu().numpy(), **about)
         for i in range(len(self.values)):
             number = f"-{i}" if len(self.values) > 1 else ""
-            for kind, (pixels, scale) in (("picture", self.picture(i)), ("overlay", self.overlay(i))):
-                saved = image.save(path / f"{stem}{number}-{kind}.png", pixels)
-                written.append({"path": saved.name, "kind": kind, **shared, "scale": [scale.low, scale.high]})
-        return written
+            pixels, scale = self.picture(i)
+            yield File.picture(f"{stem}{number}-picture.png", pixels, **about, scale=[scale.low, scale.high])
+            pixels, scale = self.overlay(i)
+            path = f"{stem}{number}-overlay.png"
+            yield File.picture(path, pixels, kind="overlay", **about, scale=[scale.low, scale.high])
+
+    def facts(self) -> Mapping[str, Any]:
+        """The value of the target for each image."""
+        return {"scores": self.scores.tolist()}
+
+    def pictures(self) -> list[Uint8Image]:
+        """The map and its overlay of each image."""
+        return [pixels for i in range(len(self.values)) for pixels, _ in (self.picture(i), self.overlay(i))]
+
+    def lines(self) -> tuple[str, ...]:
+        """The value of the target for each image."""
+        names = [picture.name for picture in self.inputs] or [f"image {i}" for i in range(len(self.scores))]
+        return tuple(
+            f"{name}: {self.name} for {self.target} ({score:.2f} {self.target.unit}), {self.cost}"
+            for name, score in zip(names, self.scores.tolist(), strict=True)
+        )
 
 
 def attribute_all(
     network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]
 ) -> list[Heatmap]:
-    """Every map of some methods for some targets, all from one forward pass where that is enough.
+    """The maps of several methods for several targets, all from one forward pass where that is possible.
+
+    The cost of each heatmap is what its method took besides the shared forward pass.
 
     Args:
-        network: whose decision is explained.
+        network: that is explained.
         images: (N, 3, H, W), RGB in [0, 1].
-        targets: what to explain.
-        methods: which maps.
+        targets: to explain.
+        methods: with their options.
 
     Returns:
-        the heatmaps, target by target, in the order of the methods.
+        the heatmaps of the first target in the order of the methods, then those of the next.
     """
     if not targets or not methods:
         raise OptionError("nothing to compute: give at least one target and one method")
-    with torch.inference_mode(mode=False):  # the caller may be in it, and gradients are none of its business
+    with torch.inference_mode(mode=False):  # the caller may have turned it on, and gradients need it off
         images, targets = network.check(images), [target.bind(network) for target in targets]
-        run = record(network, images, targets, methods)
+        run = forward_pass(network, images, targets, methods)
         return [heatmap(run, method, target) for target in targets for method in methods]
 
 
-def heatmap(run: Pass, method: Attribution, target: Objective) -> Heatmap:
-    """The map of one method from a recorded pass, with its provenance."""
+def heatmap(run: ForwardPass, method: Attribution, target: Objective) -> Heatmap:
+    """The map of one method from a recorded forward pass, with its provenance."""
     start = time.perf_counter()
     values = method.map(run, target).detach()
     cost = dataclasses.replace(method.cost(run.network, run.images), seconds=time.perf_counter() - start)
     layer, why = method.layer_for(run.network, target)
-    notes = (*((f"{layer}: {why}",) if why else ()), *method.explain(run, target, values))
-    return Heatmap(values, run.images, method, target, run.score(target), run.network, layer, cost, notes)
+    logits = run.activations.get("logits")
+    return Heatmap(
+        values=values,
+        images=run.images,
+        method=method,
+        target=target,
+        scores=run.score(target),
+        network=run.network,
+        layer=layer,
+        options=method.manifest(),
+        predictions=run.network.top_classes(logits[:1])[0] if logits is not None and logits.ndim == 2 else (),
+        seed=getattr(method, "seed", 0),
+        cost=cost,
+        notes=(*((f"{layer}: {why}",) if why else ()), *method.notes(run, target, values)),
+    )

@@ -25,7 +25,7 @@ def views(heatmap: Heatmap, index: int = 0) -> tuple[View, ...]:
         heatmap: that holds the map.
         index: of the image in the batch.
     """
-    shown, values, unit = heatmap.method.shown, heatmap.values[index].detach().cpu(), heatmap.unit
+    shown, values, unit = heatmap.method.display, heatmap.values[index].detach().cpu(), heatmap.unit
     if shown == "classes":
         return _classes(heatmap, index)
     plane = values.sum(0) if shown == "heat" else values.abs().amax(0)

@@ -71,5 +71,5 @@ def _draw(curves: Mapping[str, Curves], index: int, done: str) -> Markup:
         for name, curve in curves.items()
     ]
     y_range = (0.0, 1.0) if unit == "probability" else None
-    title = first.way.capitalize()
+    title = first.kind.capitalize()
     return line_chart(series, f"share of the pixels {done}", f"{unit} of {first.target}", title=title, y_range=y_range)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from phosphene.attribution import Attribution, Heatmap
-from phosphene.attribution.attribution import record
+from phosphene.attribution.attribution import forward_pass
 from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion
 from phosphene.attribution.evaluate.sanity import UPPER_HALF, Sanity, sanity_all
 from phosphene.attribution.heatmap import heatmap
-from phosphene.attribution.localize.boxes import boxes, to_photograph
+from phosphene.attribution.localize.boxes import box_in_photograph, boxes
 from phosphene.attribution.localize.cutout import Cutout, cutout
-from phosphene.attribution.perturbation.engine import Engine
+from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import OptionError, PhospheneError
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.anatomy import spread_layers
@@ -172,7 +172,7 @@ def explain(
         heatmaps,
         tuple(activations_all(network, images, plan.layers, top=32)) if plan.layers else (),
         cutout(images, _region(heatmaps).values) if heatmaps else None,
-        {name: to_photograph(box, images.shape[-2:], shown) for name, box in found.items() if box is not None},
+        {name: box_in_photograph(box, images.shape[-2:], shown) for name, box in found.items() if box is not None},
         job.curves(names) if plan.scores else {},
         job.sanities(names) if plan.scores else {},
         dataclasses.replace(plan.cost(network, images), seconds=time.perf_counter() - start),
@@ -202,7 +202,7 @@ class _Job:
                 usable.append(method)
             except PhospheneError as error:
                 notes.append(f"{method.name} is left out: {error}")
-        run = record(self.network, self.images, [self.target], usable)
+        run = forward_pass(self.network, self.images, [self.target], usable)
         for method in usable:
             self.notify(str(method.name))
             try:
@@ -214,12 +214,12 @@ class _Job:
 
     def curves(self, maps: Mapping[str, Heatmap]) -> dict[str, tuple[Curves, Curves]]:
         """Deletion and insertion of each map, and of pixels in random order, which any map must beat."""
-        engine, found = Engine(self.network, self.target.reads), {}
+        engines, found = Engines(self.network), {}
         noise = torch.rand(self.images[:, :1].shape, generator=torch.Generator().manual_seed(self.plan.seed))
         for name, values in {**{name: each.values for name, each in maps.items()}, RANDOM: noise}.items():
             self.notify(f"scoring {name}")
             falls, rises = (
-                way(self.network, self.images, values, self.target, steps=self.plan.steps, engine=engine)
+                way(self.network, self.images, values, self.target, steps=self.plan.steps, engines=engines)
                 for way in (deletion, insertion)
             )
             found[name] = falls, rises

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from phosphene.attribution.evaluate.covering import Covering
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing
@@ -19,8 +20,8 @@ from phosphene.core.networks.network import Network
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost, File, Result
 from phosphene.studies.evidence.backprojection import Backprojection, backproject
+from phosphene.studies.evidence.covering import cover_projections
 from phosphene.studies.evidence.crops import Notify, crops
-from phosphene.studies.evidence.hiding import Hiding, hide
 from phosphene.studies.evidence.neurons import EFFECTIVE_SHARE, ProjectionMethod, default_method
 from phosphene.studies.evidence.selection import select_units, strongest_patches
 from phosphene.studies.evidence.tiles import pad_square
@@ -40,7 +41,7 @@ class Panel:
         projections: of its strongest patches, the strongest first; none for a unit that never changes.
         crops: the same part of each photograph, uint8 (h, w, 3).
         dead: whether the unit has the same value everywhere in every image.
-        hiding: how far the activations fall without what the projections show; None where that was not measured.
+        covering: how far the activations fall when the pixels that are shown are covered; None where not measured.
     """
 
     layer: str
@@ -48,12 +49,12 @@ class Panel:
     projections: tuple[Backprojection, ...]
     crops: tuple[Uint8Image, ...] = dataclasses.field(repr=False)
     dead: bool = False
-    hiding: Hiding | None = None
+    covering: Covering | None = None
 
     @property
     def cost(self) -> Cost:
         """Passes that were needed now."""
-        return sum((made.cost for made in self.projections), self.hiding.cost if self.hiding else Cost())
+        return sum((made.cost for made in self.projections), self.covering.cost if self.covering else Cost())
 
     @property
     def title(self) -> str:
@@ -61,7 +62,7 @@ class Panel:
         name = f"{self.layer}:{self.channel}"
         if not self.projections:
             return f"{name} · {'dead' if self.dead else 'never above its least value'}"
-        checked = f" · {self.hiding}" if self.hiding else ""
+        checked = f" · {self.covering}" if self.covering else ""
         return f"{name} · {self.projections[0].patch.activation:.3g}{checked}"
 
     def picture(self, columns: int, rows: int, side: int) -> Uint8Image:
@@ -78,7 +79,7 @@ class Panel:
         return {
             "unit": f"{self.layer}:{self.channel}",
             "dead": self.dead,
-            "hiding": self.hiding and self.hiding.as_dict(),
+            "covering": self.covering and self.covering.as_dict(),
             "patches": [
                 {
                     "image": made.patch.image,
@@ -148,7 +149,7 @@ class Plate(Result):
 
     def lines(self) -> tuple[str, ...]:
         """How many units, the cost, and how far the activations fall where that was measured."""
-        checked = tuple(f"  {panel.title}" for panel in self.panels if panel.hiding)
+        checked = tuple(f"  {panel.title}" for panel in self.panels if panel.covering)
         count = len(self.panels)
         return (f"{self.layer}: {count} unit{'s' * (count != 1)}, {self.cost}", *checked)
 
@@ -169,7 +170,7 @@ def plate(
 ) -> Plate:
     """For each unit its k strongest activations over a survey, each projected to pixels, beside the image patches.
 
-    Both are cut to the same box. A dead unit is named so. Cost: see `backproject`; with check, see `hide`.
+    Both are cut to the same box. A dead unit is named so. Cost: see `backproject`; with check, see `cover_projections`.
 
     Args:
         network: that was surveyed.
@@ -180,7 +181,7 @@ def plate(
         method: deconvnet, guided-backprop or gradient; see `default_method`.
         field: what is cut out: the effective field, see `effective_field`, in which a projection fills its tile; or the
             exact receptive field, which in deep layers is mostly empty, unless it is the whole picture.
-        check: whether to hide the pixels that are shown, and measure how far the activations fall.
+        check: whether to cover the pixels that are shown, and measure how far the activations fall.
         seed: of units drawn at random, and of the check.
         side: of a patch on the plate, in pixels.
         watch: is told of progress; true leaves out the units that are not done yet.
@@ -252,8 +253,8 @@ class _Panels:
             self.notify(f"{note} (and {len(notes) - 1} more of this unit)" if len(notes) > 1 else note)
         shown = [dataclasses.replace(projection.patch, box=projection.box) for projection in made]
         tiles = crops(self.run, shown, side=self.side, notify=self.notify)
-        hiding = hide(self.network, self.run, made, seed=self.seed) if self.check else None
-        return Panel(self.layer, channel, made, tiles, dead, hiding)
+        covered = cover_projections(self.network, self.run, made, seed=self.seed) if self.check else None
+        return Panel(self.layer, channel, made, tiles, dead, covered)
 
 
 def _remarks(network: Network, layer: str, method: ProjectionMethod, panels: Sequence[Panel]) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
-"""What every channel of a layer makes of an image: grey maps, strongest first."""
+"""The activation map of every channel of a layer for an image: grey pictures, strongest first."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,31 +14,33 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.errors import LayerError, OptionError, TargetError
-from phosphene.core.images import drawing, image
+from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.result import Cost
-from phosphene.weights.response import Response, measure
-from phosphene.weights.sheet import sheet
+from phosphene.core.result import Cost, File, Result
+from phosphene.weights.grid import labeled_grid
+from phosphene.weights.response import Response, channel_responses
 
 Sort = Literal["max", "mean", "index"]
 Scaling = Literal["shared", "per-channel"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ActivationMaps:
-    """The activations of one layer, in the order and on the scale in which they are shown.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ActivationMaps(Result):
+    """The activations of one layer, in the order and on the scale in which they are drawn.
 
     Args:
-        values: (N, C, H, W), or (N, C) where the layer has no places; raw.
-        images: (N, 3, H, W), what the network saw.
+        values: (N, C, H, W), or (N, C) where the layer is not spatial; raw.
+        images: (N, 3, H, W), the input of the network.
         network: whose layer it is.
         layer: its name.
         sort: what channels are ordered by, strongest first: their max or mean activation; or their index.
-        scaling: whether white is the strongest activation of all channels, or of each.
-        top: how many channels are shown; None for all.
-        cost: of the pass, shared with the other layers that were read in it.
+        scaling: whether white is the strongest activation of all channels, or of each channel.
+        top: how many channels are drawn; None for all.
+        overlays: how many of the drawn channels are saved as overlays on each image.
     """
+
+    verb: ClassVar[str] = "activations"
 
     values: Tensor = dataclasses.field(repr=False)
     images: Images = dataclasses.field(repr=False)
@@ -47,23 +49,22 @@ class ActivationMaps:
     sort: Sort = "max"
     scaling: Scaling = "shared"
     top: int | None = None
-    cost: Cost = dataclasses.field(default_factory=Cost)
+    overlays: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(self._note(at) for at in range(len(self.values))))
 
     @property
     def _maps(self) -> Tensor:
         return self.values if self.values.ndim == 4 else self.values[:, :, None, None]
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What black and white mean in each image, and how many channels are silent, to be shown beside the maps."""
-        return tuple(self._note(at) for at in range(len(self.values)))
-
     def _note(self, at: int) -> str:
-        low, high = (each.item() for each in self._range(at, (0, 1, 2)))
-        silent = sum(each.silent for each in self.responses(at))
+        """What black and white mean in one image, and how many channels are inactive."""
+        low, high = (level.item() for level in self._range(at, (0, 1, 2)))
+        inactive = int((self._maps[at].flatten(1).amax(1) <= 0).sum())
         image = f"image {at}, " if len(self.values) > 1 else ""
         scale = f"black is {low:.3g} and white {high:.3g}" if self.scaling == "shared" else "each on its own scale"
-        return f"{image}{self.layer}: {scale}; {silent} of {self.values.shape[1]} channels are nowhere above 0"
+        return f"{image}{self.layer}: {scale}; {inactive} of {self.values.shape[1]} channels are nowhere above 0"
 
     def _range(self, at: int, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The activations drawn black and white."""
@@ -72,38 +73,37 @@ class ActivationMaps:
 
     def responses(self, at: int = 0) -> tuple[Response, ...]:
         """Statistics of every channel for one image, in the order of the channels."""
-        return measure(self._maps[at])
+        return channel_responses(self._maps[at])
 
     def order(self, at: int = 0) -> tuple[int, ...]:
-        """The channels shown for one image, in their order; equal ones stay in the order of the channels."""
+        """The channels drawn for one image, in their order; equal ones stay in the order of the channels."""
         flat = self._maps[at].flatten(1)
         if self.sort == "index":
             return tuple(range(len(flat)))[: self.top]
         key = flat.amax(1) if self.sort == "max" else flat.mean(1)
         return tuple(key.argsort(descending=True, stable=True).tolist())[: self.top]
 
-    def pictures(self, at: int = 0) -> Tensor:
-        """The shown channels of one image as grey pictures (n, 1, H, W) in [0, 1], brighter where they respond more.
+    def scaled(self, at: int = 0) -> Tensor:
+        """The drawn channels of one image as grey pictures (n, 1, H, W) in [0, 1], brighter where they are more active.
 
-        The range of the scale always holds zero, so that black is zero wherever nothing is below it: a channel that is
-        nearly constant is not stretched into a pattern.
+        The range of the scale always contains zero, so that black is zero unless something is below it, and a channel
+        that is nearly constant is not stretched to full contrast.
         """
         low, high = self._range(at, (0, 1, 2) if self.scaling == "shared" else (1, 2))
         scaled = (self._maps[at] - low) / (high - low).where(high > low, 1)
         return scaled[list(self.order(at)), None]
 
     def grid(self, at: int = 0) -> Uint8Image:
-        """The shown channels of one image under their indices; a layer without places gives one square each."""
-        return sheet(
-            self.pictures(at), [str(channel) for channel in self.order(at)], side=56 if self.values.ndim == 4 else 40
-        )
+        """The drawn channels of one image under their indices; where the layer is not spatial, a square each."""
+        side = 56 if self.values.ndim == 4 else 40
+        return labeled_grid(self.scaled(at), [str(channel) for channel in self.order(at)], side=side)
 
     def upsampled(self, channel: int, at: int = 0) -> Tensor:
-        """The map of one channel at the size of the image, (H, W): bilinear, pixel centers kept in place.
+        """The map of one channel at the size of the image, (H, W): bilinear, pixel centers aligned.
 
         Raises:
             TargetError: no such channel.
-            LayerError: the layer has no places.
+            LayerError: the layer is not spatial.
         """
         channels = self.values.shape[1]
         if not 0 <= channel < channels:
@@ -111,16 +111,16 @@ class ActivationMaps:
                 f"{self.layer} of {self.network.name} has no channel {channel}; its {channels} are 0 … {channels - 1}"
             )
         if self.values.ndim != 4:
-            raise LayerError(f"{self.layer} of {self.network.name} has no places; choose a layer before the pooling")
+            raise LayerError(f"{self.layer} of {self.network.name} is not spatial; choose a layer before the pooling")
         maps = self.values[at : at + 1, channel : channel + 1]
         return F.interpolate(maps, self.images.shape[2:], mode="bilinear", align_corners=False)[0, 0]
 
     def overlay(self, channel: int, at: int = 0) -> tuple[Uint8Image, drawing.Scale]:
-        """One channel laid over the image, and what the colors mean.
+        """One channel over the image, and the scale of its colors.
 
         Raises:
             TargetError: no such channel.
-            LayerError: the layer has no places.
+            LayerError: the layer is not spatial.
         """
         return drawing.overlay(self.images[at], self.upsampled(channel, at), unit="activation")
 
@@ -131,39 +131,79 @@ class ActivationMaps:
             "shape": list(self.values.shape),
             "sort": self.sort,
             "images": [
-                {"order": list(self.order(at)), "channels": [dataclasses.asdict(each) for each in self.responses(at)]}
+                {
+                    "order": list(self.order(at)),
+                    "channels": [dataclasses.asdict(response) for response in self.responses(at)],
+                }
                 for at in range(len(self.values))
             ],
             "notes": list(self.notes),
         }
 
-    def save(self, folder: str | Path, *, overlays: int = 3) -> list[dict[str, Any]]:
-        """Write the grid, the strongest channels over the image, the statistics and the raw maps into a folder.
-
-        Args:
-            folder: where to.
-            overlays: how many of the shown channels are laid over each image.
-
-        Returns:
-            one mapping for each file, as a manifest wants it.
-        """
-        folder, name = Path(folder), f"activations-{files.slug(self.layer)}"
-        files.write_array(folder / f"{name}.npy", self.values.float().cpu().numpy())
-        files.write_json(folder / f"{name}.json", self.table())
-        about = {"layer": self.layer, "shape": list(self.values.shape)}
-        saved: list[dict[str, Any]] = [
-            {"path": f"{name}.npy", "kind": "heatmap", **about, "unit": "activation"},
-            {"path": f"{name}.json", "kind": "table", **about},
-        ]
+    def files(self) -> Iterator[File]:
+        """The raw maps, the statistics, and for each image the grid and the strongest channels over the image."""
+        name, shape = f"activations-{files.slug(self.layer)}", list(self.values.shape)
+        about: dict[str, Any] = {"layer": self.layer}
+        yield File.array(f"{name}.npy", self.values.float().cpu().numpy(), **about, unit="activation")
+        about["shape"] = shape
+        yield File.text(f"{name}.json", json.dumps(self.table(), indent=1) + "\n", kind="table", **about)
         for at in range(len(self.values)):
-            one = f"{name}-{at}" if len(self.values) > 1 else name
-            image.save(folder / f"{one}.png", self.grid(at))
-            saved.append({"path": f"{one}.png", "kind": "picture", **about, "image": at})
-            for channel in self.order(at)[: overlays if self.values.ndim == 4 else 0]:
-                path = f"{one}-channel-{channel}.png"
-                image.save(folder / path, self.overlay(channel, at)[0])
-                saved.append({"path": path, "kind": "overlay", **about, "image": at, "channel": channel})
-        return saved
+            stem = f"{name}-{at}" if len(self.values) > 1 else name
+            yield File.picture(f"{stem}.png", self.grid(at), **about, image=at)
+            for channel in self.order(at)[: self.overlays if self.values.ndim == 4 else 0]:
+                path, pixels = f"{stem}-channel-{channel}.png", self.overlay(channel, at)[0]
+                yield File.picture(path, pixels, kind="overlay", **about, image=at, channel=channel)
+
+    def pictures(self) -> list[Uint8Image]:
+        """The grid of each image."""
+        return [self.grid(at) for at in range(len(self.values))]
+
+    def lines(self) -> tuple[str, ...]:
+        """The strongest channels of each image."""
+        names = [picture.name for picture in self.inputs] or [f"image {at}" for at in range(len(self.values))]
+        strongest = [", ".join(map(str, self.order(at)[:5])) for at in range(len(self.values))]
+        about = f"{self.layer}, {self.values.shape[1]} channels"
+        return tuple(f"{name}: {about}, strongest {best}" for name, best in zip(names, strongest, strict=True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LayerActivations(Result):
+    """The activations of several layers, from one pass.
+
+    Args:
+        layers: the activations of each layer, in the order asked for.
+    """
+
+    verb: ClassVar[str] = "activations"
+
+    layers: tuple[ActivationMaps, ...]
+
+    def __iter__(self) -> Iterator[ActivationMaps]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> ActivationMaps:
+        return self.layers[index]
+
+    def files(self) -> Iterator[File]:
+        """The files of each layer, in a folder of its name."""
+        for maps in self.layers:
+            folder = files.slug(maps.layer)
+            yield from (dataclasses.replace(file, path=f"{folder}/{file.path}") for file in maps.files())
+
+    def facts(self) -> Mapping[str, Any]:
+        """Names of the layers."""
+        return {"layers": [maps.layer for maps in self.layers]}
+
+    def pictures(self) -> list[Uint8Image]:
+        """The grid of each layer and image."""
+        return [picture for maps in self.layers for picture in maps.pictures()]
+
+    def lines(self) -> tuple[str, ...]:
+        """The strongest channels of each layer and image."""
+        return tuple(line for maps in self.layers for line in dataclasses.replace(maps, inputs=self.inputs).lines())
 
 
 def activations(
@@ -174,23 +214,24 @@ def activations(
     sort: Sort = "max",
     top: int | None = None,
     scaling: Scaling = "shared",
+    overlays: int = 3,
 ) -> ActivationMaps:
     """Every channel of a layer as a grey picture, strongest first. Cost: one pass, up to the layer.
 
     Args:
-        network: which one.
+        network: that is run.
         images: (N, 3, H, W), RGB in [0, 1].
         layer: its name; "logits" too.
         sort: order of the channels: by their max or mean activation, descending; or by index.
-        top: how many channels to show; None for all.
-        scaling: whether white is the strongest activation of all channels, so that they compare, or of each.
+        top: how many channels to draw; None for all.
+        scaling: whether white is the strongest activation of all channels, so that they compare, or of each channel.
+        overlays: how many of the drawn channels to save as overlays on each image.
 
     Raises:
         LayerError: no such layer, or one whose output is neither maps nor a vector, or not finite.
         OptionError: a value that makes no sense.
     """
-    (found,) = activations_all(network, images, [layer], sort=sort, top=top, scaling=scaling)
-    return found
+    return activations_all(network, images, [layer], sort=sort, top=top, scaling=scaling, overlays=overlays)[0]
 
 
 def activations_all(
@@ -201,37 +242,52 @@ def activations_all(
     sort: Sort = "max",
     top: int | None = None,
     scaling: Scaling = "shared",
-) -> list[ActivationMaps]:
+    overlays: int = 3,
+) -> LayerActivations:
     """The same for several layers, in their order. Cost: one pass, up to the last of them.
 
     Args:
-        network: which one.
+        network: that is run.
         images: (N, 3, H, W), RGB in [0, 1].
         layers: their names.
         sort: see `activations`.
         top: see `activations`.
         scaling: see `activations`.
+        overlays: see `activations`.
 
     Raises:
         LayerError: no such layer, or one whose output is neither maps nor a vector, or not finite.
         OptionError: a value that makes no sense.
     """
     _check(layers, sort, scaling, top)
-    images, table = network.check(images), network.layers
+    images = network.check(images)
     start = time.perf_counter()
     with torch.no_grad():
-        taps = network.tap(images, layers)
+        values = network.tap(images, layers)
     cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
-    for name in layers:
-        shape = tuple(taps[name].shape)
-        if len(shape) not in {2, 4} or (name in table and table[name].layout == "other"):
-            raise LayerError(
-                f"{name} of {network.name} returns {shape}, neither maps (N, C, H, W) nor a vector (N, C); "
-                f"choose another layer (phosphene layers {network.name} lists them)"
-            )
-        if not taps[name].isfinite().all():
-            raise LayerError(f"{name} of {network.name} returns values that are not finite; look at the layers before")
-    return [ActivationMaps(taps[name], images, network, name, sort, scaling, top, cost) for name in layers]
+    for layer in layers:
+        _check_values(network, layer, values[layer])
+    maps = tuple(
+        ActivationMaps(
+            values=values[layer], images=images, network=network, layer=layer, sort=sort, scaling=scaling, top=top,
+            overlays=overlays, options={"layer": layer, "sort": sort, "scaling": scaling, "top": top}, cost=cost,
+        )
+        for layer in layers
+    )  # fmt: skip
+    options = {"layers": list(layers), "top": top, "sort": sort, "scaling": scaling}
+    notes = tuple(note for layer in maps for note in layer.notes)
+    return LayerActivations(layers=maps, network=network, options=options, cost=cost, notes=notes)
+
+
+def _check_values(network: Network, layer: str, values: Tensor) -> None:
+    shape, table = tuple(values.shape), network.layers
+    if len(shape) not in {2, 4} or (layer in table and table[layer].layout == "other"):
+        raise LayerError(
+            f"{layer} of {network.name} returns {shape}, neither maps (N, C, H, W) nor a vector (N, C); "
+            f"choose another layer (phosphene layers {network.name} lists them)"
+        )
+    if not values.isfinite().all():
+        raise LayerError(f"{layer} of {network.name} returns values that are not finite; check the layers before it")
 
 
 def _check(layers: Sequence[str], sort: str, scaling: str, top: int | None) -> None:
@@ -242,4 +298,4 @@ def _check(layers: Sequence[str], sort: str, scaling: str, top: int | None) -> N
     if scaling not in {"shared", "per-channel"}:
         raise OptionError(f"scaling is {scaling!r}; it can be 'shared' or 'per-channel'")
     if top is not None and top < 1:
-        raise OptionError(f"top is {top}; show at least 1 channel")
+        raise OptionError(f"top is {top}; give at least 1 channel")

@@ -1,72 +1,73 @@
-"""The kernels of a layer as pictures, with their norms, their twins and the dead among them."""
+"""The kernels of a layer as pictures, with their norms, near-duplicates and dead kernels."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.images import image
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Network
-from phosphene.weights import kernels
-from phosphene.weights.sheet import sheet
+from phosphene.core.result import File, Result
+from phosphene.weights.grid import labeled_grid
+from phosphene.weights.kernel_weights import default_layer, kernel_weights
 
 Scaling = Literal["per-kernel", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """One kernel: what it weighs, and which other one does nearly the same.
+    """The norm of one kernel, and the kernel most similar to it.
 
     Args:
         index: of the output channel.
         norm: L2 norm of its weights.
-        dead: whether its norm is below a thousandth of the largest: weight decay has switched it off.
-        twin: index of the living kernel most like it, up to sign, among those that read the same channels; None
-            where there is none.
-        cosine: similarity to the twin, in [-1, 1]; near -1 the twin is its negative.
+        dead: whether its norm is at most a thousandth of the largest, such as after weight decay.
+        most_similar: index of the kernel with the largest absolute cosine, among those that are not dead and read the
+            same channels; None where there is none.
+        cosine: similarity to that kernel, in [-1, 1]; near -1 one is the negative of the other.
     """
 
     index: int
     norm: float
     dead: bool
-    twin: int | None
+    most_similar: int | None
     cosine: float
 
 
-class Twins(NamedTuple):
-    """Two kernels that nearly repeat each other; where the cosine is negative, with the sign turned."""
+class Duplicates(NamedTuple):
+    """Two kernels that are nearly equal or, where the cosine is negative, nearly the negative of each other."""
 
     first: int
     second: int
     cosine: float
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Filters:
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Filters(Result):
     """The kernels of one layer.
 
     Args:
         weights: (O, I, H, W), as stored; RGB also where the network wants BGR. I counts the channels of one group.
         layer: whose kernels they are.
         network: whose layer it is.
-        colored: whether they weigh red, green and blue, so that a kernel is one picture.
+        colored: whether they read red, green and blue, so that a kernel is one picture.
         groups: of the convolution; kernel o reads channels (o // (O / groups)) * I and the next I - 1.
-        kernels: norm and twin of each.
-        duplicates: pairs with a cosine of at least the threshold, up to sign; the most alike first.
-        shown: index of every kernel in the grid.
-        inputs: (len(shown), m), input channels whose slices are shown, largest norm first; None where each kernel is
+        kernels: norm and most similar kernel of each kernel.
+        duplicates: pairs with an absolute cosine of at least the threshold, the largest first.
+        shown: indices of the kernels in the grid.
+        channels: (len(shown), m), input channels whose slices are drawn, largest norm first; None where each kernel is
             one picture.
-        scaling: what black and white are taken over.
+        scaling: whether black and white are those of each kernel or of all.
         columns: of the grid; None for one that is nearly square. Slices keep one row for each kernel.
-        notes: choices and warnings, to be shown beside the grid.
     """
+
+    verb: ClassVar[str] = "weights"
 
     weights: Tensor = dataclasses.field(repr=False)
     layer: str
@@ -74,23 +75,22 @@ class Filters:
     colored: bool
     groups: int
     kernels: tuple[Kernel, ...] = dataclasses.field(repr=False)
-    duplicates: tuple[Twins, ...] = dataclasses.field(repr=False)
+    duplicates: tuple[Duplicates, ...] = dataclasses.field(repr=False)
     shown: tuple[int, ...] = dataclasses.field(repr=False)
-    inputs: Tensor | None = dataclasses.field(repr=False)
+    channels: Tensor | None = dataclasses.field(repr=False)
     scaling: Scaling
     columns: int | None
-    notes: tuple[str, ...]
 
     @property
     def dead(self) -> tuple[int, ...]:
-        """Kernels that weigh next to nothing."""
+        """Indices of the kernels with hardly any weight."""
         return tuple(kernel.index for kernel in self.kernels if kernel.dead)
 
-    def pictures(self) -> Tensor:
-        """What the grid shows: (n, 3, H, W) for colored kernels, else (n, m, H, W), m grey slices each; in [0, 1].
+    def scaled(self) -> Tensor:
+        """The drawn weights: (n, 3, H, W) for colored kernels, else (n, m, H, W), m grey slices each; in [0, 1].
 
-        The least weight is 0 and the greatest 1, of each kernel or of all; where there is no color, -s is 0 and s is 1,
-        with s the greatest magnitude, so that 0.5 is no weight. A kernel without contrast, or dead, is 0.5.
+        The least weight is 0 and the greatest 1, of each kernel or of all; without color, -s is 0 and s is 1, with s
+        the greatest magnitude, so that 0.5 is a weight of 0. A kernel that is constant or dead is 0.5.
         """
         dims = (1, 2, 3) if self.scaling == "per-kernel" else (0, 1, 2, 3)
         low, high = self.weights.amin(dims, keepdim=True), self.weights.amax(dims, keepdim=True)
@@ -102,43 +102,52 @@ class Filters:
         if self.scaling == "per-kernel":
             flat[list(self.dead)] = True
         scaled = scaled.masked_fill(flat, 0.5)[list(self.shown)]
-        if self.inputs is None:
+        if self.channels is None:
             return scaled
-        local = self.inputs % self.weights.shape[1]
+        local = self.channels % self.weights.shape[1]
         return scaled.gather(1, local[:, :, None, None].expand(-1, -1, *scaled.shape[2:]))
 
     def grid(self) -> Uint8Image:
-        """Every kernel under its index; of deeper layers one row for each, its slices under "kernel:input"."""
-        if self.inputs is None:
-            return sheet(self.pictures(), [str(kernel) for kernel in self.shown], self.columns)
-        rows = zip(self.shown, self.inputs.tolist(), strict=True)
+        """Every kernel under its index; in deeper layers one row for each, its slices under "kernel:channel"."""
+        if self.channels is None:
+            return labeled_grid(self.scaled(), [str(kernel) for kernel in self.shown], self.columns)
+        rows = zip(self.shown, self.channels.tolist(), strict=True)
         labels = [f"{kernel}:{channel}" for kernel, row in rows for channel in row]
-        return sheet(self.pictures().flatten(0, 1)[:, None], labels, self.inputs.shape[1], side=56)
+        return labeled_grid(self.scaled().flatten(0, 1)[:, None], labels, self.channels.shape[1], side=56)
 
     def table(self) -> dict[str, Any]:
-        """Norms, twins and duplicates as plain values."""
+        """Norms, most similar kernels and duplicates as plain values."""
         return {
             "layer": self.layer,
             "shape": list(self.weights.shape),
             "groups": self.groups,
             "dead": list(self.dead),
-            "duplicates": [each._asdict() for each in self.duplicates],
-            "kernels": [dataclasses.asdict(each) for each in self.kernels],
+            "duplicates": [pair._asdict() for pair in self.duplicates],
+            "kernels": [dataclasses.asdict(kernel) for kernel in self.kernels],
             "notes": list(self.notes),
         }
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write weights.png, weights.json (the table) and weights.npy (as stored) into a folder.
+    def files(self) -> Iterator[File]:
+        """weights.png (the grid), weights.json (the table) and weights.npy (as stored)."""
+        shape = list(self.weights.shape)
+        yield File.picture("weights.png", self.grid(), layer=self.layer, shape=shape)
+        table = json.dumps(self.table(), indent=1) + "\n"
+        yield File.text("weights.json", table, kind="table", layer=self.layer, shape=shape)
+        yield File.array("weights.npy", self.weights.numpy(), kind="state", layer=self.layer)
 
-        Returns:
-            one mapping for each file, as a manifest wants it.
-        """
-        folder, about = Path(folder), {"layer": self.layer, "shape": list(self.weights.shape)}
-        image.save(folder / "weights.png", self.grid())
-        files.write_json(folder / "weights.json", self.table())
-        files.write_array(folder / "weights.npy", self.weights.numpy())
-        kinds = {"weights.png": "picture", "weights.json": "table", "weights.npy": "state"}
-        return [{"path": path, "kind": kind, **about} for path, kind in kinds.items()]
+    def facts(self) -> Mapping[str, Any]:
+        """Layer, number of kernels, dead kernels and duplicates."""
+        pairs = [pair._asdict() for pair in self.duplicates]
+        return {"layer": self.layer, "kernels": len(self.kernels), "dead": len(self.dead), "duplicates": pairs}
+
+    def pictures(self) -> list[Uint8Image]:
+        """The grid."""
+        return [self.grid()]
+
+    def lines(self) -> tuple[str, ...]:
+        """Numbers of kernels, dead kernels and near-duplicates."""
+        pairs = f"{len(self.duplicates)} near-duplicate pairs"
+        return (f"{len(self.kernels)} kernels of {self.layer}, {len(self.dead)} dead, {pairs}",)
 
 
 def filters(
@@ -147,47 +156,56 @@ def filters(
     *,
     scaling: Scaling = "per-kernel",
     columns: int | None = None,
-    most: int | None = None,
-    inputs: int = 16,
+    top: int | None = None,
+    channels: int = 16,
     threshold: float = 0.95,
 ) -> Filters:
     """The kernels of a convolution, or of a linear layer that reads a map, as pictures.
 
-    Kernels that weigh the pixels are RGB pictures. All others are grey slices, one for each input channel, those with
-    the largest norm first; they are hard to read. Norms say how strong a kernel is only where no batch norm follows;
-    a cosine near ±1 means that two kernels of the same group look for the same thing.
-    Cost: no pass beyond the layer table.
+    Kernels that read the pixels are RGB pictures. All others are grey slices, one for each input channel, those with
+    the largest norm first; they are hard to read. Norms compare kernels only where no batch norm follows; a cosine
+    near ±1 means that two kernels of the same group detect the same pattern.
+    Cost: no pass besides the layer table.
 
     Args:
-        network: whose kernels to show.
+        network: whose kernels.
         layer: name of the layer; None for the first convolution.
         scaling: black and white at the least and greatest weight of each kernel, or of all, so that strengths compare.
         columns: of the grid; None for one that is nearly square. Slices keep one row for each kernel.
-        most: kernels to show, from the first; None for all, or for 16 where a kernel is many slices.
-        inputs: slices to show of each kernel.
-        threshold: least cosine, up to sign, at which two kernels count as duplicates, in (0, 1].
+        top: how many kernels to draw, from the first; None for all, or for 16 where a kernel is many slices.
+        channels: how many slices of each kernel to draw.
+        threshold: minimum absolute cosine at which two kernels count as duplicates, in (0, 1].
 
     Raises:
         LayerError: no such layer, or one without kernels that can be shown.
         OptionError: a value that makes no sense.
     """
-    _check(scaling, threshold, columns=columns, most=most, inputs=inputs)
-    name, why = (layer, "") if layer is not None else kernels.first(network)
-    bank = kernels.read(network, name)
-    weights, colored = bank.weights, bank.pixels and bank.weights.shape[1] == 3
-    turned = colored and network.preprocess.order == "bgr"
-    weights = weights.flip(1) if turned else weights
-    norms, cosines = _similarities(weights, bank.groups)
-    rows, duplicates = _rows(norms, cosines), _duplicates(cosines, threshold)
+    _check(scaling, threshold, columns=columns, top=top, channels=channels)
+    name, why = (layer, "") if layer is not None else default_layer(network)
+    weights, groups, reads_pixels = kernel_weights(network, name)
+    colored = reads_pixels and weights.shape[1] == 3
+    reversed_order = colored and network.preprocess.order == "bgr"
+    weights = weights.flip(1) if reversed_order else weights
+    norms, cosines = _similarities(weights, groups)
     sliced = not colored and weights.shape[1] > 1
-    shown = tuple(range(len(weights)))[: most or (16 if sliced else None)]
-    slices = _strongest(weights, bank.groups, shown, inputs) if sliced else None
+    shown = tuple(range(len(weights)))[: top or (16 if sliced else None)]
     notes = [f"{name}: {why}"] if why else []
-    notes += ["the network wants BGR; its kernels are shown as RGB"] if turned else []
-    found = Filters(
-        weights, name, network, colored, bank.groups, rows, duplicates, shown, slices, scaling, columns, tuple(notes)
+    notes += ["the network wants BGR; its kernels are shown as RGB"] if reversed_order else []
+    result = Filters(
+        weights=weights,
+        layer=name,
+        network=network,
+        colored=colored,
+        groups=groups,
+        kernels=_kernels(norms, cosines),
+        duplicates=_duplicates(cosines, threshold),
+        shown=shown,
+        channels=_strongest(weights, groups, shown, channels) if sliced else None,
+        scaling=scaling,
+        columns=columns,
+        options={"layer": layer, "scaling": scaling},
     )
-    return dataclasses.replace(found, notes=(*notes, *_remarks(found)))
+    return dataclasses.replace(result, notes=(*notes, *_remarks(result)))
 
 
 def _check(scaling: str, threshold: float, **counts: int | None) -> None:
@@ -201,7 +219,7 @@ def _check(scaling: str, threshold: float, **counts: int | None) -> None:
 
 
 def _similarities(weights: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Norms (O,), and cosines (groups, O / groups, O / groups) within groups; 0 for the dead and for oneself."""
+    """Norms (O,), and cosines (groups, O / groups, O / groups) within groups; 0 on the diagonal and for the dead."""
     flat = weights.reshape(groups, len(weights) // groups, -1)
     norms = flat.norm(dim=2)
     alive = ~_dead(norms)
@@ -215,62 +233,61 @@ def _dead(norms: Tensor) -> Tensor:
     return norms <= DEAD * norms.max()
 
 
-def _rows(norms: Tensor, cosines: Tensor) -> tuple[Kernel, ...]:
+def _kernels(norms: Tensor, cosines: Tensor) -> tuple[Kernel, ...]:
     size = cosines.shape[1]
-    twins = cosines.abs().argmax(2)
-    likeness = cosines.gather(2, twins[:, :, None]).flatten().tolist()
-    dead = _dead(norms).tolist()
+    most_similar = cosines.abs().argmax(2)
+    largest = cosines.gather(2, most_similar[:, :, None]).flatten().tolist()
+    rows = zip(norms.tolist(), _dead(norms).tolist(), most_similar.flatten().tolist(), largest, strict=True)
     return tuple(
-        Kernel(index, norm, dead[index], index // size * size + twin if cosine else None, cosine)
-        for index, (norm, twin, cosine) in enumerate(
-            zip(norms.tolist(), twins.flatten().tolist(), likeness, strict=True)
-        )
+        Kernel(index, norm, dead, index // size * size + other if cosine else None, cosine)
+        for index, (norm, dead, other, cosine) in enumerate(rows)
     )
 
 
-def _duplicates(cosines: Tensor, threshold: float) -> tuple[Twins, ...]:
+def _duplicates(cosines: Tensor, threshold: float) -> tuple[Duplicates, ...]:
     size = cosines.shape[1]
-    places = (cosines.abs().triu(1) >= threshold - 1e-6).nonzero()
+    indices = (cosines.abs().triu(1) >= threshold - 1e-6).nonzero()
     pairs = [
-        Twins(group * size + one, group * size + two, cosines[group, one, two].item())
-        for group, one, two in places.tolist()
+        Duplicates(group * size + one, group * size + two, cosines[group, one, two].item())
+        for group, one, two in indices.tolist()
     ]
     return tuple(sorted(pairs, key=lambda pair: -abs(pair.cosine)))
 
 
-def _strongest(weights: Tensor, groups: int, shown: tuple[int, ...], inputs: int) -> Tensor:
-    """The input channels that the shown kernels weigh most, (n, m), counted over all groups."""
+def _strongest(weights: Tensor, groups: int, shown: tuple[int, ...], count: int) -> Tensor:
+    """The input channels with the largest weights in the shown kernels, (n, m), counted over all groups."""
     norms = weights[list(shown)].flatten(2).norm(dim=2)
-    local: Tensor = norms.argsort(dim=1, descending=True, stable=True)[:, :inputs]
+    local: Tensor = norms.argsort(dim=1, descending=True, stable=True)[:, :count]
     start = torch.tensor([kernel // (len(weights) // groups) * weights.shape[1] for kernel in shown])
     return local + start[:, None]
 
 
-def _remarks(found: Filters) -> tuple[str, ...]:
-    """What must stand beside the grid."""
-    count, wide, height, width = found.weights.shape
+def _remarks(filters: Filters) -> tuple[str, ...]:
+    """How to read the grid, and warnings."""
+    count, channels, height, width = filters.weights.shape
     notes = []
-    if found.colored:
+    if filters.colored:
         notes.append(
-            "the weights act on normalized channels and are shown as they are, not divided by their deviations"
+            "the weights act on normalized channels and are shown as stored, not divided by the standard deviations"
         )
     else:
         notes.append("mid-grey is a weight of 0")
-    if found.inputs is not None:
+    if filters.channels is not None:
         notes.append(
-            f"slices of {found.layer} weigh maps, not colors, and are hard to read: {len(found.shown)} of {count} "
-            f"kernels, {found.inputs.shape[1]} of {wide} input channels each, largest norm first"
+            f"slices of {filters.layer} weight channels, not colors, and are hard to read: {len(filters.shown)} of "
+            f"{count} kernels, {filters.channels.shape[1]} of {channels} input channels each, largest norm first"
         )
     if height == width == 1:
         notes.append("the kernels are 1×1: they mix channels and hold no pattern")
-    if found.groups > 1:
+    if filters.groups > 1:
         notes.append(
-            f"{found.groups} groups: a kernel weighs {wide} of {found.groups * wide} channels, "
+            f"{filters.groups} groups: a kernel reads {channels} of {filters.groups * channels} channels, "
             "and is compared within its group"
         )
-    if found.dead:
+    if filters.dead:
         notes.append(
-            f"{len(found.dead)} of {count} are dead, their norm at most {DEAD:g} of the largest: {_listed(found.dead)}"
+            f"{len(filters.dead)} of {count} are dead, with a norm of at most {DEAD:g} of the largest: "
+            f"{_listed(filters.dead)}"
         )
     return tuple(notes)
 

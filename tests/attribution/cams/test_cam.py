@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import attribute
-from phosphene.attribution.attribution import record
+from phosphene.attribution.attribution import forward_pass
 from phosphene.attribution.cams.cam import CAM, GradCAM, GradCAMPlusPlus, GuidedGradCAM, LayerCAM, LayerMap
 from phosphene.attribution.gradients.backprop import GuidedBackprop
 from phosphene.core.errors import LayerError
@@ -39,10 +39,10 @@ def gap() -> Network:
     return dataclasses.replace(nets.build("gap", torch.float64), preprocess=AS_IS)
 
 
-def at_layer(network: Network, images: Tensor, target: Any, method: LayerMap) -> Tensor:
+def layer_map(network: Network, images: Tensor, target: Any, method: LayerMap) -> Tensor:
     """The map at the size of the layer."""
     target = target if isinstance(target, Objective) else Logit(target)
-    return method.at_layer(record(network, images, [target], [method]), target.bind(network))
+    return method.layer_map(forward_pass(network, images, [target], [method]), target.bind(network))
 
 
 def activations_and_gradients(network: Network, images: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor]:
@@ -56,11 +56,11 @@ def activations_and_gradients(network: Network, images: Tensor, layer: str, targ
 
 @pytest.mark.parametrize("target", range(5))
 def test_cam_is_grad_cam_times_the_places_and_adds_up_to_the_logit(target: int, gap: Network, images: Tensor) -> None:
-    cam = at_layer(gap, images, target, CAM(rectify=False))
+    cam = layer_map(gap, images, target, CAM(rectify=False))
     a = gap.tap(images, ["features.5"])["features.5"]
     expected = torch.einsum("k,nkyx->nyx", gap.module.head.weight[target], a)[:, None]
     torch.testing.assert_close(cam, expected, rtol=1e-13, atol=1e-15)
-    torch.testing.assert_close(64 * at_layer(gap, images, target, GradCAM(rectify=False)), cam, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(64 * layer_map(gap, images, target, GradCAM(rectify=False)), cam, rtol=1e-13, atol=1e-15)
     total = cam.mean((1, 2, 3)) + gap.module.head.bias[target]
     torch.testing.assert_close(total, gap(images)[:, target], rtol=1e-13, atol=1e-15)
 
@@ -70,19 +70,19 @@ def test_cam_equals_torchcam(gap: Network, images: Tensor) -> None:
         scores = gap.module(images)
         for target in range(5):
             (theirs,) = peer(target, scores, normalized=False)
-            ours = at_layer(gap, images, target, CAM())
+            ours = layer_map(gap, images, target, CAM())
             torch.testing.assert_close(ours[:, 0], theirs.relu(), rtol=1e-13, atol=1e-15)
 
 
 def test_cam_equals_captum_grad_cam(gap: Network, images: Tensor) -> None:
     peer = captum.attr.LayerGradCam(gap.module, gap.module.features)
     theirs = peer.attribute(images, target=3, relu_attributions=False) * 64
-    torch.testing.assert_close(at_layer(gap, images, 3, CAM(rectify=False)), theirs.detach(), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(layer_map(gap, images, 3, CAM(rectify=False)), theirs.detach(), rtol=1e-12, atol=1e-15)
 
 
 def test_cam_of_a_difference_is_the_difference_of_cams(gap: Network, images: Tensor) -> None:
-    a, b = (at_layer(gap, images, k, CAM(rectify=False)) for k in (1, 3))
-    ours = at_layer(gap, images, 2 * Logit(1) - 0.5 * Logit(3), CAM(rectify=False))
+    a, b = (layer_map(gap, images, k, CAM(rectify=False)) for k in (1, 3))
+    ours = layer_map(gap, images, 2 * Logit(1) - 0.5 * Logit(3), CAM(rectify=False))
     torch.testing.assert_close(ours, 2 * a - 0.5 * b, rtol=1e-13, atol=1e-15)
 
 
@@ -125,13 +125,13 @@ def test_cam_finds_a_one_by_one_convolution_as_well(gap: Network, images: Tensor
             0,
             "gap does not end in global average pooling and one linear layer at features.4",
         ),
-        ("gap", CAM(layer="head"), 0, r"head of gap has no map \(its shape is \(5,\)\); choose an earlier layer"),
+        ("gap", CAM(layer="head"), 0, r"head of gap is not spatial \(its shape is \(5,\)\); choose an earlier layer"),
         ("gap", CAM(layer="feature"), 0, "gap has no layer 'feature'; did you mean 'features'"),
         ("gap", CAM(), "p(tabby)", r"CAM explains classes and their differences, not p\(tabby\); use grad-cam"),
         ("gap", CAM(), "features.5:3", "CAM explains classes and their differences, not features.5:3; use grad-cam"),
         ("gap", CAM(), "tabby - features.5:3", "CAM explains classes and their differences, not tabby - features.5:3"),
-        ("gap", GradCAM(layer="head"), 0, r"head of gap has no map .*; choose an earlier layer, such as features"),
-        ("gap", GradCAM(layer="pool"), 0, r"pool of gap has no map \(its shape is \(12, 1, 1\)\)"),
+        ("gap", GradCAM(layer="head"), 0, r"head of gap is not spatial .*; choose an earlier layer, such as features"),
+        ("gap", GradCAM(layer="pool"), 0, r"pool of gap is not spatial \(its shape is \(12, 1, 1\)\)"),
         ("gap", GradCAM(layer="layer4"), 0, "gap has no layer 'layer4'"),
         ("linear", GradCAM(), 0, "no layer of linear before tabby keeps a map; use a method of pixels"),
         ("gap", GradCAM(), "features.0:2", "no layer of gap before features.0:2 keeps a map; use a method of pixels"),
@@ -157,7 +157,7 @@ def test_what_cannot_be_mapped_is_refused(net: str, method: LayerMap, target: An
 @pytest.mark.parametrize("net", ["gap", "tuple"])
 def test_grad_cam_equals_captum(net: str, layer: str, images: Tensor) -> None:
     network = dataclasses.replace(nets.build(net, torch.float64), preprocess=AS_IS)
-    ours = at_layer(network, images, 1, GradCAM(layer=layer))
+    ours = layer_map(network, images, 1, GradCAM(layer=layer))
     reference = nets.build("gap", torch.float64).module
     peer = captum.attr.LayerGradCam(reference, reference.get_submodule(layer))
     theirs = peer.attribute(images, target=1, relu_attributions=True)
@@ -165,7 +165,7 @@ def test_grad_cam_equals_captum(net: str, layer: str, images: Tensor) -> None:
 
 
 def test_grad_cam_of_an_inner_neuron_equals_captum(gap: Network, images: Tensor) -> None:
-    ours = at_layer(gap, images, Channel("features.4", 5), GradCAM(layer="features.1", rectify=False))
+    ours = layer_map(gap, images, Channel("features.4", 5), GradCAM(layer="features.1", rectify=False))
     inner = nn.Sequential(gap.module.features[:5], nn.AdaptiveAvgPool2d(1), nn.Flatten())
     theirs = captum.attr.LayerGradCam(inner, inner[0][1]).attribute(images, target=5)
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-16)
@@ -174,7 +174,7 @@ def test_grad_cam_of_an_inner_neuron_equals_captum(gap: Network, images: Tensor)
 def test_layer_cam_equals_pytorch_grad_cam_before_it_scales(gap: Network, images: Tensor) -> None:
     for layer in ("features.1", "features.3", "features.5"):
         a, g = activations_and_gradients(gap, images, layer, 2)
-        ours = at_layer(gap, images, 2, LayerCAM(layer=layer))
+        ours = layer_map(gap, images, 2, LayerCAM(layer=layer))
         module = gap.module
         with PeerLayerCAM(model=module, target_layers=[module.get_submodule(layer)]) as peer:
             theirs = peer.get_cam_image(images, None, None, a.numpy(), g.numpy(), eigen_smooth=False)
@@ -187,7 +187,7 @@ def test_layer_cam_without_rectification_is_hires_cam_where_gradients_are_positi
     a, g = activations_and_gradients(gap, images, "features.3", 2)
     with PeerHiResCAM(model=gap.module, target_layers=[gap.module.features[3]]) as peer:
         theirs = peer.get_cam_image(images, None, None, a.numpy(), g.clamp(min=0).numpy(), eigen_smooth=False)
-    ours = at_layer(gap, images, 2, LayerCAM(layer="features.3", rectify=False))
+    ours = layer_map(gap, images, 2, LayerCAM(layer="features.3", rectify=False))
     np.testing.assert_allclose(ours[:, 0], theirs, rtol=1e-12, atol=1e-16)
 
 
@@ -208,7 +208,7 @@ def plus_plus(a: Tensor, g: Tensor) -> Tensor:
 @pytest.mark.parametrize("layer", ["features.3", "features.5"])
 def test_grad_cam_plus_plus_is_the_closed_form(layer: str, gap: Network, images: Tensor) -> None:
     a, g = activations_and_gradients(gap, images, layer, 2)
-    ours = at_layer(gap, images, 2, GradCAMPlusPlus(layer=layer))
+    ours = layer_map(gap, images, 2, GradCAMPlusPlus(layer=layer))
     torch.testing.assert_close(ours, plus_plus(a, g), rtol=1e-11, atol=1e-16)
     without = ((g.relu() * g**2).sum((2, 3), keepdim=True) * a).sum(1, keepdim=True).relu()
     correlation = torch.corrcoef(torch.stack([ours.flatten(), without.flatten()]))[0, 1]
@@ -224,8 +224,8 @@ def test_grad_cam_plus_plus_does_not_depend_on_the_scale_of_the_target(gap: Netw
     whole, small = method.weights(a, g), method.weights(a, 1e-4 * g)
     torch.testing.assert_close(small, 1e-4 * whole, rtol=1e-4, atol=0)
     torch.testing.assert_close(whole, g.relu().sum((2, 3), keepdim=True) / 2, rtol=1e-4, atol=0)
-    small_target = at_layer(gap, images, 1e-4 * Logit(2), GradCAM(layer="features.3"))
-    torch.testing.assert_close(small_target, 1e-4 * at_layer(gap, images, 2, GradCAM(layer="features.3")))
+    small_target = layer_map(gap, images, 1e-4 * Logit(2), GradCAM(layer="features.3"))
+    torch.testing.assert_close(small_target, 1e-4 * layer_map(gap, images, 2, GradCAM(layer="features.3")))
 
 
 def test_single_precision_does_not_swamp_small_gradients(gap: Network, images: Tensor) -> None:
@@ -248,8 +248,8 @@ def test_guided_grad_cam_is_the_product(gap: Network, images: Tensor) -> None:
 
 @pytest.mark.parametrize("method", [CAM, *FAMILY])
 def test_rectifying_takes_what_speaks_for_the_target(method: type[LayerMap], gap: Network, images: Tensor) -> None:
-    signed = at_layer(gap, images, 1, method(rectify=False))
-    assert torch.equal(at_layer(gap, images, 1, method()), signed.relu())
+    signed = layer_map(gap, images, 1, method(rectify=False))
+    assert torch.equal(layer_map(gap, images, 1, method()), signed.relu())
 
 
 @pytest.mark.parametrize("method", FAMILY)
@@ -273,7 +273,7 @@ def test_layers_that_are_overwritten_are_mapped_as_they_were(
     assert g is not None
     chosen = method(layer=layer)
     expected = (chosen.weights(a.detach(), g) * a.detach()).sum(1, keepdim=True).relu()
-    torch.testing.assert_close(at_layer(network, images, target, chosen), expected, rtol=1e-11, atol=1e-16)
+    torch.testing.assert_close(layer_map(network, images, target, chosen), expected, rtol=1e-11, atol=1e-16)
 
 
 def _vgg11() -> list[nn.Module]:

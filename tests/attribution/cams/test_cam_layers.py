@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
-from phosphene.attribution.attribution import Pass, record, upsample
+from phosphene.attribution.attribution import forward_pass, upsample
 from phosphene.attribution.cams.cam import CAM, GradCAM, GradCAMPlusPlus, GuidedGradCAM, LayerCAM, LayerMap
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import PhospheneError
 from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network, Preprocess
@@ -35,10 +36,10 @@ def gap() -> Network:
     return dataclasses.replace(nets.build("gap", torch.float64), preprocess=AS_IS)
 
 
-def at_layer(network: Network, images: Tensor, target: Any, method: LayerMap) -> Tensor:
+def layer_map(network: Network, images: Tensor, target: Any, method: LayerMap) -> Tensor:
     """The map at the size of the layer."""
     target = target if isinstance(target, Objective) else Logit(target)
-    return method.at_layer(record(network, images, [target], [method]), target.bind(network))
+    return method.layer_map(forward_pass(network, images, [target], [method]), target.bind(network))
 
 
 # Why a map is blank
@@ -49,7 +50,7 @@ def test_a_blank_map_says_that_nothing_fires(method: Attribution) -> None:
     heatmap = attribute(nets.build("dead"), nets.pictures(2), 0, method=method)
     assert not heatmap.values.any()
     assert heatmap.notes[1:] == tuple(
-        f"image {i}: the map is blank because no unit of {heatmap.layer} fires" for i in range(2)
+        f"image {i}: the map is blank because all activations of {heatmap.layer} are zero" for i in range(2)
     )
 
 
@@ -59,7 +60,7 @@ def test_a_blank_map_says_that_everything_speaks_against_the_target(gap: Network
     for method in (CAM(), GradCAM(), GradCAMPlusPlus(), LayerCAM()):
         heatmap = attribute(gap, images, 1, method=method)
         assert not heatmap.values.any()
-        assert "speaks against tiger cat; rectify=False shows it" in heatmap.notes[1]
+        assert "only lowers tiger cat; rectify=False shows where" in heatmap.notes[1]
     assert attribute(gap, images, 1, method=GradCAM(rectify=False)).values.max() <= 0
 
 
@@ -67,7 +68,9 @@ def test_a_blank_map_says_that_the_target_does_not_react(gap: Network, images: T
     with torch.no_grad():
         gap.module.head.weight[1] = 0
     heatmap = attribute(gap, images, 1, method="grad-cam")
-    assert "tiger cat does not react to features: a dead layer or a saturated output above" in heatmap.notes[1]
+    assert (
+        "the gradient of tiger cat at features is zero: a dead layer or a saturated output above it" in heatmap.notes[1]
+    )
 
 
 # Which layer
@@ -80,7 +83,7 @@ def test_the_layer_is_chosen_and_named(gap: Network, images: Tensor) -> None:
     heatmap = attribute(gap, images, "features.4:2", method="grad-cam")
     assert heatmap.layer == "features.3"
     assert heatmap.notes[0] == "features.3: the last layer with a map before features.4:2"
-    assert attribute(gap, images, 0, method="cam").notes[0] == "features: its mean over places enters head"
+    assert attribute(gap, images, 0, method="cam").notes[0] == "features: its spatial mean enters head"
     assert attribute(gap, images, 0, method=GradCAM(layer="features.1")).notes == ()
 
 
@@ -103,7 +106,9 @@ def test_a_plain_gradient_is_taken_once_for_all_places(
     gap: Network, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(Pass, "_backward", lambda *given, plain=Pass._backward: calls.append(1) or plain(*given))
+    monkeypatch.setattr(
+        ForwardPass, "_backward", lambda *given, plain=ForwardPass._backward: calls.append(1) or plain(*given)
+    )
     methods = [GradCAM(layer="features.1"), GradCAM(layer="features.3"), LayerCAM(layer="features.3")]
     attribute_all(gap, images, [Logit(0)], methods)
     assert len(calls) == 1
@@ -127,7 +132,7 @@ def test_a_vision_transformer_is_mapped_at_what_enters_its_last_attention(vit: N
     method = GradCAM(rectify=False)
     assert last_spatial_layer(vit, None) == ("blocks.3.norm1", "what enters the last attention, blocks.3.attn")
     assert vit.layer("blocks.3.norm1").shape == (384, 14, 14)
-    small = at_layer(vit, photo, 3, method)
+    small = layer_map(vit, photo, 3, method)
     assert small.shape == (1, 1, 14, 14)
     assert len(small.unique()) > 150
     heatmap = attribute(vit, photo, 3, method=method)
@@ -146,7 +151,7 @@ def test_places_of_a_vision_transformer_are_its_patches(vit: Network) -> None:
 
 
 def test_grad_cam_of_tokens_is_that_of_the_tokens_without_the_class_token(vit: Network, photo: Tensor) -> None:
-    ours = at_layer(vit, photo, 3, GradCAM(layer="blocks.2.norm1", rectify=False))
+    ours = layer_map(vit, photo, 3, GradCAM(layer="blocks.2.norm1", rectify=False))
     kept: dict[str, Tensor] = {}
 
     def keep(_m: nn.Module, _a: object, out: Tensor) -> Tensor:
@@ -191,7 +196,7 @@ def test_other_transformers_keep_their_grid(
     size = options.get("img_size", (224, 224))
     network = Network(timm.create_model(name, **options).eval(), Preprocess(size), name=name)
     images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
-    small = at_layer(network, images, 3, GradCAM(rectify=False))
+    small = layer_map(network, images, 3, GradCAM(rectify=False))
     assert small.shape[2:] == grid
     assert len(small.unique()) > grid[0] * grid[1] // 2
     found = attribute(network, images, 3, method="layer-cam")

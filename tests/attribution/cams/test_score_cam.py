@@ -8,7 +8,7 @@ import nets
 from phosphene.attribution.attribution import upsample
 from phosphene.attribution.cams.score_cam import ScoreCAM
 from phosphene.attribution.heatmap import attribute_all
-from phosphene.attribution.perturbation.engine import TRIAL
+from phosphene.attribution.perturbation.engine import SETUP_PASSES
 from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.objectives.classes import Logit
 
@@ -45,9 +45,9 @@ def test_the_layer_is_found_and_the_cost_known():
     network, images = nets.build("gap"), nets.pictures(3)
     heatmap = attribute_all(network, images, [Logit(0)], [ScoreCAM(channels=5)])[0]
     assert heatmap.layer == ScoreCAM().layer_for(network, Logit(0))[0]
-    assert heatmap.cost.forwards == 15 + TRIAL
+    assert heatmap.cost.forwards == 15 + SETUP_PASSES
     assert heatmap.unit == "activation"
-    assert ScoreCAM().cost(network, images).forwards == 36 + TRIAL
+    assert ScoreCAM().cost(network, images).forwards == 36 + SETUP_PASSES
 
 
 def test_a_batch_equals_its_images_and_the_second_call_the_first():
@@ -60,11 +60,11 @@ def test_a_batch_equals_its_images_and_the_second_call_the_first():
 
 def test_a_blank_map_says_why():
     heatmap = attribute_all(nets.build("dead"), nets.pictures(1), [Logit(0)], [ScoreCAM(layer="features.5")])[0]
-    assert "no unit of features.5 fires" in heatmap.notes[0]
+    assert "all activations of features.5 are zero" in heatmap.notes[0]
 
 
 def test_errors():
     with pytest.raises(OptionError, match="at least one"):
         ScoreCAM(channels=0)
-    with pytest.raises(LayerError, match="has no map"):
+    with pytest.raises(LayerError, match="is not spatial"):
         ScoreCAM(layer="pool")(nets.build("gap"), nets.pictures(1), Logit(0))

@@ -8,7 +8,7 @@ import torch
 import nets
 from phosphene.attribution import attribute
 from phosphene.attribution.evaluate.covering import covering
-from phosphene.attribution.perturbation.engine import TRIAL
+from phosphene.attribution.perturbation.engine import SETUP_PASSES
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.objectives.units import ChannelMax
 
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_controls() -> None:
     assert one == same
     assert one["control_mean"] != other["control_mean"]
     assert one["fall"] == other["fall"]
-    assert one["cost"]["forwards"] == 24 + TRIAL
+    assert one["cost"]["forwards"] == 24 + SETUP_PASSES
 
 
 def test_what_makes_no_sense_is_refused() -> None:

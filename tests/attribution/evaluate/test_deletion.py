@@ -12,8 +12,8 @@ from torchcam.methods import GradCAM
 from torchcam.metrics import DeletionInsertionMetric
 
 import nets
-from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion, order
-from phosphene.attribution.perturbation.engine import TRIAL, Engine
+from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion, pixel_ranks
+from phosphene.attribution.perturbation.engine import SETUP_PASSES, Engines
 from phosphene.core.errors import ImageError, OptionError, TargetError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
@@ -33,8 +33,8 @@ def linear() -> tuple[Network, Tensor, Tensor]:
 
 def test_order_ranks_three_channels_by_magnitude_and_one_by_value() -> None:
     values = torch.tensor([[1.0, -3.0], [0.0, 2.0]]).view(1, 1, 2, 2)
-    assert order(values).tolist() == [[[1, 3], [2, 0]]]
-    assert order(values.expand(1, 3, 2, 2)).tolist() == [[[2, 0], [3, 1]]]
+    assert pixel_ranks(values).tolist() == [[[1, 3], [2, 0]]]
+    assert pixel_ranks(values.expand(1, 3, 2, 2)).tolist() == [[[2, 0], [3, 1]]]
 
 
 def test_on_a_linear_network_the_curves_are_running_sums() -> None:
@@ -98,7 +98,7 @@ def test_areas_are_those_of_torchcam() -> None:
 def test_the_size_of_batches_changes_nothing(batch: int) -> None:
     network, images, values = nets.build("residual"), nets.pictures(), torch.randn(2, 3, 32, 32)
     usual = deletion(network, images, values, "tabby")
-    other = deletion(network, images, values, "tabby", engine=Engine(network, batch=batch))
+    other = deletion(network, images, values, "tabby", engines=Engines(network, batch=batch))
     torch.testing.assert_close(usual.values["logit"], other.values["logit"])
 
 
@@ -107,7 +107,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
     together = insertion(network, images, values, 0)
     alone = [insertion(network, images[i : i + 1], values[i : i + 1], 0).values["logit"] for i in range(3)]
     torch.testing.assert_close(together.values["logit"], torch.cat(alone))
-    assert together.cost.forwards == 3 * 21 + TRIAL
+    assert together.cost.forwards == 3 * 21 + SETUP_PASSES
 
 
 def test_other_targets_are_followed_in_their_own_unit() -> None:

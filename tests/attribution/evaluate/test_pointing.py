@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from phosphene.attribution.attribution import Attribution, Pass
+from phosphene.attribution.attribution import Attribution
 from phosphene.attribution.cams.cam import GradCAM
 from phosphene.attribution.evaluate.pointing import pointing_game
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.objective import Objective
@@ -27,7 +28,7 @@ def flat() -> Iterator[type[Attribution]]:
 
         level: float = 1.0
 
-        def map(self, run: Pass, target: Objective) -> Tensor:
+        def map(self, run: ForwardPass, target: Objective) -> Tensor:
             return torch.full_like(run.images[:, :1], self.level)
 
     yield Flat
@@ -74,7 +75,7 @@ def test_no_mosaic_shows_a_class_twice_and_none_is_wasted() -> None:
     network, images = colors()
     game = pointing_game(network, images[[0, 0, 1, 1, 2, 2, 3, 3, 3]], "grad-cam")
     assert [sorted(row) for row in game.classes.tolist()] == [[0, 1, 2, 3]] * 2
-    assert game.notes == ("1 of 9 pictures found no mosaic",)
+    assert game.notes == ("1 of 9 pictures are in no mosaic",)
     assert len(set(game.members.flatten().tolist())) == 8
 
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import nets
 import phosphene as ph
-from phosphene.attribution.attribution import Attribution, Pass
+from phosphene.attribution.attribution import Attribution
 from phosphene.attribution.evaluate.sanity import rank_correlation, sanity, sanity_all
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import OptionError
 from phosphene.core.objectives.objective import Objective
 
@@ -30,7 +31,7 @@ def edges() -> Iterator[type[Attribution]]:
     class Edges(Attribution, name="edges-test"):
         """The edges of the image, whatever the network."""
 
-        def map(self, run: Pass, target: Objective) -> Tensor:
+        def map(self, run: ForwardPass, target: Objective) -> Tensor:
             SEEN.append(run.network.module)
             return run.images.diff(dim=3, prepend=run.images[..., :1])
 
@@ -105,7 +106,7 @@ def test_a_caller_in_inference_mode_is_served() -> None:
 
 @pytest.mark.parametrize("stages", [(), (0.5, 0.2), (0, 1), (1.5,)])
 def test_stages_must_rise_within_one(stages: tuple[float, ...]) -> None:
-    with pytest.raises(OptionError, match="rising shares"):
+    with pytest.raises(OptionError, match="increasing shares"):
         sanity(nets.build("gap"), nets.pictures(), "gradient", 1, stages=stages)
 
 

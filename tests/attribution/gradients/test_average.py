@@ -117,7 +117,7 @@ def test_it_says_how_nearly_it_adds_up(images: Tensor) -> None:
     heatmap = attribute(network, images, 1, method="integrated-gradients")
     change = gained(network, images, Logit(1), 0.5)
     assert heatmap.notes == tuple(
-        f"completeness: the map sums to {total:.4g}, the target gained {gain:.4g}"
+        f"completeness: the map sums to {total:.4g}, the target differs by {gain:.4g} from the baseline"
         for total, gain in zip(heatmap.values.sum((1, 2, 3)).tolist(), change.tolist(), strict=True)
     )
     assert heatmap.unit == "logit"
@@ -229,5 +229,5 @@ def test_memory_is_bounded_by_chunks(method: Any, images: Tensor) -> None:
     network.module.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     heatmap = attribute(network, images, 0, method=method)
     assert max(sizes) == CHUNK
-    assert sum(sizes) == heatmap.cost.forwards + len(images)
+    assert sum(sizes) == heatmap.cost.forwards
     assert heatmap.cost.backwards == 2 * (CHUNK + 3 if isinstance(method, SmoothGrad) else 2 * CHUNK + 1)

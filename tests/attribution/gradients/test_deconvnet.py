@@ -123,7 +123,7 @@ def test_a_unit_that_did_not_fire_gives_nothing_and_says_so(images: Tensor) -> N
         heatmap = attribute(network, images, target, method="deconvnet")
         assert not heatmap.values.any()
         assert heatmap.notes == tuple(
-            f"image {i}: the map is blank because {target} did not fire (its value is 0)" for i in (0, 1)
+            f"image {i}: the map is blank because the value of {target} is not positive (0)" for i in (0, 1)
         )
 
 
@@ -135,7 +135,7 @@ def test_a_value_below_zero_did_not_fire_either(images: Tensor) -> None:
     for target in ("2", "two:1@max", "two:1@2,3"):
         heatmap = attribute(network, images, target, method="deconvnet")
         assert not heatmap.values.any()
-        assert f"{target} did not fire (its value is -" in heatmap.notes[0]
+        assert f"the value of {target} is not positive (-" in heatmap.notes[0]
     layer = SuperposedDeconvnet(layer="two", top=0)
     bright = attribute(network, images, 0, method=layer).values
     with torch.no_grad():

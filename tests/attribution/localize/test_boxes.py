@@ -10,7 +10,14 @@ import torch
 from skimage.measure import label
 from torch import Tensor
 
-from phosphene.attribution.localize.boxes import boxes, iou, largest, saliency, tight, to_photograph
+from phosphene.attribution.localize.boxes import (
+    bounding_box,
+    box_in_photograph,
+    boxes,
+    iou,
+    largest_component,
+    saliency,
+)
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import Preprocess
@@ -77,14 +84,14 @@ def test_the_largest_part_is_that_of_scikit_image(seed: int) -> None:
     mask = torch.rand(20, 30, generator=torch.Generator().manual_seed(seed)) < 0.3
     parts = label(mask.numpy(), connectivity=2)
     sizes = np.bincount(parts.ravel())[1:]
-    found = largest(mask)
+    found = largest_component(mask)
     assert found.sum() == sizes.max()
     assert len(np.unique(parts[found.numpy()])) == 1
 
 
 def test_of_nothing_the_largest_part_is_nothing() -> None:
-    assert not largest(torch.zeros(4, 4, dtype=torch.bool)).any()
-    assert tight(torch.zeros(4, 4, dtype=torch.bool)) is None
+    assert not largest_component(torch.zeros(4, 4, dtype=torch.bool)).any()
+    assert bounding_box(torch.zeros(4, 4, dtype=torch.bool)) is None
 
 
 def test_iou_is_that_of_the_pixels() -> None:
@@ -110,6 +117,6 @@ def test_a_box_of_the_images_finds_its_way_back_to_the_photograph() -> None:
     prepared = Preprocess(size=(224, 224)).prepare(Picture.from_array(pixels))
     (found,) = boxes(prepared.images.mean(1, keepdim=True), 0.5)
     assert found is not None
-    back = to_photograph(found, (224, 224), prepared.box)
+    back = box_in_photograph(found, (224, 224), prepared.box)
     assert back == pytest.approx((100, 200, 180, 260), abs=1.5)
-    assert to_photograph(Box(0, 0, 224, 224), (224, 224), prepared.box) == pytest.approx(prepared.box)
+    assert box_in_photograph(Box(0, 0, 224, 224), (224, 224), prepared.box) == pytest.approx(prepared.box)

@@ -67,22 +67,23 @@ def test_threshold_takes_the_sure_foreground_and_its_largest_part() -> None:
     values[..., 5:15, 5:20], values[..., 40:42, 40:42] = 2.0, 3.0
     found = cutout(scene(), values, method="threshold", smooth=0)
     assert found.box == (5, 5, 15, 20)
-    assert found.as_dict() == {"share": 150 / 4096, "box": [5, 5, 15, 20], "note": ""}
+    assert found.facts() == {"share": 150 / 4096, "box": [5, 5, 15, 20]}
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
 @pytest.mark.parametrize("method", ["grabcut", "threshold"])
 def test_a_blank_map_gives_nothing_and_says_so(level: float, method: str) -> None:
     found = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)
-    assert "nothing to cut out" in found.note
+    assert "nothing to cut out" in found.notes[0]
     assert not found.mask.any()
     assert found.box is None
     assert not found.rgba[..., 3].any()
 
 
 def test_the_file_keeps_its_transparency(tmp_path: Path) -> None:
-    path = cutout(scene(), blob()).save(tmp_path / "disc.png")
-    pixels = load(path, background=(0, 0, 255)).pixels
+    cutout(scene(), blob()).save(tmp_path / "disc")
+    pixels = load(tmp_path / "disc" / "cutout.png", background=(0, 0, 255)).pixels
     assert pixels[0, 0].tolist() == [0, 0, 255]
     assert pixels[30, 34, 0] > 190
 
@@ -106,16 +107,16 @@ def test_a_region_is_where_the_enlarged_map_of_the_channel_is_high() -> None:
         assert torch.equal(region.response, response)
         assert torch.equal(region.mask, response > 0.6 * response.max())
         assert region.peak == activation[i].max().item()
-        assert region.places == pytest.approx((activation[i] > 0.6 * activation[i].max()).float().mean().item())
-        assert region.as_dict()["unit"] == "features.5:3"
-        assert region.note == ""
+        assert region.positions == pytest.approx((activation[i] > 0.6 * activation[i].max()).float().mean().item())
+        assert region.facts()["unit"] == "features.5:3"
+        assert region.notes == ()
 
 
 def test_a_channel_that_does_not_fire_has_no_region() -> None:
     (region, _) = regions(nets.build("dead"), nets.pictures(), "features.5", 0)
     assert region.box is None
-    assert region.note == "features.5:0 does not respond to this image: its largest activation is 0"
-    assert region.places == 0
+    assert region.notes == ("features.5:0 is not active in this image: its largest activation is 0",)
+    assert region.positions == 0
 
 
 def test_regions_of_tokens_lie_on_their_grid() -> None:
@@ -125,7 +126,7 @@ def test_regions_of_tokens_lie_on_their_grid() -> None:
 
 def test_regions_want_a_layer_with_a_map_and_a_channel_of_it() -> None:
     network, images = nets.build("gap"), nets.pictures()
-    with pytest.raises(LayerError, match="has no map"):
+    with pytest.raises(LayerError, match="is not spatial"):
         regions(network, images, "pool", 0)
     with pytest.raises(TargetError, match="no channel 12"):
         regions(network, images, "features.5", 12)

@@ -9,46 +9,39 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from phosphene.attribution.attribution import Pass
-from phosphene.attribution.perturbation.engine import (
-    CPU_BATCH,
-    TRIAL,
-    Engine,
-    Masks,
-    Patches,
-    blurred,
-    engine_for,
-    filling,
-)
+from phosphene.attribution.baseline import blurred, fill_image
+from phosphene.attribution.forward_pass import ForwardPass
+from phosphene.attribution.perturbation.copies import Masks, Patches
+from phosphene.attribution.perturbation.engine import CPU_BATCH, SETUP_PASSES, Engine
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
 
-PLACES = torch.cartesian_prod(torch.arange(0, 32, 8), torch.arange(0, 32, 8))
+CORNERS = torch.cartesian_prod(torch.arange(0, 32, 8), torch.arange(0, 32, 8))
 
 
 def covered(image: Tensor) -> Patches:
-    return Patches(PLACES, (11, 9), torch.full_like(image, 0.3))
+    return Patches(CORNERS, (11, 9), torch.full_like(image, 0.3))
 
 
 @pytest.mark.parametrize("name", nets.NETS)
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_the_engine_is_the_network_one_copy_at_a_time(name, batch):
     network, image = nets.build(name, torch.float64), nets.pictures(1, torch.float64)
-    alterations = covered(image)
+    copies = covered(image)
     engine = Engine(network, batch=batch)
-    truth = torch.cat([network(alterations.apply(image, slice(i, i + 1))) for i in range(len(alterations))]).detach()
-    found = engine.run(image, alterations, {"logits"}, lambda seen: seen["logits"])
+    truth = torch.cat([network(copies.apply(image, slice(i, i + 1))) for i in range(len(copies))]).detach()
+    found = engine.run(image, copies, {"logits"}, lambda seen: seen["logits"])
     assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
 
 
 @pytest.mark.parametrize("layer", ["conv", "bn", "cap", "relu"])
 def test_what_is_read_keeps_its_meaning(layer):
     network, image = nets.build("residual", torch.float64), nets.pictures(1, torch.float64)
-    target, alterations = Channel(layer, 3), covered(image)
-    truth = target(network.tap(alterations.apply(image, slice(0, 16)), target.reads))
-    found = Engine(network, target.reads).run(image, alterations, target.reads, target)
+    target, copies = Channel(layer, 3), covered(image)
+    truth = target(network.tap(copies.apply(image, slice(0, 16)), target.reads))
+    found = Engine(network, target.reads).run(image, copies, target.reads, target)
     assert (found - truth).abs().max() <= 1e-12
     assert truth.std() > 1e-6
 
@@ -91,20 +84,20 @@ class Counting(nets.Gap):
 
 def test_the_engine_of_a_pass_is_made_once_and_runs_each_copy_once():
     network, image = Network(Counting().eval(), Preprocess((32, 32))), nets.pictures(1)
-    run = Pass(network, image, ["logits"])
+    run = ForwardPass(network, image, ["logits"])
     assert network.layers  # the table is made once, for all passes
     Counting.seen.clear()
-    engine = engine_for(run)
-    assert sum(Counting.seen) == TRIAL
+    engine = run.engine
+    assert sum(Counting.seen) == SETUP_PASSES
     Counting.seen.clear()
-    assert engine_for(run) is engine
+    assert run.engine is engine
     engine.run(image, covered(image), {"logits"}, Logit(0))
     assert Counting.seen == [CPU_BATCH] * 4
 
 
 def test_the_engine_goes_with_its_pass():
-    run = Pass(nets.build("gap"), nets.pictures(1), ["logits"])
-    engine = weakref.ref(engine_for(run))
+    run = ForwardPass(nets.build("gap"), nets.pictures(1), ["logits"])
+    engine = weakref.ref(run.engine)
     del run
     gc.collect()
     assert engine() is None
@@ -112,9 +105,9 @@ def test_the_engine_goes_with_its_pass():
 
 def test_the_next_pass_sees_weights_that_changed_without_a_trace():
     network, image = nets.build("gap"), nets.pictures(1)
-    before = engine_for(Pass(network, image, ["logits"])).network(image)
+    before = ForwardPass(network, image, ["logits"]).engine.network(image)
     network.module.features[0].weight.data.mul_(2)
-    after = engine_for(Pass(network, image, ["logits"])).network(image)
+    after = ForwardPass(network, image, ["logits"]).engine.network(image)
     assert torch.allclose(after, network(image), atol=1e-5)
     assert not torch.allclose(after, before, atol=1e-3)
 
@@ -166,15 +159,19 @@ def test_masks_show_the_image_where_they_are_one_and_the_fill_where_zero():
 def test_fills():
     network = Network(nn.Flatten(), Preprocess((32, 32), mean=(0.1, 0.2, 0.3), order="bgr"))
     image = nets.pictures(1)
-    mean = filling("mean", network, image)
+    mean = fill_image("mean", network, image)
     assert network.preprocess.normalize(mean).abs().max() < 1e-6
-    assert filling("grey", network, image).unique().tolist() == filling(0.5, network, image).unique().tolist() == [0.5]
-    noise = filling("noise", network, image, seed=1)
-    assert torch.equal(noise, filling("noise", network, image, seed=1))
-    assert not torch.equal(noise, filling("noise", network, image, seed=2))
+    assert (
+        fill_image("grey", network, image).unique().tolist()
+        == fill_image(0.5, network, image).unique().tolist()
+        == [0.5]
+    )
+    noise = fill_image("noise", network, image, seed=1)
+    assert torch.equal(noise, fill_image("noise", network, image, seed=1))
+    assert not torch.equal(noise, fill_image("noise", network, image, seed=2))
     for wrong in ("gray", 1.5, -0.1):
         with pytest.raises(OptionError, match="grey level in"):
-            filling(wrong, network, image)
+            fill_image(wrong, network, image)
 
 
 def test_blur_is_the_gaussian():

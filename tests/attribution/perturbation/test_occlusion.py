@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 import nets
-from phosphene.attribution.attribution import record
+from phosphene.attribution.attribution import forward_pass
+from phosphene.attribution.baseline import fill_image
 from phosphene.attribution.heatmap import attribute_all
-from phosphene.attribution.perturbation.engine import TRIAL, engine_for, filling
+from phosphene.attribution.perturbation.engine import SETUP_PASSES
 from phosphene.attribution.perturbation.occlusion import Occlusion, OcclusionClass
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Network, Preprocess
@@ -28,7 +29,7 @@ def test_on_a_linear_network_a_patch_costs_what_lies_under_it(size, patch, fill)
     network, image = linear(*size), torch.rand(1, 3, *size, dtype=torch.float64)
     method = Occlusion(patch=patch, stride=patch, fill=fill, seed=3)
     found = method(network, image, Logit(1))[0, 0]
-    picture = filling(fill, network, image, sigma=patch / 4, seed=3)
+    picture = fill_image(fill, network, image, sigma=patch / 4, seed=3)
     weights = network.module[1].weight[1].detach().view(3, *size) / 0.25
     shares = (weights * (image - picture)[0]).sum(0)
     truth = torch.zeros(size, dtype=torch.float64)
@@ -88,7 +89,7 @@ def test_the_cost_is_the_number_of_places():
     network, images = nets.build("gap"), nets.pictures(2)
     for patch, stride, side in ((8, 8, 4), (8, 4, 7), (9, 4, 7), (32, 16, 1), (7, 7, 5)):
         method = Occlusion(patch=patch, stride=stride)
-        assert method.cost(network, images).forwards == 2 * side**2 + TRIAL
+        assert method.cost(network, images).forwards == 2 * side**2 + SETUP_PASSES
         assert method.grid(32, 32) == (side, side)
     assert Occlusion().grid(224, 224) == (13, 13)
     assert Occlusion(patch=9).grid(32, 24) == (7, 5)
@@ -118,10 +119,10 @@ def test_the_map_of_classes_says_what_was_seen():
 def test_many_targets_and_methods_share_one_engine():
     network, images = nets.build("gap"), nets.pictures(1)
     targets, methods = [Logit(0), Channel("features.0", 1)], [Occlusion(patch=8), OcclusionClass(patch=8)]
-    run = record(network, images, targets, methods)
-    kept = engine_for(run)
+    run = forward_pass(network, images, targets, methods)
+    kept = run.engine
     maps = [method.map(run, target) for target in targets for method in methods]
-    assert engine_for(run) is kept
+    assert run.engine is kept
     assert isinstance(kept.network.module.features[1], nn.BatchNorm2d)  # the convolution before it is read
     alone = [method(network, images, target) for target in targets for method in methods]
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(maps, alone, strict=True))

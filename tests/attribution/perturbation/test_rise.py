@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 import nets
+from phosphene.attribution.baseline import fill_image
 from phosphene.attribution.heatmap import attribute_all
-from phosphene.attribution.perturbation.engine import TRIAL, Engine, Masks, filling
+from phosphene.attribution.perturbation.copies import Masks
+from phosphene.attribution.perturbation.engine import SETUP_PASSES, Engine
 from phosphene.attribution.perturbation.rise import RISE, weighted_mean
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network, Preprocess
@@ -28,11 +30,11 @@ def linear(side: int) -> tuple[Network, torch.Tensor, torch.Tensor]:
 def test_over_all_masks_of_a_small_image_a_pixel_counts_half_of_what_it_adds():
     network, image, adds = linear(3)
     every = torch.tensor(list(itertools.product((0.0, 1.0), repeat=9)), dtype=torch.float64).view(512, 1, 3, 3)
-    masks = Masks(512, every.__getitem__, filling("mean", network, image))
+    masks = Masks(512, every.__getitem__, fill_image("mean", network, image))
     scores = Engine(network).run(image, masks, {"logits"}, Logit(0))
     found = weighted_mean(masks, scores)[0, 0]
     assert (found - found[0, 0] - 0.5 * (adds - adds[0, 0])).abs().max() < 1e-12
-    base = network(filling("mean", network, image))[0, 0].item()
+    base = network(fill_image("mean", network, image))[0, 0].item()
     assert found[0, 0].item() == pytest.approx(base + 0.5 * (adds.sum() + adds[0, 0]).item(), abs=1e-12)
 
 
@@ -47,20 +49,20 @@ def test_random_masks_find_the_same_slope(keep):
 
 def test_equals_the_formula_over_masks_drawn_at_once():
     network, image = nets.build("gap", torch.float64), nets.pictures(1, torch.float64)
-    method, fill = RISE(masks=70, grid=5, seed=2), filling("mean", *(network, image))
-    masks = method.drawn(image, fill).draw(slice(0, 70))
+    method, fill = RISE(masks=70, grid=5, seed=2), fill_image("mean", *(network, image))
+    masks = method.random_masks(image, fill).make(slice(0, 70))
     scores = Probability(1)({"logits": network(masks * image + (1 - masks) * fill)}).detach()
     truth = (scores.view(-1, 1, 1, 1) * masks).sum(0) / masks.sum(0)
     assert (method(network, image, Probability(1))[0] - truth).abs().max() < 1e-12
 
 
 def test_masks_are_smooth_shifted_and_let_every_pixel_be_seen_as_often():
-    drawn = RISE(masks=2000, grid=4, keep=0.3).drawn(*[nets.pictures(1)] * 2).draw(slice(0, 2000))
+    drawn = RISE(masks=2000, grid=4, keep=0.3).random_masks(*[nets.pictures(1)] * 2).make(slice(0, 2000))
     assert drawn.shape == (2000, 1, 32, 32)
     assert 0 <= drawn.min() <= drawn.max() <= 1
     assert (drawn.diff(dim=3).abs().max()) < 0.13  # a cell is 8 pixels
     assert (drawn.mean(0) - 0.3).abs().max() < 5 * 0.46 / 2000**0.5
-    part = RISE(masks=2000, grid=4, keep=0.3).drawn(*[nets.pictures(1)] * 2).draw(slice(7, 9))
+    part = RISE(masks=2000, grid=4, keep=0.3).random_masks(*[nets.pictures(1)] * 2).make(slice(7, 9))
     assert torch.equal(part, drawn[7:9])
 
 
@@ -78,7 +80,7 @@ def test_a_batch_equals_its_images_and_the_same_seed_gives_the_same_bytes():
     assert torch.allclose(together, torch.cat([method(network, each, Logit(0)) for each in images[:, None]]), atol=1e-6)
     assert torch.equal(together, method(network, images, Logit(0)))
     assert not torch.equal(together, RISE(masks=30, grid=4, fill="noise", seed=1)(network, images, Logit(0)))
-    assert method.cost(network, images).forwards == 90 + TRIAL
+    assert method.cost(network, images).forwards == 90 + SETUP_PASSES
 
 
 def test_a_pixel_that_no_mask_shows_is_zero():

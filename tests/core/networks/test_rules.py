@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import attribute, attribute_all
-from phosphene.attribution.attribution import record
+from phosphene.attribution.attribution import forward_pass
 from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, GuidedBackprop
 from phosphene.core.errors import RuleError
 from phosphene.core.networks import rules
@@ -193,7 +193,7 @@ def test_only_relus_between_the_target_and_the_pixels_count() -> None:
     with pytest.raises(RuleError, match=text):
         attribute(network, images, target, method="guided-backprop")
     # The same where others share the pass, and it runs on through ReLUs.
-    run = record(network, images, [target, Logit(0)], [Gradient(), GuidedBackprop()])
+    run = forward_pass(network, images, [target, Logit(0)], [Gradient(), GuidedBackprop()])
     with pytest.raises(RuleError, match=text):
         GuidedBackprop().map(run, target)
     assert GuidedBackprop().map(run, Logit(0)).any()

@@ -54,15 +54,15 @@ def made(
         values[..., 2:10, 20:30] = 2.0
         values[:, -1, 20:, 3:8] = 0.25 if isinstance(chosen, LayerMap) else -0.5
     return Heatmap(
-        values,
-        pictures(count),
-        chosen,
-        (target or Logit(2)).bind(NETWORK),
-        torch.full((count,), 1.5),
-        NETWORK,
-        "" if isinstance(chosen, Gradient) else "features.5",
-        Cost(0, count, 0.25),
-        ("features.5: the last layer with a map",),
+        values=values,
+        images=pictures(count),
+        method=chosen,
+        target=(target or Logit(2)).bind(NETWORK),
+        scores=torch.full((count,), 1.5),
+        network=NETWORK,
+        layer="" if isinstance(chosen, Gradient) else "features.5",
+        cost=Cost(0, count, 0.25),
+        notes=("features.5: the last layer with a map",),
     )
 
 

@@ -1,18 +1,21 @@
-"""How far to believe a map: cover what it shows, cover as much elsewhere, and compare how far the target falls."""
+"""Whether the target needs the pixels that a map shows: cover them, cover as many others, compare the falls."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from phosphene.attribution.evaluate.deletion import match, order
+from phosphene.attribution.baseline import Fill, fill_image
+from phosphene.attribution.evaluate.deletion import check_sizes, pixel_ranks
 from phosphene.attribution.localize.boxes import saliency
-from phosphene.attribution.perturbation.engine import TRIAL, Engine, Fill, Masks, filling
+from phosphene.attribution.perturbation.copies import Masks
+from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import OptionError
-from phosphene.core.networks.network import Images, Network
+from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import ChannelMax, Neuron
@@ -25,12 +28,12 @@ class Covering:
 
     Args:
         targets: of each image, as text.
-        unit: of all that follows.
+        unit: of before, fall and control.
         before: the target of each uncovered image, (N,).
-        fall: before, less the target with what the map shows covered, (N,).
+        fall: before, less the target with the pixels that the map shows covered, (N,).
         control: the same for covers of the same shape elsewhere, (N, controls).
         shares: of the pixels that are covered, in [0, 1], (N,).
-        fill: what the cover shows.
+        fill: what covered pixels show.
         cost: passes.
     """
 
@@ -42,6 +45,18 @@ class Covering:
     shares: Tensor
     fill: Fill
     cost: Cost
+
+    def __str__(self) -> str:
+        if not self.targets:
+            return "nothing to cover"
+        # Medians: the relative fall of a target near zero can be anything.
+        fall, control = (values.quantile(0.5) for values in (self.relative_fall, self.control.mean(1) / self.before))
+        return f"falls by {fall:.0%}, elsewhere {control:.0%}"
+
+    @property
+    def relative_fall(self) -> Tensor:
+        """The fall as a share of the target of the uncovered image, (N,)."""
+        return self.fall / self.before
 
     @property
     def ratio(self) -> Tensor:
@@ -73,80 +88,104 @@ def covering(
     network: Network,
     images: Images,
     values: Tensor,
-    target: str | int | Objective,
+    target: str | int | Objective | Sequence[Objective],
     *,
     share: float = 0.05,
     controls: int = 10,
     fill: Fill = "blur",
     seed: int = 0,
+    boxes: Sequence[Box] | None = None,
+    before: Tensor | None = None,
+    engines: Engines | None = None,
 ) -> Covering:
-    """Whether the pixels that a map shows are those that the target needs.
+    """Whether the target needs the pixels that a map shows.
 
-    For a deconvnet projection: cover the pixels where it is strongest, and that activation must fall, further than when
-    as many pixels are covered elsewhere. The strongest activation of a channel is followed at the place where it was.
-    Pixels where the map is 0 are never covered. The controls are the same cover, shifted at random, wrapped around the
-    border. Cost: 2 + controls forward passes for each image, up to the last layer that the target reads, one more where
-    a place must be found, and the trial of the engine.
+    For a deconvnet projection: cover the pixels where it is strongest; the activation must fall, and further than when
+    as many other pixels are covered. Where the target is the maximum of a channel, the neuron that was the maximum is
+    measured. Pixels where the map is 0 are never covered. The controls are the same cover, shifted at random and
+    wrapped around the border of the image or its box. Cost: 2 + controls forward passes for each image (1 + controls
+    where `before` is given), one more where a maximum is located, and those that set an engine up.
 
     Args:
         network: whose unit the map explains.
         images: (N, 3, H, W), RGB in [0, 1].
         values: the maps, (N, 1 or 3, H, W).
-        target: what they explain, such as "blocks.4:17@max".
-        share: of the pixels to cover at most, in (0, 1).
-        controls: how many shifted covers.
-        fill: what the cover shows; see `perturb.filling`.
+        target: that they explain, such as "blocks.4:17@max"; or one objective for each image.
+        share: of the pixels of the image, or of its box, to cover at most, in (0, 1).
+        controls: number of shifted covers.
+        fill: what covered pixels show; see `baseline.fill_image`.
         seed: of the shifts and of the noise.
+        boxes: of each image, such as a receptive field, within which pixels are covered and covers shifted; by default
+            the whole image, and the same shifts for all images.
+        before: the target of each uncovered image, (N,), where it is known.
+        engines: that run the passes, shared with other calls; new ones by default.
 
     Raises:
         ImageError: images and maps differ in number or size.
         OptionError: no controls, or a share that covers nothing or everything.
 
-    Reference: Zeiler & Fergus, ECCV 2014, section 4.2, turned on the projection itself.
+    Reference: Zeiler & Fergus, ECCV 2014, section 4.2, applied to the projection itself.
 
     >>> covering(tiny, images, torch.rand(2, 3, 32, 32), "features.5:3").control.shape
     torch.Size([2, 10])
     """
-    images = network.check(images)
-    target = resolve(target, network, images)
-    match(images, values)
-    count = round(share * images[0, 0].numel())
-    if controls < 1 or not 0 < count < images[0, 0].numel():
+    if controls < 1 or not 0 < share < 1:
         raise OptionError(f"controls={controls}, share={share:g}: want at least 1, and a share that covers some pixels")
-    engine, shifts = Engine(network, target.reads), _shifts(controls, *images.shape[2:], seed=seed)
-    shown = (order(values) < count) & (saliency(values) > 0)
-    scores, targets = [], _places(network, images, target)
-    for image, cover, place in zip(images, shown.to(images.device), targets, strict=True):
-        covers = torch.stack([torch.zeros_like(cover), *(cover.roll(shift, (0, 1)) for shift in shifts)])
+    images = network.check(images)
+    check_sizes(images, values)
+    located, targets = _located(network, images, target)
+    engine, setup = (engines or Engines(network)).get(frozenset().union(*(one.reads for one in targets)))
+    random, scores, shares = torch.Generator().manual_seed(seed), [], []
+    for i, (image, one) in enumerate(zip(images[:, None], targets, strict=True)):
+        if boxes is None:
+            random.manual_seed(seed)
+        covers = _covers(
+            values[i : i + 1], boxes[i] if boxes else None, share=share, controls=controls, random=random
+        ).to(images.device)
+        shares.append(covers[0].float().mean())
+        covers = covers if before is not None else torch.cat([torch.zeros_like(covers[:1]), covers])
         masks = (~covers[:, None]).to(image)
-        copies = Masks(len(masks), masks.__getitem__, filling(fill, network, image[None], seed=seed))
-        scores.append(engine.run(image[None], copies, place.reads, place))
-    found = torch.stack(scores)
-    before, falls = found[:, 0], found[:, :1] - found[:, 1:]
+        copies = Masks(len(masks), masks.__getitem__, fill_image(fill, network, image, seed=seed))
+        scores.append(engine.run(image, copies, one.reads, one))
+    after = torch.stack(scores)
+    before, after = (after[:, 0], after[:, 1:]) if before is None else (before, after.to(before))
+    falls = before[:, None] - after
     return Covering(
         targets=tuple(map(str, targets)),
-        unit=target.unit,
+        unit=targets[0].unit,
         before=before,
         fall=falls[:, 0],
         control=falls[:, 1:],
-        shares=shown.float().mean((1, 2)),
+        shares=torch.stack(shares).cpu(),
         fill=fill,
-        cost=Cost(forwards=found.numel() + TRIAL + len(images) * isinstance(target, ChannelMax)),
+        cost=setup + Cost(forwards=sum(map(len, scores)) + located),
     )
 
 
-def _places(network: Network, images: Images, target: Objective) -> list[Objective]:
-    """The target of each image: where it is the maximum of a channel, the neuron that was the maximum."""
+def _located(
+    network: Network, images: Images, target: str | int | Objective | Sequence[Objective]
+) -> tuple[int, list[Objective]]:
+    """Passes, and the target of each image: where it is the maximum of a channel, the neuron that is the maximum."""
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        return 0, [one.bind(network) for one in target]
+    target = resolve(target, network, images)
     if not isinstance(target, ChannelMax) or not network.layer(target.layer).spatial:
-        return [target] * len(images)
+        return 0, [target] * len(images)
     with torch.no_grad():
         maps = network.tap(images, target.reads)[target.layer][:, target.channel]
-    places = maps.flatten(1).argmax(1).tolist()
-    return [Neuron(target.layer, target.channel, *divmod(place, maps.shape[2])) for place in places]
+    positions = (divmod(index, maps.shape[2]) for index in maps.flatten(1).argmax(1).tolist())
+    return len(images), [Neuron(target.layer, target.channel, row, column) for row, column in positions]
 
 
-def _shifts(controls: int, height: int, width: int, *, seed: int) -> list[tuple[int, int]]:
-    """No shift, then so many others, all different from it."""
-    random = torch.Generator().manual_seed(seed)
-    places = torch.randint(1, height * width, (controls,), generator=random).tolist()
-    return [(0, 0), *(divmod(place, width) for place in places)]
+def _covers(values: Tensor, box: Box | None, *, share: float, controls: int, random: torch.Generator) -> Tensor:
+    """The pixels that a map (1, C, H, W) shows, then the same shifted within the box, bool (1 + controls, H, W)."""
+    covers = torch.zeros(1 + controls, *values.shape[2:], dtype=torch.bool, device=values.device)
+    top, left, bottom, right = map(int, box or (0, 0, *values.shape[2:]))
+    inside = values[:, :, top:bottom, left:right]
+    count = max(1, round(share * inside[0, 0].numel()))
+    shown = ((pixel_ranks(inside) < count) & (saliency(inside) > 0))[0]
+    covers[0, top:bottom, left:right] = shown
+    for cover in covers[1:]:
+        shift = int(torch.randint(1, max(2, shown.numel()), (1,), generator=random))
+        cover[top:bottom, left:right] = shown.roll(divmod(shift, shown.shape[1]), (0, 1))
+    return covers

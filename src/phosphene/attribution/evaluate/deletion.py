@@ -1,4 +1,4 @@
-"""How far to believe a map: cover, or uncover, the pixels in its order, and watch the target."""
+"""Deletion and insertion: the target while pixels are removed, or shown, in the order of a map."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from phosphene.attribution.baseline import Fill, fill_image
 from phosphene.attribution.localize.boxes import saliency
-from phosphene.attribution.perturbation.engine import TRIAL, Engine, Fill, Masks, filling
+from phosphene.attribution.perturbation.copies import Masks
+from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.classes import Logit, Probability
@@ -18,21 +20,23 @@ from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
+Kind = Literal["deletion", "insertion"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curves:
-    """What the target says while an image disappears, or appears, in the order of a map; one curve for each image.
+    """The target while pixels are removed, or shown, in the order of a map; one curve for each image.
 
     Args:
-        way: deletion or insertion.
+        kind: deletion or insertion.
         target: as text.
-        shares: share of the pixels altered so far, from 0 to 1, (P,).
+        shares: share of the pixels removed or shown so far, from 0 to 1, (P,).
         values: unit → (N, P): the target in its own unit, and the probability too where the target is a logit.
-        fill: what is seen where the image is not.
+        fill: what removed pixels show.
         cost: passes.
     """
 
-    way: Literal["deletion", "insertion"]
+    kind: Kind
     target: str
     shares: Tensor
     values: Mapping[str, Tensor]
@@ -47,7 +51,7 @@ class Curves:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "way": self.way,
+            "kind": self.kind,
             "target": self.target,
             "fill": self.fill,
             "areas": {unit: area.tolist() for unit, area in self.areas.items()},
@@ -65,21 +69,21 @@ def deletion(
     *,
     steps: int = 20,
     fill: Fill = "mean",
-    engine: Engine | None = None,
+    engines: Engines | None = None,
 ) -> Curves:
-    """The target while the pixels disappear, the most important first. A good map makes it fall at once: a small area.
+    """The target while pixels are removed, the most important first. With a good map it falls early: a small area.
 
     Curve[p] = target(image without its round(p / steps * H * W) most important pixels). Pixels of one value go row by
-    row. Cost: steps + 1 forward passes for each image, and the trial of a new engine.
+    row. Cost: steps + 1 forward passes for each image, and those that set an engine up.
 
     Args:
         network: whose decision the map explains.
         images: (N, 3, H, W), RGB in [0, 1].
         values: the maps, (N, 1 or 3, H, W).
         target: what they explain.
-        steps: how many times pixels are taken.
-        fill: what is seen where the image is not; see `perturb.filling`. The paper takes mean, zero to the network.
-        engine: that runs the passes; one engine can serve many maps of a network, by default each call makes its own.
+        steps: in how many steps all pixels are removed.
+        fill: what removed pixels show; see `baseline.fill_image`. The paper takes mean, zero to the network.
+        engines: that run the passes, shared with other calls; new ones by default.
 
     Raises:
         ImageError: images and maps differ in number or size.
@@ -90,7 +94,7 @@ def deletion(
     >>> deletion(tiny, images, torch.rand(2, 1, 32, 32), "goldfish", steps=4).shares.tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
-    return _curves("deletion", network, images, values, target=target, steps=steps, fill=fill, engine=engine)
+    return _curves("deletion", network, images, values, target=target, steps=steps, fill=fill, engines=engines)
 
 
 def insertion(
@@ -101,21 +105,21 @@ def insertion(
     *,
     steps: int = 20,
     fill: Fill = "blur",
-    engine: Engine | None = None,
+    engines: Engines | None = None,
 ) -> Curves:
-    """The target while the pixels appear, the most important first. A good map makes it rise at once: a large area.
+    """The target while pixels are shown, the most important first. With a good map it rises early: a large area.
 
-    As `deletion`, from a picture without the image to the image. The insertion of a map is the deletion of the reversed
-    map, read backwards.
+    As `deletion`, from the fill to the image. The insertion of a map is the deletion of the reversed map, read
+    backwards.
 
     Args:
         network: whose decision the map explains.
         images: (N, 3, H, W), RGB in [0, 1].
         values: the maps, (N, 1 or 3, H, W).
         target: what they explain.
-        steps: how many times pixels are given.
-        fill: what is seen where the image is not yet; see `perturb.filling`. The paper takes a blur.
-        engine: that runs the passes; one engine can serve many maps of a network, by default each call makes its own.
+        steps: in how many steps all pixels are shown.
+        fill: what pixels not yet inserted show; see `baseline.fill_image`. The paper takes a blur.
+        engines: that run the passes, shared with other calls; new ones by default.
 
     Raises:
         ImageError: images and maps differ in number or size.
@@ -126,11 +130,11 @@ def insertion(
     >>> insertion(tiny, images, torch.rand(2, 1, 32, 32), "goldfish", steps=4).areas["logit"].shape
     torch.Size([2])
     """
-    return _curves("insertion", network, images, values, target=target, steps=steps, fill=fill, engine=engine)
+    return _curves("insertion", network, images, values, target=target, steps=steps, fill=fill, engines=engines)
 
 
 def _curves(
-    way: Literal["deletion", "insertion"],
+    kind: Kind,
     network: Network,
     images: Images,
     values: Tensor,
@@ -138,31 +142,31 @@ def _curves(
     target: str | int | Objective,
     steps: int,
     fill: Fill,
-    engine: Engine | None,
+    engines: Engines | None,
 ) -> Curves:
     images = network.check(images)
     target = resolve(target, network, images)
-    match(images, values)
+    check_sizes(images, values)
     pixels = images[0, 0].numel()
     if not 1 <= steps <= pixels:
         raise OptionError(f"steps is {steps}; choose 1 … {pixels}, the number of pixels")
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long().to(images.device)
-    cost, meters = Cost(forwards=len(images) * len(counts) + (TRIAL if engine is None else 0)), _meters(target)
-    engine = engine or Engine(network, target.reads)
+    (engine, setup), measured = (engines or Engines(network)).get(target.reads), _measured(target)
     curves = []
-    for image, ranks in zip(images, order(values.to(images.device)), strict=True):
-        masks = _masks(way, ranks, counts, filling(fill, network, image[None]))
-        curves.append(engine.run(image[None], masks, target.reads, _all(meters.values())))
-    found = torch.stack(curves).permute(2, 0, 1)
-    return Curves(way, str(target), counts / pixels, dict(zip(meters, found, strict=True)), fill, cost)
+    for image, ranks in zip(images, pixel_ranks(values.to(images.device)), strict=True):
+        masks = _masks(kind, ranks, counts, fill_image(fill, network, image[None]))
+        curves.append(engine.run(image[None], masks, target.reads, _values(measured.values())))
+    by_unit = dict(zip(measured, torch.stack(curves).permute(2, 0, 1), strict=True))
+    cost = setup + Cost(forwards=len(images) * len(counts))
+    return Curves(kind, str(target), counts / pixels, by_unit, fill, cost)
 
 
-def order(values: Tensor) -> Tensor:
+def pixel_ranks(values: Tensor) -> Tensor:
     """The rank of each pixel, (N, H, W), from 0 for the most important; pixels of one value rank row by row.
 
-    Maps of three channels rank by their saliency, maps of one channel by their values: what speaks against comes last.
+    Maps of three channels rank by their saliency, maps of one channel by their values: negative ones come last.
 
-    >>> order(torch.tensor([[0.5, -2.0], [3.0, 0.5]]).view(1, 1, 2, 2)).tolist()
+    >>> pixel_ranks(torch.tensor([[0.5, -2.0], [3.0, 0.5]]).view(1, 1, 2, 2)).tolist()
     [[[1, 3], [0, 2]]]
     """
     important = values[:, 0] if values.shape[1] == 1 else saliency(values)
@@ -170,11 +174,11 @@ def order(values: Tensor) -> Tensor:
     return first.argsort(dim=1).view_as(important)
 
 
-def match(images: Images, values: Tensor) -> None:
-    """Check that each image has its map.
+def check_sizes(images: Images, values: Tensor) -> None:
+    """Refuse maps that do not fit the images.
 
     Raises:
-        ImageError: another number, or another size.
+        ImageError: they differ in number or size.
     """
     if values.shape[:1] != images.shape[:1] or values.shape[2:] != images.shape[2:]:
         raise ImageError(
@@ -182,21 +186,22 @@ def match(images: Images, values: Tensor) -> None:
         )
 
 
-def _masks(way: str, ranks: Tensor, counts: Tensor, fill: Images) -> Masks:
-    """What is still, or already, seen: masks (n, 1, H, W)."""
+def _masks(kind: Kind, ranks: Tensor, counts: Tensor, fill: Images) -> Masks:
+    """Masks (n, 1, H, W) of the pixels that are not yet removed, or are already shown."""
 
-    def draw(part: slice) -> Tensor:
-        altered = ranks < counts[part].view(-1, 1, 1, 1)
-        return (altered if way == "insertion" else ~altered).to(fill)
+    def make(part: slice) -> Tensor:
+        first = ranks < counts[part].view(-1, 1, 1, 1)
+        return (first if kind == "insertion" else ~first).to(fill)
 
-    return Masks(len(counts), draw, fill)
+    return Masks(len(counts), make, fill)
 
 
-def _meters(target: Objective) -> dict[str, Objective]:
+def _measured(target: Objective) -> dict[str, Objective]:
+    """What the curves measure, by unit."""
     if type(target) is Logit:
         return {"logit": target, "probability": Probability(target.index)}
     return {target.unit: target}
 
 
-def _all(meters: Collection[Objective]) -> Callable[[Activations], Tensor]:
-    return lambda activations: torch.stack([meter(activations) for meter in meters], 1)
+def _values(objectives: Collection[Objective]) -> Callable[[Activations], Tensor]:
+    return lambda activations: torch.stack([objective(activations) for objective in objectives], 1)

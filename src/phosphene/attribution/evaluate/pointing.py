@@ -1,4 +1,4 @@
-"""How far to believe a method: put pictures of several classes side by side, and see whose cell it points at."""
+"""The grid pointing game: whether the map of a class lies on the picture of that class in a mosaic."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from phosphene.core.result import Cost
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PointingGame:
-    """How much of each map lies in the cell that shows its class.
+    """The share of each map that lies in the cell that shows its class.
 
     Args:
         method: with all its options.
         cells: per side of a mosaic.
-        mosaics: what the network saw, (M, 3, H, W).
+        mosaics: input of the network, (M, 3, H, W).
         members: index of the image in each cell, row by row, (M, cells²).
-        classes: the class that the network sees in it, (M, cells²).
+        classes: its most probable class, (M, cells²).
         shares: share of the positive attribution of that class that lies in the cell, in [0, 1], (M, cells²).
         cost: passes.
-        notes: what was chosen on the way, and whom it left out.
+        notes: choices, and images that are in no mosaic.
     """
 
     method: Attribution
@@ -49,7 +49,7 @@ class PointingGame:
 
     @property
     def chance(self) -> float:
-        """The share of a map that knows nothing."""
+        """The share of a map that is the same everywhere."""
         return 1 / self.cells**2
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,11 +76,11 @@ def pointing_game(
     confidence: float = 0.0,
     seed: int = 0,
 ) -> PointingGame:
-    """The grid pointing game: mosaics of pictures of different classes, and each class asked for in turn.
+    """The grid pointing game: mosaics of pictures of different classes, and a map for each class.
 
-    Share = Σ of the map of a class over the cell that shows it / Σ over the mosaic, of what is positive. Each cell has
-    the size that the network wants, so that a mosaic is cells times as high and wide; where the network cannot take
-    that, the mosaic is shrunk to one input. A blank map counts as 0. Each image is in one mosaic at most.
+    Share = Σ of the saliency of a class over the cell that shows it / Σ over the mosaic. Each cell has the input size
+    of the network, so that a mosaic is cells times as high and wide; where the network does not take that size, the
+    mosaic is shrunk to the input size. A blank map counts as 0. Each image is in one mosaic at most.
     Cost: 1 forward pass for each image, and for each mosaic 1 and what the method takes for cells² classes.
 
     Differs from the paper: pixels count by the saliency of the map, not by its positive sum over channels.
@@ -90,7 +90,7 @@ def pointing_game(
         images: (N, 3, H, W), RGB in [0, 1], of cells² classes at least.
         method: a registered name, or a method with its options.
         cells: per side of a mosaic.
-        confidence: least probability of the best class of a picture that takes part, in [0, 1].
+        confidence: minimum probability of the best class of a picture that is used, in [0, 1].
         seed: of the order of the pictures.
 
     Raises:
@@ -108,16 +108,17 @@ def pointing_game(
     method = Attribution.find(method)() if isinstance(method, str) else method
     images = network.check(images)
     best = [ranked[0] for ranked in network.predict(images, 1)]
-    members = _deal([each.index if each.probability >= confidence else None for each in best], cells**2, seed)
+    confident = [top.index if top.probability >= confidence else None for top in best]
+    members = _groups(confident, cells**2, seed)
     if not members:
-        seen = len({each.index for each in best if each.probability >= confidence})
+        count = len({*confident} - {None})
         raise ImageError(
-            f"a mosaic wants {cells**2} pictures of different classes; the network sees {seen} of them here"
+            f"a mosaic wants {cells**2} pictures of different classes; the network sees {count} of them here"
         )
-    wide, notes = _wide(network, cells)
+    wide, notes = _larger(network, cells)
     mosaics = resize(_mosaics(images, members, cells), wide.preprocess.size)
     classes = [[best[i].index for i in group] for group in members]
-    games = [_game(wide, mosaic[None], group, method) for mosaic, group in zip(mosaics, classes, strict=True)]
+    rows = [_cell_shares(wide, mosaic[None], group, method) for mosaic, group in zip(mosaics, classes, strict=True)]
     left = len(images) - sum(map(len, members))
     return PointingGame(
         method=method,
@@ -125,25 +126,25 @@ def pointing_game(
         mosaics=mosaics,
         members=torch.tensor(members),
         classes=torch.tensor(classes),
-        shares=torch.stack([shares for shares, _ in games]),
-        cost=sum((cost for _, cost in games), start=Cost(forwards=len(images))),
-        notes=(*notes, *((f"{left} of {len(images)} pictures found no mosaic",) if left else ())),
+        shares=torch.stack([shares for shares, _ in rows]),
+        cost=sum((cost for _, cost in rows), start=Cost(forwards=len(images))),
+        notes=(*notes, *((f"{left} of {len(images)} pictures are in no mosaic",) if left else ())),
     )
 
 
-def _deal(classes: list[int | None], size: int, seed: int) -> list[list[int]]:
-    """Groups of images of different classes, in a shuffled order; None takes no part, nor do groups left unfilled."""
+def _groups(classes: list[int | None], size: int, seed: int) -> list[list[int]]:
+    """Full groups of images of different classes, in a shuffled order; images of class None are left out."""
     groups: list[list[int]] = []
     for i in torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed)).tolist():
         if classes[i] is None:
             continue
-        room = (each for each in groups if len(each) < size and classes[i] not in {classes[j] for j in each})
-        group = next(room, None)
+        fitting = (group for group in groups if len(group) < size and classes[i] not in {classes[j] for j in group})
+        group = next(fitting, None)
         if group is None:
             groups.append([i])
         else:
             group.append(i)
-    return [each for each in groups if len(each) == size]
+    return [group for group in groups if len(group) == size]
 
 
 def _mosaics(images: Images, members: list[list[int]], cells: int) -> Images:
@@ -153,8 +154,8 @@ def _mosaics(images: Images, members: list[list[int]], cells: int) -> Images:
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, cells * height, cells * width)
 
 
-def _wide(network: Network, cells: int) -> tuple[Network, tuple[str, ...]]:
-    """The network for mosaics of full size, its layers traced anew; the network itself where that cannot be."""
+def _larger(network: Network, cells: int) -> tuple[Network, tuple[str, ...]]:
+    """The network with an input size of a whole mosaic; the network itself where it takes no other size."""
     height, width = network.preprocess.size
     larger = dataclasses.replace(network.preprocess, size=(cells * height, cells * width))
     wide = dataclasses.replace(network, preprocess=larger)
@@ -167,14 +168,14 @@ def _wide(network: Network, cells: int) -> tuple[Network, tuple[str, ...]]:
     return network, (f"{network.name} takes images of {height}×{width} only, so cells are shrunk to 1/{cells}",)
 
 
-def _game(network: Network, mosaic: Images, classes: list[int], method: Attribution) -> tuple[Tensor, Cost]:
-    """The share of each cell, (cells²,), and what it took."""
-    maps = attribute_all(network, mosaic, [Logit(index) for index in classes], [method])
+def _cell_shares(network: Network, mosaic: Images, classes: list[int], method: Attribution) -> tuple[Tensor, Cost]:
+    """The share of each cell, (cells²,), and the cost."""
+    heatmaps = attribute_all(network, mosaic, [Logit(index) for index in classes], [method])
     cells = round(len(classes) ** 0.5)
     shares = []
-    for cell, each in enumerate(maps):
-        seen = saliency(each.values)[0].cpu().double()
-        row = seen.tensor_split(cells, 0)[cell // cells]
+    for cell, heatmap in enumerate(heatmaps):
+        values = saliency(heatmap.values)[0].cpu().double()
+        row = values.tensor_split(cells, 0)[cell // cells]
         inside = row.tensor_split(cells, 1)[cell % cells].sum()
-        shares.append(inside / seen.sum().clamp(min=torch.finfo(seen.dtype).tiny))
-    return torch.stack(shares), sum((each.cost for each in maps), start=Cost(forwards=1))
+        shares.append(inside / values.sum().clamp(min=torch.finfo(values.dtype).tiny))
+    return torch.stack(shares), sum((heatmap.cost for heatmap in heatmaps), start=Cost(forwards=1))

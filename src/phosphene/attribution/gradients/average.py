@@ -1,4 +1,4 @@
-"""Gradients averaged over many altered copies of an image: along a path, or in a cloud of noise."""
+"""Gradients averaged over many copies of an image: along a path from a baseline, or with added noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Baseline, Pass, Shown, baseline
+from phosphene.attribution.attribution import Display
+from phosphene.attribution.baseline import Baseline, baseline_image
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.attribution.gradients.backprop import Gradient
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images, Network
@@ -18,20 +20,20 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
 CHUNK = 8
-"""Copies in one batch: bounds the memory; larger batches gain nothing on a CPU."""
+"""Copies in one batch, which bounds the memory; larger batches are no faster on a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SmoothGrad(Gradient, name="smoothgrad"):
-    """The gradient, averaged over noisy copies of the image: the noise of the map goes, the structure stays.
+    """The gradient, averaged over noisy copies of the image, which removes noise from the map.
 
     map = mean over samples of d target / d (image + σ · normal), σ = noise · (max - min of the image), signed,
     (N, 3, H, W). Cost: `samples` forward and backward passes.
 
     Args:
         samples: how many noisy copies.
-        noise: deviation as a share of the image's range.
-        seed: of the noise; every image gets the same.
+        noise: standard deviation, as a share of the image's range.
+        seed: of the noise, which is the same for every image.
 
     Reference: Smilkov et al., 2017, arXiv:1706.03825.
     """
@@ -40,30 +42,30 @@ class SmoothGrad(Gradient, name="smoothgrad"):
     noise: float = 0.15
     seed: int = 0
 
-    weakness: ClassVar[str] = "Smooth is not faithful: averaging hides noise that the decision may rest on."
+    weakness: ClassVar[str] = "Averaging may also remove detail that the decision depends on."
 
     def __post_init__(self) -> None:
         if self.samples < 1 or self.noise < 0:
             raise OptionError(f"samples={self.samples}, noise={self.noise}: want samples ≥ 1 and noise ≥ 0")
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
-        """So many passes, both ways."""
+        """One forward and one backward pass for each sample and image."""
         return Cost(self.samples, self.samples) * len(images)
 
-    def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
-        """None: the noisy copies run passes of their own."""
+    def gradient_layers(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
+        """None: the noisy copies have passes of their own."""
         return frozenset()
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Mean gradient, (N, 3, H, W)."""
-        return torch.cat([self._of_one(run.network, image[None], target) for image in run.images])
+        return torch.cat([self._map_of_one(run.network, image[None], target) for image in run.images])
 
-    def _of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
+    def _map_of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         sigma = self.noise * (image.max() - image.min())
 
-        def noisy(chunk: slice) -> Images:
-            shape = (chunk.stop - chunk.start, *image.shape[1:])
+        def noisy(part: slice) -> Images:
+            shape = (part.stop - part.start, *image.shape[1:])
             return image + sigma * torch.randn(shape, generator=generator).to(image)
 
         weights = image.new_full((self.samples,), 1 / self.samples)
@@ -72,15 +74,15 @@ class SmoothGrad(Gradient, name="smoothgrad"):
 
 @dataclasses.dataclass(frozen=True)
 class IntegratedGradients(Gradient, name="integrated-gradients"):
-    """Share of each pixel in the difference that the image makes against a baseline color.
+    """Share of each pixel in the difference of the target between the image and a baseline.
 
     map = (image - baseline) · ∫ d target / d (baseline + t · (image - baseline)) dt, t from 0 to 1, by the
     Gauss–Legendre rule; signed, in units of the target, (N, 3, H, W). Its sum is target(image) - target(baseline)
-    but for the error of the rule, which the notes give. Cost: `steps` forward and backward passes, and one forward.
+    up to the error of the rule, which the notes give. Cost: `steps` forward and backward passes, and one forward.
 
     Args:
         steps: points of the rule.
-        baseline: the color that stands for "nothing there".
+        baseline: mean (zero to the network), black, white or grey; or a picture.
 
     Reference: Sundararajan, Taly & Yan, ICML 2017.
     """
@@ -89,62 +91,62 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
     baseline: Baseline = "mean"
 
     unit: ClassVar[str] = "target"
-    shown: ClassVar[Shown] = "heat"
-    reading: ClassVar[str] = "Positive pixels account for what the target gained from the baseline color to the image."
-    weakness: ClassVar[str] = "Depends on the baseline: a pixel that has its color gets nothing."
+    display: ClassVar[Display] = "heat"
+    reading: ClassVar[str] = "Positive pixels raise the target from its value at the baseline to that at the image."
+    weakness: ClassVar[str] = "Depends on the baseline: a pixel that has its color gets 0."
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise OptionError(f"steps={self.steps}: want at least 1; 50 is usual")
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
-        """The points of the rule, and the baseline once."""
+        """One pass for each point of the rule, and one for the baseline."""
         return Cost(self.steps + 1, self.steps) * len(images)
 
-    def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
-        """None: the points of the path run passes of their own."""
+    def gradient_layers(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
+        """None: the points of the path have passes of their own."""
         return frozenset()
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Path integral, (N, 3, H, W)."""
-        return torch.cat([self._of_one(run.network, image[None], target) for image in run.images])
+        return torch.cat([self._map_of_one(run.network, image[None], target) for image in run.images])
 
-    def _of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
+    def _map_of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
         points, weights = np.polynomial.legendre.leggauss(self.steps)
         t = torch.from_numpy((points + 1) / 2).to(image).view(-1, 1, 1, 1)
-        start = baseline(self.baseline, network, image)
+        start = baseline_image(self.baseline, network, image)
 
-        def along(chunk: slice) -> Images:
-            return start + t[chunk] * (image - start)
+        def path(part: slice) -> Images:
+            return start + t[part] * (image - start)
 
-        return (image - start) * mean_gradient(network, target, along, torch.from_numpy(weights / 2).to(image))
+        return (image - start) * mean_gradient(network, target, path, torch.from_numpy(weights / 2).to(image))
 
-    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """How nearly the map adds up."""
-        start = baseline(self.baseline, run.network, run.images)
+    def notes(self, run: ForwardPass, target: Objective, values: Tensor) -> tuple[str, ...]:
+        """The sum of the map beside the difference of the target, which are equal up to the error of the rule."""
+        start = baseline_image(self.baseline, run.network, run.images)
         with torch.no_grad():
-            gained = run.score(target) - target(run.network.tap(start, target.reads))
+            differences = run.score(target) - target(run.network.tap(start, target.reads))
         lines = (
-            f"completeness: the map sums to {total:.4g}, the target gained {gain:.4g}"
-            for total, gain in zip(values.flatten(1).sum(1).tolist(), gained.tolist(), strict=True)
+            f"completeness: the map sums to {total:.4g}, the target differs by {difference:.4g} from the baseline"
+            for total, difference in zip(values.flatten(1).sum(1).tolist(), differences.tolist(), strict=True)
         )
-        return (*super().explain(run, target, values), *lines)
+        return (*super().notes(run, target, values), *lines)
 
 
 def mean_gradient(network: Network, target: Objective, copies: Callable[[slice], Images], weights: Tensor) -> Tensor:
-    """Weighted sum of the gradients at altered copies, (1, 3, H, W), in chunks of bounded memory.
+    """Weighted sum of the gradients at copies of an image, (1, 3, H, W), in chunks, which bounds the memory.
 
     Args:
-        network: whose gradients.
-        target: of what.
-        copies: the copies that a slice of the weights belongs to; asked for in order.
+        network: that is differentiated.
+        target: whose gradients.
+        copies: slice of the weights → the copies that they belong to; called in order.
         weights: one for each copy.
     """
     total: Tensor | None = None
     for start in range(0, len(weights), CHUNK):
-        chunk = slice(start, min(start + CHUNK, len(weights)))
-        gradient = Pass(network, copies(chunk), target.reads, gradients=("input",)).gradient(target)
-        part = torch.einsum("n,nchw->chw", weights[chunk], gradient)[None]
-        total = part if total is None else total + part
+        part = slice(start, min(start + CHUNK, len(weights)))
+        gradients = ForwardPass(network, copies(part), target.reads, gradient_layers=("input",)).gradient(target)
+        weighted = torch.einsum("n,nchw->chw", weights[part], gradients)[None]
+        total = weighted if total is None else total + weighted
     assert total is not None
     return total

@@ -1,4 +1,4 @@
-"""Maps that one backward pass to the pixels gives: the rule at the ReLUs is the method."""
+"""Maps from one backward pass to the pixels; methods differ in the rule by which ReLUs pass the gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, Baseline, Pass, Shown, baseline
+from phosphene.attribution.attribution import Attribution, Display
+from phosphene.attribution.baseline import Baseline, baseline_image
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import OptionError
 from phosphene.core.networks import rules
 from phosphene.core.networks.anatomy import has_max_pooling, last_spatial_layer
@@ -20,10 +22,10 @@ from phosphene.core.result import Cost
 
 @dataclasses.dataclass(frozen=True)
 class Gradient(Attribution, name="gradient"):
-    """How fast the target grows with each pixel.
+    """Derivative of the target by each pixel.
 
     map = d target / d image, (N, 3, H, W), signed, in units of the target per unit of RGB. The saliency map of the
-    paper is its absolute value, the maximum over channels: shown so, kept raw.
+    paper is the maximum of its absolute value over channels: it is drawn so, the values stay raw.
     Cost: one backward pass.
 
     Reference: Simonyan, Vedaldi & Zisserman, ICLR 2014 workshop, section 3.
@@ -33,11 +35,11 @@ class Gradient(Attribution, name="gradient"):
     """
 
     unit: ClassVar[str] = "target per unit of RGB"
-    shown: ClassVar[Shown] = "magnitude"
-    reading: ClassVar[str] = "Bright pixels are those that the target would react to most if they changed a little."
-    weakness: ClassVar[str] = "Noisy and local: it tells nothing of large changes, nor of what a pixel speaks for."
+    display: ClassVar[Display] = "magnitude"
+    reading: ClassVar[str] = "The target is most sensitive to small changes of bright pixels."
+    weakness: ClassVar[str] = "Noisy and local: it does not describe large changes, such as the removal of an object."
 
-    def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
+    def gradient_layers(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
         """The pixels."""
         return frozenset({"input"})
 
@@ -45,7 +47,7 @@ class Gradient(Attribution, name="gradient"):
         """One backward pass for each image."""
         return Cost(backwards=len(images))
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """The gradient, (N, 3, H, W)."""
         return run.gradient(target)
 
@@ -59,7 +61,7 @@ class InputXGradient(Gradient, name="input-x-gradient"):
     Cost: one backward pass.
 
     Args:
-        baseline: the color that stands for "nothing there".
+        baseline: mean (zero to the network), black, white or grey; or a picture.
 
     Reference: Shrikumar et al., 2016, arXiv:1605.01713.
     """
@@ -67,20 +69,20 @@ class InputXGradient(Gradient, name="input-x-gradient"):
     baseline: Baseline = "mean"
 
     unit: ClassVar[str] = "target"
-    shown: ClassVar[Shown] = "heat"
-    reading: ClassVar[str] = "Positive pixels raise the target, to first order, above what the baseline color gives."
-    weakness: ClassVar[str] = "A pixel that has the baseline color gets nothing, whatever it means."
+    display: ClassVar[Display] = "heat"
+    reading: ClassVar[str] = "Positive pixels raise the target, to first order, above its value at the baseline."
+    weakness: ClassVar[str] = "A pixel that has the color of the baseline gets 0, whatever its effect."
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
-        """Pixel by pixel product, (N, 3, H, W)."""
-        return (run.images - baseline(self.baseline, run.network, run.images)) * run.gradient(target)
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
+        """Product at each pixel, (N, 3, H, W)."""
+        return (run.images - baseline_image(self.baseline, run.network, run.images)) * run.gradient(target)
 
 
 @dataclasses.dataclass(frozen=True)
 class GuidedBackprop(Gradient, name="guided-backprop"):
-    """The fine structure that excites a unit, with all that inhibits it removed on the way down.
+    """Fine structure that raises the target: the gradient, with negative gradients set to zero at every ReLU.
 
-    As the gradient, but a ReLU passes only where its input was positive and the gradient is positive.
+    A ReLU passes the gradient only where its input was positive and the gradient is positive.
     map: (N, 3, H, W), signed. Cost: one backward pass.
 
     Raises:
@@ -92,36 +94,36 @@ class GuidedBackprop(Gradient, name="guided-backprop"):
     torch.Size([2, 3, 32, 32])
     """
 
-    shown: ClassVar[Shown] = "color"
-    reading: ClassVar[str] = "Grey is nothing; what stands out in color is the structure that excites the target."
+    display: ClassVar[Display] = "color"
+    reading: ClassVar[str] = "Grey is zero; color is structure that raises the target."
     weakness: ClassVar[str] = (
         "Close to an edge detector: it barely depends on the target or on the weights (Adebayo et al. 2018)."
     )
 
     @property
     def rule(self) -> rules.Rule:
-        """Of Springenberg et al."""
+        """That of Springenberg et al."""
         return rules.guided
 
-    def places(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
-        """None: what it wants at the pixels follows a rule of its own."""
+    def gradient_layers(self, network: Network, target: Objective) -> frozenset[str]:  # noqa: ARG002
+        """None: the gradient follows a rule of its own."""
         return frozenset()
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
-        """What the rule lets through to the pixels, (N, 3, H, W)."""
-        return run.ruled_gradient(target, self.rule, self.name)
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
+        """Gradient at the pixels by the rule, (N, 3, H, W)."""
+        return run.rule_gradient(target, self.rule, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Deconvnet(GuidedBackprop, name="deconvnet"):
-    """One activation, projected back to pixels through the switches and filters that made it.
+    """One activation, projected back to the pixels through the transposed filters and the max-pooling switches.
 
-    Every other activation of the layer is zero and the seed is the activation's value; on the way down max pooling
-    puts it back where the maximum was, ReLUs rectify it, convolutions are transposed, average pooling spreads it. The
-    target LAYER:CHANNEL@max is the strongest activation of a feature map, LAYER:CHANNEL@row,column one neuron.
-    map: (N, 3, H, W), signed, zero for a unit that did not fire. Cost: one backward pass.
+    All other activations of the layer are set to zero, and the value of this one is propagated down: max pooling
+    returns it to where the maximum was, ReLUs rectify it, convolutions are transposed, average pooling spreads it. The
+    target LAYER:CHANNEL@max is the strongest activation of a channel, LAYER:CHANNEL@row,column one neuron.
+    map: (N, 3, H, W), signed, zero where the activation is not positive. Cost: one backward pass.
 
-    Differs from the paper: where pooling windows overlap, values that return to one place add up.
+    Differs from the paper: where pooling windows overlap, values that return to one position add up.
 
     Raises:
         RuleError: the network has no ReLU.
@@ -133,47 +135,46 @@ class Deconvnet(GuidedBackprop, name="deconvnet"):
     """
 
     unit: ClassVar[str] = "squared target per unit of RGB"
-    reading: ClassVar[str] = "Grey is nothing; color is the pattern in the picture that made this activation."
+    reading: ClassVar[str] = "Grey is zero; color is the pattern in the picture that caused this activation."
     weakness: ClassVar[str] = (
         "Without max pooling there are no switches, and the pattern hardly depends on the picture."
     )
 
     @property
     def rule(self) -> rules.Rule:
-        """Of Zeiler and Fergus."""
+        """That of Zeiler and Fergus."""
         return rules.deconvnet
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """The projection, (N, 3, H, W)."""
         return super().map(run, target) * run.score(target).relu().view(-1, 1, 1, 1)
 
-    def explain(self, run: Pass, target: Objective, values: Tensor) -> tuple[str, ...]:
-        """Why a map is blank, image by image, and whether the network has switches at all."""
+    def notes(self, run: ForwardPass, target: Objective, values: Tensor) -> tuple[str, ...]:
+        """Why a map is blank, image by image, and whether the network has max pooling."""
         blank = [i for i in range(len(values)) if not values[i].any()]
-        causes = (f"image {i}: the map is blank because {self._cause(run, target, i)}" for i in blank)
-        pools = has_max_pooling(run.network)
-        note = f"{run.network.name} has no max pooling, so no switches: expect a blur, not an outline"
-        return (*causes, *(() if pools else (note,)))
+        causes = (f"image {i}: the map is blank because {self._why_blank(run, target, i)}" for i in blank)
+        note = f"{run.network.name} has no max pooling, so no switches: the map is blurred, without outlines"
+        return (*causes, *(() if has_max_pooling(run.network) else (note,)))
 
-    def _cause(self, run: Pass, target: Objective, i: int) -> str:
+    def _why_blank(self, run: ForwardPass, target: Objective, i: int) -> str:
         value = run.score(target)[i].item()
         return (
-            f"{target} did not fire (its value is {value:.3g})"
+            f"the value of {target} is not positive ({value:.3g})"
             if value <= 0
-            else f"no ReLU below {target} lets it through"
+            else f"the ReLUs below {target} pass no positive gradient"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
-    """The strongest activations of one layer in one picture, each projected by the deconvnet, and added up.
+    """Sum of the deconvnet projections of the strongest activations of one layer in one picture.
 
-    map = sum of the projections of the `top` largest activations of the layer (or of each channel's largest), wherever
-    they are; the target plays no part. (N, 3, H, W), signed. Cost: `top` backward passes, or one for each channel.
+    map = sum of the projections of the `top` largest activations of the layer, at any position, or of the largest of
+    each channel; the target is not used. (N, 3, H, W), signed. Cost: `top` backward passes, or one for each channel.
 
     Args:
-        layer: whose activations; the last one with a map by default.
-        top: how many activations, counted over the whole layer; 0 takes the strongest of every channel.
+        layer: whose activations; the last spatial layer by default.
+        top: how many activations of the whole layer; 0 takes the strongest of every channel.
 
     Reference: Zeiler & Fergus, ECCV 2014, section 2.1; the superposition is that of the lecture notes.
     """
@@ -185,10 +186,10 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
         if self.top < 0:
             raise OptionError(f"top={self.top}: want at least 0; 0 takes the strongest of every channel")
 
-    reading: ClassVar[str] = "Each of the strongest activations of the layer rebuilds its own part of the picture."
+    reading: ClassVar[str] = "Each of the strongest activations of the layer shows the pattern that caused it."
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
-        """The chosen layer, or the last with a map."""
+        """The given layer, or the last spatial layer."""
         return last_spatial_layer(network, target) if self.layer is None else (self.layer, "")
 
     def reads(self, network: Network, target: Objective) -> frozenset[str]:
@@ -200,39 +201,39 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
         shape = network.shape(self.layer or last_spatial_layer(network, None)[0])
         return Cost(backwards=len(images) * (min(self.top, math.prod(shape)) or shape[0]))
 
-    def map(self, run: Pass, target: Objective) -> Tensor:
+    def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Sum of the projections, (N, 3, H, W)."""
         layer, _ = self.layer_for(run.network, target)
-        values, places = self._strongest(run.activations[layer].detach())
+        values, indices = self._strongest(run.activations[layer].detach())
         total = torch.zeros_like(run.images)
-        for value, place in zip(values.T, places.T, strict=True):
-            projection = run.ruled_gradient(_Place(layer, tuple(place.tolist())), rules.deconvnet, self.name)
+        for value, index in zip(values.T, indices.T, strict=True):
+            projection = run.rule_gradient(_Activation(layer, tuple(index.tolist())), rules.deconvnet, self.name)
             total += projection * value.relu().view(-1, 1, 1, 1)
         return total
 
-    def _cause(self, run: Pass, target: Objective, i: int) -> str:  # noqa: ARG002  the target plays no part
-        return f"nothing fires in {self.layer_for(run.network, target)[0]}"
+    def _why_blank(self, run: ForwardPass, target: Objective, i: int) -> str:  # noqa: ARG002  the target is not used
+        return f"no activation of {self.layer_for(run.network, target)[0]} is positive"
 
     def _strongest(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and flat places, (N, top), of the activations to project."""
+        """Values and indices in the flattened layer, (N, top), of the activations to project."""
         if self.top:
             strongest = maps.flatten(1).topk(min(self.top, maps[0].numel()), dim=1)
             return strongest.values, strongest.indices
-        values, places = maps[:, :, None].flatten(2).max(2)
+        values, indices = maps[:, :, None].flatten(2).max(2)
         per_channel = maps[0, 0].numel()
-        return values, places + per_channel * torch.arange(maps.shape[1], device=maps.device)
+        return values, indices + per_channel * torch.arange(maps.shape[1], device=maps.device)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
-    """One activation of each image, each at a place of its own in the flattened layer."""
+class _Activation:
+    """One activation of each image, at an index of its own in the flattened layer."""
 
     layer: str
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
 
     def __str__(self) -> str:
         return self.layer
 
     def __call__(self, activations: Activations) -> Tensor:
         flat = activations[self.layer].flatten(1)
-        return flat[torch.arange(len(flat)), list(self.places)]
+        return flat[torch.arange(len(flat)), list(self.indices)]

@@ -1,10 +1,10 @@
-"""The thing without its surroundings: what a map points at, or what a channel responds to, cut out of the picture."""
+"""Cut-outs: the object that a map points at, or the region where a channel is active, without its surroundings."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.attribution import upsample
-from phosphene.attribution.localize.boxes import above, largest, saliency, tight
-from phosphene.attribution.perturbation.engine import blurred
+from phosphene.attribution.baseline import blurred
+from phosphene.attribution.localize.boxes import bounding_box, exceeding, largest_component, saliency
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.drawing import cutout as transparent
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.units import Channel
+from phosphene.core.result import Cost, File, Result
 
 Method = Literal["grabcut", "threshold"]
 
@@ -28,36 +29,44 @@ COLORS = 5  # Gaussians in each of GrabCut's two color models: neither can be fi
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Cutout:
-    """A thing cut out of its picture.
+class Cutout(Result):
+    """An object cut out of its picture.
 
     Args:
-        mask: whether each pixel belongs to it, bool (H, W).
+        mask: whether each pixel belongs to the object, bool (H, W).
         rgba: the picture with all else transparent, uint8 (H, W, 4).
-        note: why there is nothing; "" where there is something.
     """
 
-    mask: Tensor
+    verb: ClassVar[str] = "cutout"
+
+    mask: Tensor = dataclasses.field(repr=False)
     rgba: Uint8Image = dataclasses.field(repr=False)
-    note: str = ""
 
     @property
     def share(self) -> float:
-        """Share of the pixels that belong to it, in [0, 1]."""
+        """Share of the pixels that belong to the object, in [0, 1]."""
         return self.mask.float().mean().item()
 
     @property
     def box(self) -> Box | None:
-        """The tight box around it, in pixels; None where there is nothing."""
-        return tight(self.mask)
+        """Its bounding box, in pixels; None where the mask is empty."""
+        return bounding_box(self.mask)
 
-    def as_dict(self) -> dict[str, Any]:
-        """A row of a table."""
-        return {"share": self.share, "box": self.box and list(self.box), "note": self.note}
+    def files(self) -> Iterator[File]:
+        """The cut-out as PNG with transparency."""
+        yield File.picture(f"{self.verb}.png", self.rgba)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the cut-out as PNG with transparency."""
-        return image.save(path, self.rgba)
+    def facts(self) -> Mapping[str, Any]:
+        """Share and box."""
+        return {"share": self.share, "box": self.box and list(self.box)}
+
+    def pictures(self) -> list[Uint8Image]:
+        """The cut-out, with transparency."""
+        return [self.rgba]
+
+    def lines(self) -> tuple[str, ...]:
+        """Share and box."""
+        return (f"{self.share:.1%} of the pixels, in {self.box}",)
 
 
 def cutout(
@@ -69,13 +78,14 @@ def cutout(
     smooth: float = 4.0,
     method: Method = "grabcut",
 ) -> Cutout:
-    """What a map points at, cut out along the edges of the picture.
+    """The object that a map points at, cut out along the edges of the picture.
 
-    Pixels at or above one quantile of the saliency are surely of the thing, those at or below another surely not. They
-    seed GrabCut, which learns the colors of both and labels the rest; the largest connected part stays. A second or so.
+    Pixels at or above one quantile of the saliency are labeled foreground, those at or below another background. From
+    these seeds GrabCut learns the colors of both and labels the rest; the largest connected component is returned.
+    Takes about a second.
 
-    Differs from the paper: the map is blurred first (smooth=0 does not), since seeds here are final and those of a
-    grainy map would riddle the thing with holes; the rest starts on the side of the nearer quantile.
+    Differs from the paper: the map is blurred first (not with smooth=0), since seeds here are final and those of a
+    noisy map would leave holes in the object; the other pixels start with the label of the nearer quantile.
 
     Args:
         picture: (1, 3, H, W), RGB in [0, 1].
@@ -83,7 +93,7 @@ def cutout(
         foreground: quantile of the saliency, in [0, 1].
         background: quantile of the saliency, in [0, 1], below that of the foreground.
         smooth: sigma of a Gaussian blur of the saliency, in pixels.
-        method: grabcut, or threshold for the sure foreground alone.
+        method: grabcut, or threshold for the foreground seeds alone.
 
     Raises:
         OptionError: quantiles in another order, or another method.
@@ -103,25 +113,27 @@ def cutout(
         )
     if not len(picture) == len(values) == 1 or picture.shape[2:] != values.shape[2:]:
         raise ImageError(f"picture is {tuple(picture.shape)}, map {tuple(values.shape)}; give one of each, of one size")
-    seen = saliency(values)[None].cpu().double()
-    seen = (blurred(seen, smooth) if smooth and seen.min() < seen.max() else seen)[0, 0]
-    low, high = (np.quantile(seen.numpy(), share) for share in (background, foreground))
-    pixels, sure = image.levels(picture), (seen >= high) & (seen > low)
-    if not sure.any():
+    strength = saliency(values)[None].cpu().double()
+    strength = (blurred(strength, smooth) if smooth and strength.min() < strength.max() else strength)[0, 0]
+    low, high = (np.quantile(strength.numpy(), share) for share in (background, foreground))
+    pixels, seeds = image.levels(picture), (strength >= high) & (strength > low)
+    if not seeds.any():
         note = f"nothing to cut out: the map is {low:.3g} nearly everywhere"
-        return Cutout(mask=sure, rgba=transparent(pixels, sure), note=note)
+        return Cutout(mask=seeds, rgba=transparent(pixels, seeds), notes=(note,))
     if method == "grabcut":
-        sure = _grabcut(pixels, sure=sure, surely_not=seen <= low, likely=seen > (low + high) / 2)
-    mask = largest(sure)
+        seeds = _grabcut(pixels, foreground=seeds, background=strength <= low, likely=strength > (low + high) / 2)
+    mask = largest_component(seeds)
     return Cutout(mask=mask, rgba=transparent(pixels, mask))
 
 
-def _grabcut(pixels: Uint8Image, *, sure: Tensor, surely_not: Tensor, likely: Tensor) -> Tensor:
+def _grabcut(pixels: Uint8Image, *, foreground: Tensor, background: Tensor, likely: Tensor) -> Tensor:
     labels = np.where(likely.numpy(), cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8, order="C")
-    labels[surely_not.numpy()], labels[sure.numpy()] = cv2.GC_BGD, cv2.GC_FGD
+    labels[background.numpy()], labels[foreground.numpy()] = cv2.GC_BGD, cv2.GC_FGD
     inside = int((labels % 2).sum())  # the labels of the foreground are odd
     if min(inside, labels.size - inside) < COLORS:
-        raise ImageError(f"{inside} of {labels.size} pixels cannot teach GrabCut both colors; take method='threshold'")
+        raise ImageError(
+            f"{inside} of {labels.size} pixels are too few for GrabCut to learn both colors; take method='threshold'"
+        )
     cv2.setRNGSeed(0)  # its color models start from k-means, which draws its centers
     bgr, (inner, outer) = np.ascontiguousarray(pixels[..., ::-1]), np.zeros((2, 1, 13 * COLORS))
     cv2.grabCut(bgr, labels, (0, 0, 0, 0), inner, outer, ITERATIONS, cv2.GC_INIT_WITH_MASK)
@@ -130,41 +142,48 @@ def _grabcut(pixels: Uint8Image, *, sure: Tensor, surely_not: Tensor, likely: Te
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Region(Cutout):
-    """Where a channel responds to a picture, cut out of it.
+    """The region of a picture in which a channel is active, cut out of it.
 
     Args:
         unit: the channel.
-        response: its activation, enlarged to the picture, (H, W).
+        response: its activation, upsampled to the picture, (H, W).
         peak: its largest activation.
-        places: share of the layer's own places that exceed the threshold, in [0, 1].
+        positions: share of the positions of the layer that exceed the threshold, in [0, 1].
     """
+
+    verb: ClassVar[str] = "region"
 
     unit: Channel
     response: Tensor = dataclasses.field(repr=False)
     peak: float
-    places: float
+    positions: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """A row of a table."""
-        return {"unit": str(self.unit), "peak": self.peak, "places": self.places, **super().as_dict()}
+    @property
+    def target(self) -> Channel:
+        """The channel."""
+        return self.unit
+
+    def facts(self) -> Mapping[str, Any]:
+        """The channel, its largest activation, share and box."""
+        return {"unit": str(self.unit), "peak": self.peak, "positions": self.positions, **super().facts()}
 
 
 def regions(
     network: Network, images: Images, layer: str, channel: int, *, threshold: float = 0.5
 ) -> tuple[Region, ...]:
-    """Where a channel responds to each image: its map, enlarged bilinearly, above a share of its own maximum.
+    """The region of each image in which a channel is active: its map, upsampled, above a share of its own maximum.
 
-    All parts of the region stay; its box holds them all. Cost: one forward pass, up to the layer.
+    The region may have several components; its box contains them all. Cost: one forward pass, up to the layer.
 
     Args:
         network: whose channel.
         images: (N, 3, H, W), RGB in [0, 1].
-        layer: a layer with a map.
+        layer: a spatial layer.
         channel: index of the channel.
         threshold: share of the channel's maximum over the image, in [0, 1).
 
     Raises:
-        LayerError: no such layer, or one without a map.
+        LayerError: no such layer, or one that is not spatial.
         TargetError: no such channel.
         OptionError: a threshold outside [0, 1).
 
@@ -176,22 +195,27 @@ def regions(
     unit = Channel(layer, channel)
     unit.bind(network)
     if not network.layer(layer).spatial:
-        raise LayerError(f"{layer} of {network.name} has no map; choose an earlier layer")
+        raise LayerError(f"{layer} of {network.name} is not spatial; choose an earlier layer")
     images = network.check(images)
     with torch.no_grad():
         maps = network.tap(images, [layer])[layer][:, channel, None]
-    return tuple(_region(unit, picture, each[None], threshold) for picture, each in zip(images, maps, strict=True))
+    pairs = zip(images, maps[:, None], strict=True)
+    return tuple(_region(network, unit, picture, activation, threshold) for picture, activation in pairs)
 
 
-def _region(unit: Channel, picture: Tensor, activation: Tensor, threshold: float) -> Region:
+def _region(network: Network, unit: Channel, picture: Tensor, activation: Tensor, threshold: float) -> Region:  # noqa: PLR0917
     response, peak = upsample(activation, picture.shape[1:])[0, 0], activation.max().item()
-    mask = above(response, threshold).cpu()
+    mask = exceeding(response, threshold).cpu()
+    quiet = f"{unit} is not active in this image: its largest activation is {peak:.3g}"
     return Region(
+        network=network,
+        options={"threshold": threshold},
         mask=mask,
         rgba=transparent(image.levels(picture), mask),
-        note="" if peak > 0 else f"{unit} does not respond to this image: its largest activation is {peak:.3g}",
         unit=unit,
         response=response,
         peak=peak,
-        places=above(activation, threshold).float().mean().item(),
+        positions=exceeding(activation, threshold).float().mean().item(),
+        cost=Cost(forwards=1),
+        notes=() if peak > 0 else (quiet,),
     )

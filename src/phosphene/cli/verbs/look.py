@@ -1,11 +1,10 @@
-"""`phosphene layers`, `weights` and `activations`: what is stored in a network, and what one picture does in it."""
+"""`phosphene layers`, `weights` and `activations`: the layers, the kernels, and the activations for one picture."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -13,13 +12,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from phosphene.cli.options import everywhere
-from phosphene.cli.session import Session, session
-from phosphene.core import files
+from phosphene.cli.session import session
 from phosphene.core.errors import PhospheneError
-from phosphene.core.images.image import Picture
 from phosphene.core.networks.anatomy import spread_layers
 from phosphene.core.networks.layers import Layer, ReceptiveField
-from phosphene.core.result import Manifest
 from phosphene.weights.activations import activations_all
 from phosphene.weights.filters import filters
 
@@ -31,7 +27,7 @@ from phosphene.weights.filters import filters
 def layers(named: str | None, fields: bool, **options: Any) -> int:
     """The layers of a network, in the order in which they run.
 
-    A stride or field of "whole" sees the entire picture; "?" is not known. Names are those that --layer and --target
+    A stride or field of "whole" covers the entire picture; "?" is not known. Names are those that --layer and --target
     take; "relu#1" is the second call of a shared module.
     """
     if named is not None:
@@ -83,29 +79,14 @@ def _pair(pair: tuple[int, int]) -> str:
 def weights(named: str | None, layer: str | None, scaling: Any, columns: int | None, **options: Any) -> int:
     """The filters of a layer as pictures, their norms, and near-duplicates.
 
-    The first layer is folded into colors; deeper ones are grey slices, one for each input channel, and hard to read.
+    The kernels of the first layer are colors; those of deeper ones are grey slices, one for each input channel.
     """
     if named is not None:
         options["model"] = named
     # --weights is the file of weights here as everywhere.
     run = session("weights", options)
-    found = filters(run.network, layer, scaling=scaling, columns=columns)
-    folder = run.folder(f"{run.network.name} {found.layer}")
-    dead = sum(each.dead for each in found.kernels)
-    extra = {"layer": found.layer, "kernels": len(found.kernels), "dead": dead, "notes": list(found.notes)}
-    twins = [each._asdict() for each in found.duplicates]
-    manifest = Manifest(
-        "weights",
-        run.network,
-        options={"layer": layer, "scaling": scaling},
-        files=tuple(found.save(folder)),
-        extra={**extra, "duplicates": twins},
-    )
-    manifest.save(folder)
-    run.say(f"{len(found.kernels)} kernels of {found.layer}, {dead} dead, {len(twins)} near-duplicate pairs → {folder}")
-    for note in found.notes:
-        run.say(f"  {note}")
-    return run.finish([manifest])
+    result = filters(run.network, layer, scaling=scaling, columns=columns)
+    return run.finish([run.save(result, run.folder(f"{run.network.name} {result.layer}"))])
 
 
 @click.command()
@@ -128,42 +109,18 @@ def weights(named: str | None, layer: str | None, scaling: Any, columns: int | N
 )
 @click.option("--overlays", type=int, default=3, show_default=True, help="Strongest channels to lay over the image.")
 @everywhere
-def activations(images: tuple[str, ...], layers: tuple[str, ...], overlays: int, **options: Any) -> int:
+def activations(images: tuple[str, ...], layers: tuple[str, ...], **options: Any) -> int:
     """Every channel of a layer as a grey picture, brighter where it responds more, for one picture."""
-    how = {name: options.pop(name) for name in ("top", "sort", "scaling")}
+    how = {name: options.pop(name) for name in ("top", "sort", "scaling", "overlays")}
     run = session("activations", options)
-    chosen, manifests = layers or spread_layers(run.network), []
+    chosen, stored = layers or spread_layers(run.network), []
     for picture in run.pictures(images):
         try:
-            manifests.append(_activations(run, picture, chosen, overlays=overlays, how=how))
+            folder, prepared = run.folder(picture.name), run.network.prepare(picture).images
+            result = activations_all(run.network, prepared, chosen, **how)
+            predictions = run.network.predict(prepared)[0]
+            result = dataclasses.replace(result, inputs=(picture,), predictions=predictions, seed=run.seed)
+            stored.append(run.save(result, folder))
         except PhospheneError as error:
             run.fail(error)
-    return run.finish(manifests)
-
-
-def _activations(
-    run: Session, picture: Picture, layers: Sequence[str], *, overlays: int, how: dict[str, Any]
-) -> Manifest:
-    network, folder = run.network, run.folder(picture.name)
-    prepared, written = network.prepare(picture).images, []
-    found = activations_all(network, prepared, layers, **how)
-    for each in found:
-        inner = files.slug(each.layer)
-        written += [
-            {**entry, "path": f"{inner}/{entry['path']}"} for entry in each.save(folder / inner, overlays=overlays)
-        ]
-        best = ", ".join(f"{channel}" for channel in each.order()[:5])
-        run.say(f"{picture.name}: {each.layer}, {each.values.shape[1]} channels, strongest {best} → {folder / inner}")
-        for note in each.notes:
-            run.say(f"  {note}")
-    manifest = Manifest(
-        "activations",
-        network,
-        (picture,),
-        {"layers": list(layers), **how},
-        predictions=network.predict(prepared)[0],
-        files=tuple(written),
-        cost=found[0].cost,
-    )
-    manifest.save(folder)
-    return manifest
+    return run.finish(stored)

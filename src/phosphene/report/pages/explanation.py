@@ -104,7 +104,7 @@ class ExplanationReport:
 
     def _places(self) -> Iterator[Figure]:
         found = self.found
-        if found.cutout is not None and not found.cutout.note:
+        if found.cutout is not None and not found.cutout.notes:
             over = _over(found.cutout.rgba)
             alt = f"The thing cut out of the picture; it covers {percent(found.cutout.share)} of it."
             reading = "Sure foreground and background from the quantiles of the saliency, the rest decided by GrabCut."
@@ -144,13 +144,14 @@ class ExplanationReport:
             OutputError: the folder cannot be written.
         """
         path, found = Path(folder), self.found
-        written: list[Mapping[str, Any]] = [entry for each in found.heatmaps for entry in each.save(path)]
-        for each in found.activations:
-            inner = f"activations-{files.slug(each.layer)}"
-            written += [{**entry, "path": f"{inner}/{entry['path']}"} for entry in each.save(path / inner)]
-        if found.cutout is not None:
-            saved = found.cutout.save(path / "cutout.png")
-            written.append({"path": saved.name, "kind": "picture", "method": "grabcut", "target": str(found.target)})
+        written: list[Mapping[str, Any]] = []
+        parts = [(result, "") for result in (*found.heatmaps, *((found.cutout,) if found.cutout else ()))]
+        parts += [(maps, f"activations-{files.slug(maps.layer)}/") for maps in found.activations]
+        for result, inner in parts:
+            for file in (dataclasses.replace(file, path=f"{inner}{file.path}") for file in result.files()):
+                (path / file.path).parent.mkdir(parents=True, exist_ok=True)
+                file.write(path / file.path)
+                written.append(file.manifest())
         page = files.write(path / "index.html", self.html())
         manifest = self._manifest([*written, {"path": page.name, "kind": "report"}])
         manifest.save(path)

@@ -17,7 +17,7 @@ from phosphene.report.score_charts import comparison
 
 
 @page.register
-def heatmap_page(result: Heatmap) -> Page:  # type: ignore[misc]
+def heatmap_page(result: Heatmap) -> Page:
     """The page of one heatmap."""
     return heatmaps_page(compare((result,)))
 

@@ -33,7 +33,7 @@ def plate_page(result: Plate) -> Page:
 def _table(result: Plate) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for panel in result.panels:
-        hiding = str(panel.hiding) if panel.hiding else None
+        hiding = str(panel.covering) if panel.covering else None
         strongest = panel.projections[0].patch.activation if panel.projections else None
         rows.append((f"{panel.layer}:{panel.channel}", strongest, len(panel.projections), panel.dead, hiding))
     head = ("Unit", "Strongest activation", "Patches", "Dead", "When the pixels shown are hidden")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from phosphene.attribution.localize.boxes import to_photograph
+from phosphene.attribution.localize.boxes import box_in_photograph
 from phosphene.core.errors import ImageError, OptionError, OutputError, nearest
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
@@ -195,7 +195,7 @@ class _Projector:
         if effective:
             shown = Box(*(float(self.run.images[side][patch.image]) for side in Box._fields))
             field = Box(*gradient.effective.tolist())
-            box = to_photograph(field, self.network.preprocess.size, shown)
+            box = box_in_photograph(field, self.network.preprocess.size, shown)
         activation = gradient.activation.item()
         note = self._note(patch, activation, scale)
         return Backprojection(patch, values, field, box, self.method, activation, effective, cost, note)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import record
+from phosphene.attribution.attribution import forward_pass
 from phosphene.attribution.gradients.backprop import Deconvnet, Gradient, GuidedBackprop
 from phosphene.core.networks.anatomy import has_max_pooling, has_relu_below
 from phosphene.core.networks.network import Activations, Box, Images, Network
@@ -93,7 +93,7 @@ def neuron_gradients(
     chosen, sensitivity = METHODS[method], Gradient() if method == "gradient" else GuidedBackprop()
     methods = list(dict.fromkeys([chosen, sensitivity]))
     with torch.inference_mode(mode=False):
-        run = record(network, images, [target], methods)
+        run = forward_pass(network, images, [target], methods)
         maps = {method: method.map(run, target).detach().float().cpu() for method in methods}
     gradients = []
     for i, (patch, activation) in enumerate(zip(patches, run.score(target).float().cpu(), strict=True)):

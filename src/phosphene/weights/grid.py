@@ -1,4 +1,4 @@
-"""Small pictures, enlarged until every weight or place can be seen, in one labeled grid."""
+"""Small pictures, enlarged so that every weight or position is visible, in one labeled grid."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image, levels
 
 
-def sheet(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *, side: int = 48) -> Uint8Image:
+def labeled_grid(pictures: Tensor, labels: Sequence[str], columns: int | None = None, *, side: int = 48) -> Uint8Image:
     """Pictures in a grid, each under its label.
 
-    They are enlarged by a whole factor, without smoothing, so that a square of the sheet is one number, and framed, so
-    that a white one does not vanish into the sheet.
+    They are enlarged by a whole factor, without interpolation, so that each number is one square, and framed, so that
+    a white picture is visible on the white page.
 
     Args:
         pictures: (n, 1 or 3, H, W) in [0, 1].
-        labels: one for each.
+        labels: one for each picture.
         columns: how many in a row; None for a grid that is nearly square.
-        side: least length of the longer side of each, in pixels.
+        side: minimum length of the longer side of each picture, in pixels.
 
     >>> import torch
-    >>> sheet(torch.zeros(5, 3, 7, 7), "abcde", side=14, columns=5).shape
+    >>> labeled_grid(torch.zeros(5, 3, 7, 7), "abcde", side=14, columns=5).shape
     (36, 96, 3)
     """
     factor = math.ceil(side / max(pictures.shape[2:]))
     large = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    tiles = [levels(each) for each in F.pad(large, (1, 1, 1, 1), value=_FRAME)]
+    tiles = [levels(picture) for picture in F.pad(large, (1, 1, 1, 1), value=_FRAME)]
     return drawing.grid(tiles, columns or math.ceil(math.sqrt(len(tiles))), labels=labels)
 
 
