@@ -65,14 +65,14 @@ def run(network: Network, method: Attribution, images: Tensor, target: Any = 0) 
 
 
 def digest(tensors: dict[str, Tensor]) -> dict[str, str]:
-    return {name: hashlib.sha256(each.detach().numpy().tobytes()).hexdigest() for name, each in tensors.items()}
+    return {name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
 
 
 def hooks(module: nn.Module) -> dict[str, int]:
     """How many hooks of each kind each module has."""
     kinds = [name for name in vars(module) if name.endswith("hooks")]
     assert "_forward_hooks" in kinds
-    return {f"{path}.{kind}": len(vars(each)[kind]) for path, each in module.named_modules() for kind in kinds}
+    return {f"{path}.{kind}": len(vars(child)[kind]) for path, child in module.named_modules() for kind in kinds}
 
 
 TORCH = {
@@ -88,10 +88,10 @@ def state(network: Network) -> dict[str, Any]:
     module = network.module
     return {
         "weights": digest(dict(module.state_dict())),
-        "identity": {name: id(each) for name, each in module.named_parameters()},
-        "training": {name: each.training for name, each in module.named_modules()},
-        "requires_grad": {name: each.requires_grad for name, each in module.named_parameters()},
-        "grad": {name: each.grad is None for name, each in module.named_parameters()},
+        "identity": {name: id(parameter) for name, parameter in module.named_parameters()},
+        "training": {name: child.training for name, child in module.named_modules()},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in module.named_parameters()},
+        "grad": {name: parameter.grad is None for name, parameter in module.named_parameters()},
         "hooks": hooks(module),
         "random": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
         "grad mode": torch.is_grad_enabled(),
@@ -229,15 +229,17 @@ def test_all_methods_share_one_pass(net: str) -> None:
     methods = [few(name) for name in METHODS if (name, net) in WORKING]
     targets = [Logit(0), Logit(2) - 0.5 * Logit(1)]
     shared = attribute_all(network, images, targets, methods)
-    assert [(each.target, each.method) for each in shared] == [(t.bind(network), m) for t in targets for m in methods]
-    for each in shared:
-        alone = attribute(network, images, each.target, method=each.method)
+    assert [(heatmap.target, heatmap.method) for heatmap in shared] == [
+        (t.bind(network), m) for t in targets for m in methods
+    ]
+    for heatmap in shared:
+        alone = attribute(network, images, heatmap.target, method=heatmap.method)
         if net == "tokens":  # attention runs by another kernel without gradients
-            torch.testing.assert_close((each.values, each.scores), (alone.values, alone.scores))
+            torch.testing.assert_close((heatmap.values, heatmap.scores), (alone.values, alone.scores))
         else:
-            assert torch.equal(each.values, alone.values), each.method
-            assert torch.equal(each.scores, alone.scores)
-        assert (each.layer, each.notes) == (alone.layer, alone.notes)
+            assert torch.equal(heatmap.values, alone.values), heatmap.method
+            assert torch.equal(heatmap.scores, alone.scores)
+        assert (heatmap.layer, heatmap.notes) == (alone.layer, alone.notes)
 
 
 @everywhere
@@ -254,11 +256,11 @@ def test_the_cost_is_what_was_announced(method: str, net: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_are_values(method: str) -> None:
     cls = Attribution.find(method)
-    for each in (cls(), few(method)):
-        assert pickle.loads(pickle.dumps(each)) == each
-        assert copy.deepcopy(each) == each
-        assert eval(repr(each), {cls.__name__: cls}) == each
-        assert each.manifest()["name"] == method
+    for made in (cls(), few(method)):
+        assert pickle.loads(pickle.dumps(made)) == made
+        assert copy.deepcopy(made) == made
+        assert eval(repr(made), {cls.__name__: cls}) == made
+        assert made.manifest()["name"] == method
     option = next(iter(cls.options()), None)
     if option is not None:
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -295,7 +297,7 @@ def test_nothing_grows_with_the_number_of_calls() -> None:
 
     def tensors() -> int:
         gc.collect()
-        return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
+        return sum(issubclass(type(held), Tensor) for held in gc.get_objects())
 
     counts = []
     for _ in range(3):

@@ -42,24 +42,24 @@ def spot() -> Tensor:
 @pytest.mark.parametrize("name", ["gap", "in-place", "residual", "tokens", "tuple"])
 def test_values_are_those_of_the_pass(name: str) -> None:
     network, images = build(name), pictures()
-    layers = [each for each, layer in network.layers.items() if layer.layout != "other"]
+    layers = [name for name, layer in network.layers.items() if layer.layout != "other"]
     with torch.no_grad():
         expected = network.tap(images, layers)
-    found = activations_all(network, images, layers)
-    assert [each.layer for each in found] == layers
-    for each in found:
-        assert each.values.equal(expected[each.layer])
-        assert not each.values.requires_grad
+    result = activations_all(network, images, layers)
+    assert [maps.layer for maps in result] == layers
+    for maps in result:
+        assert maps.values.equal(expected[maps.layer])
+        assert not maps.values.requires_grad
 
 
 def test_several_layers_take_one_pass() -> None:
     network, calls = build("gap"), []
     network.layers  # noqa: B018  the table is made first; it takes a pass of its own
     handle = network.module.features[0].register_forward_hook(lambda *_: calls.append(1))
-    found = activations_all(network, pictures(2), ["features.0", "features.5", "head"])
+    result = activations_all(network, pictures(2), ["features.0", "features.5", "head"])
     handle.remove()
     assert len(calls) == 1
-    assert {each.cost.forwards for each in found} == {2}
+    assert {maps.cost.forwards for maps in result} == {2}
 
 
 def test_channels_come_by_their_strongest_or_their_mean_response_and_ties_in_place() -> None:
@@ -73,8 +73,8 @@ def test_channels_come_by_their_strongest_or_their_mean_response_and_ties_in_pla
 
 def test_each_image_has_its_own_order() -> None:
     values = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
-    found = showing(values)
-    assert (found.order(0), found.order(1)) == ((1, 0), (0, 1))
+    maps = showing(values)
+    assert (maps.order(0), maps.order(1)) == ((1, 0), (0, 1))
 
 
 def test_brighter_is_stronger_and_black_is_zero_where_nothing_is_below_it() -> None:
@@ -85,9 +85,9 @@ def test_brighter_is_stronger_and_black_is_zero_where_nothing_is_below_it() -> N
 
 
 def test_signed_maps_run_from_the_lowest_and_say_so() -> None:
-    found = showing(torch.tensor([[[-2.0, 6.0]], [[0.0, 2.0]]])[None])
-    assert found.scaled().flatten().tolist() == [0, 1, 0.25, 0.5]
-    assert found.notes == ("hand: black is -2 and white 6; 0 of 2 channels are nowhere above 0",)
+    maps = showing(torch.tensor([[[-2.0, 6.0]], [[0.0, 2.0]]])[None])
+    assert maps.scaled().flatten().tolist() == [0, 1, 0.25, 0.5]
+    assert maps.notes == ("hand: black is -2 and white 6; 0 of 2 channels are nowhere above 0",)
 
 
 def test_responses_are_the_statistics_of_each_channel() -> None:
@@ -98,37 +98,37 @@ def test_responses_are_the_statistics_of_each_channel() -> None:
 
 
 def test_silent_channels_are_counted() -> None:
-    found = activations(build("dead"), pictures(2), "features.5")
-    assert all("12 of 12 channels are nowhere above 0" in note for note in found.notes)
-    assert found.notes[1].startswith("image 1, ")
+    maps = activations(build("dead"), pictures(2), "features.5")
+    assert all("12 of 12 channels are nowhere above 0" in note for note in maps.notes)
+    assert maps.notes[1].startswith("image 1, ")
 
 
 def test_the_grid_holds_every_shown_channel_enlarged() -> None:
     values = torch.rand(1, 5, 7, 7, generator=torch.Generator().manual_seed(0))
-    found = showing(values)
-    grid, strongest = found.grid(), found.scaled()[0, 0]
+    maps = showing(values)
+    grid, strongest = maps.grid(), maps.scaled()[0, 0]
     assert grid.shape == (2 * (20 + 58 + 4) - 4, 3 * (58 + 4) - 4, 3)
     assert np.array_equal(grid[21:77:8, 1:57:8, 0], image.levels(strongest))
 
 
 def test_a_vector_gives_one_square_for_each_channel_and_no_overlay(tmp_path) -> None:
-    found = activations(build("gap"), pictures(1), "logits")
-    assert found.values.shape == (1, 5)
-    assert found.scaled().shape == (5, 1, 1, 1)
-    assert found.grid().shape == (2 * (20 + 42 + 4) - 4, 3 * (42 + 4) - 4, 3)
+    maps = activations(build("gap"), pictures(1), "logits")
+    assert maps.values.shape == (1, 5)
+    assert maps.scaled().shape == (5, 1, 1, 1)
+    assert maps.grid().shape == (2 * (20 + 42 + 4) - 4, 3 * (42 + 4) - 4, 3)
     with pytest.raises(LayerError, match="is not spatial"):
-        found.overlay(0)
-    assert [file["kind"] for file in found.save(tmp_path)["files"]] == ["heatmap", "table", "picture"]
+        maps.overlay(0)
+    assert [file["kind"] for file in maps.save(tmp_path)["files"]] == ["heatmap", "table", "picture"]
 
 
 def test_upsampling_is_bilinear_and_keeps_places() -> None:
     values = torch.zeros(1, 1, 4, 4)
     values[0, 0, 1, 2] = 1
-    found = showing(values)
+    maps = showing(values)
     expected = F.interpolate(values, (8, 8), mode="bilinear", align_corners=False)[0, 0]
-    assert found.upsampled(0).equal(expected)
+    assert maps.upsampled(0).equal(expected)
     assert (expected[2:4, 4:6] == expected.max()).all()
-    overlay, scale = found.overlay(0)
+    overlay, scale = maps.overlay(0)
     assert overlay.shape == (8, 8, 3)
     assert scale.unit == "activation"
 
@@ -168,19 +168,19 @@ def test_layers_and_images_that_cannot_be_shown_are_refused() -> None:
 
 
 def test_files_read_back(tmp_path) -> None:
-    found = activations(build("gap"), pictures(2), "features.5", top=4, overlays=1)
-    saved = {file["path"]: file for file in found.save(tmp_path)["files"]}
+    maps = activations(build("gap"), pictures(2), "features.5", top=4, overlays=1)
+    saved = {file["path"]: file for file in maps.save(tmp_path)["files"]}
     assert all((tmp_path / path).is_file() for path in saved)
-    assert {each["layer"] for each in saved.values()} == {"features.5"}
-    assert np.array_equal(np.load(tmp_path / "activations-features.5.npy"), found.values.numpy())
+    assert {file["layer"] for file in saved.values()} == {"features.5"}
+    assert np.array_equal(np.load(tmp_path / "activations-features.5.npy"), maps.values.numpy())
     for at in range(2):
         grid = image.load(tmp_path / f"activations-features.5-{at}.png").pixels
-        assert np.array_equal(grid, found.grid(at))
-        strongest = found.order(at)[0]
+        assert np.array_equal(grid, maps.grid(at))
+        strongest = maps.order(at)[0]
         overlay = image.load(tmp_path / f"activations-features.5-{at}-channel-{strongest}.png").pixels
-        assert np.array_equal(overlay, found.overlay(strongest, at)[0])
+        assert np.array_equal(overlay, maps.overlay(strongest, at)[0])
     table = json.loads((tmp_path / "activations-features.5.json").read_text())
-    assert [each["order"] for each in table["images"]] == [list(found.order(0)), list(found.order(1))]
+    assert [row["order"] for row in table["images"]] == [list(maps.order(0)), list(maps.order(1))]
     assert len(table["images"][0]["channels"]) == 12
 
 

@@ -54,59 +54,59 @@ def test_each_kernel_reaches_black_and_white() -> None:
 def test_a_scale_over_all_kernels_keeps_their_strengths_apart() -> None:
     weights = noise(4, 3, 3, 3)
     weights[1] = 0.5 * weights[0]
-    found = filters(holding(weights), scaling="all").scaled()
+    scaled = filters(holding(weights), scaling="all").scaled()
     low, high = weights.min(), weights.max()
-    torch.testing.assert_close(found, (weights - low) / (high - low))
+    torch.testing.assert_close(scaled, (weights - low) / (high - low))
 
 
 @pytest.mark.parametrize("scaling", ["per-kernel", "all"])
 def test_a_layer_of_zeros_is_plain_grey(scaling: str) -> None:
-    found = filters(holding(torch.zeros(4, 3, 3, 3)), scaling=scaling)
-    assert (found.scaled() == 0.5).all()
-    assert found.dead == (0, 1, 2, 3)
-    assert found.duplicates == ()
+    result = filters(holding(torch.zeros(4, 3, 3, 3)), scaling=scaling)
+    assert (result.scaled() == 0.5).all()
+    assert result.dead == (0, 1, 2, 3)
+    assert result.duplicates == ()
 
 
 def test_bgr_networks_are_shown_as_rgb() -> None:
     weights = noise(4, 3, 3, 3)
-    found = filters(holding(weights, Preprocess((8, 8), (0.5,) * 3, (0.25,) * 3, order="bgr")))
-    assert found.weights.equal(weights.flip(1))
-    assert any("BGR" in note for note in found.notes)
+    result = filters(holding(weights, Preprocess((8, 8), (0.5,) * 3, (0.25,) * 3, order="bgr")))
+    assert result.weights.equal(weights.flip(1))
+    assert any("BGR" in note for note in result.notes)
 
 
 def test_a_grey_first_layer_is_grey_and_0_is_mid_grey() -> None:
     weights = torch.tensor([[[[0.0, 1.0, 0.5, -0.5]]]])
-    found = filters(holding(weights, Preprocess((8, 8), (0.5,), (0.25,), order="grey")))
-    assert not found.colored
-    assert found.scaled().flatten().tolist() == [0.5, 1.0, 0.75, 0.25]
+    result = filters(holding(weights, Preprocess((8, 8), (0.5,), (0.25,), order="grey")))
+    assert not result.colored
+    assert result.scaled().flatten().tolist() == [0.5, 1.0, 0.75, 0.25]
 
 
 def test_the_first_convolution_is_chosen_and_said() -> None:
-    found = filters(build("residual"))
-    assert found.layer == "stem"
-    assert found.notes[0] == "stem: the first convolution, as no layer was named"
-    assert any("normalized channels" in note for note in found.notes)
+    result = filters(build("residual"))
+    assert result.layer == "stem"
+    assert result.notes[0] == "stem: the first convolution, as no layer was named"
+    assert any("normalized channels" in note for note in result.notes)
 
 
 def test_twins_are_found_with_either_sign_and_the_dead_are_no_twins() -> None:
     weights = noise(6, 3, 3, 3)
     weights[2], weights[4], weights[5] = 2 * weights[0], -weights[1], 1e-9 * weights[3]
-    found = filters(holding(weights))
-    assert {(pair.first, pair.second, round(pair.cosine, 5)) for pair in found.duplicates} == {(0, 2, 1), (1, 4, -1)}
-    assert found.dead == (5,)
-    assert (found.scaled()[5] == 0.5).all()
-    assert [kernel.most_similar for kernel in found.kernels][:3] == [2, 4, 0]
-    assert (found.kernels[5].most_similar, found.kernels[5].cosine) == (None, 0.0)
-    assert [kernel.norm for kernel in found.kernels] == pytest.approx(weights.flatten(1).norm(dim=1).tolist())
+    result = filters(holding(weights))
+    assert {(pair.first, pair.second, round(pair.cosine, 5)) for pair in result.duplicates} == {(0, 2, 1), (1, 4, -1)}
+    assert result.dead == (5,)
+    assert (result.scaled()[5] == 0.5).all()
+    assert [kernel.most_similar for kernel in result.kernels][:3] == [2, 4, 0]
+    assert (result.kernels[5].most_similar, result.kernels[5].cosine) == (None, 0.0)
+    assert [kernel.norm for kernel in result.kernels] == pytest.approx(weights.flatten(1).norm(dim=1).tolist())
 
 
 def test_cosines_equal_those_of_torch_and_the_threshold_cuts_them() -> None:
     weights = noise(12, 3, 2, 2)
     cosines = torch.cosine_similarity(weights.flatten(1)[:, None], weights.flatten(1)[None], dim=2).triu(1)
-    found = filters(holding(weights), threshold=0.3)
+    result = filters(holding(weights), threshold=0.3)
     expected = {(i, j): cosines[i, j].item() for i, j in (cosines.abs() >= 0.3).nonzero().tolist()}
-    assert {(pair.first, pair.second): pytest.approx(pair.cosine, abs=1e-5) for pair in found.duplicates} == expected
-    assert [abs(pair.cosine) for pair in found.duplicates] == pytest.approx(
+    assert {(pair.first, pair.second): pytest.approx(pair.cosine, abs=1e-5) for pair in result.duplicates} == expected
+    assert [abs(pair.cosine) for pair in result.duplicates] == pytest.approx(
         sorted(map(abs, expected.values()), reverse=True), abs=1e-5
     )
 
@@ -114,52 +114,52 @@ def test_cosines_equal_those_of_torch_and_the_threshold_cuts_them() -> None:
 def test_depthwise_kernels_are_one_slice_each_and_no_twins_across_groups() -> None:
     network = deep(nn.Conv2d(8, 8, 3, groups=8))
     network.module[2].weight.data[1] = network.module[2].weight.data[0]
-    found = filters(network, "2")
-    assert found.scaled().shape == (8, 1, 3, 3)
-    assert found.duplicates == ()
-    assert any("8 groups" in note for note in found.notes)
+    result = filters(network, "2")
+    assert result.scaled().shape == (8, 1, 3, 3)
+    assert result.duplicates == ()
+    assert any("8 groups" in note for note in result.notes)
 
 
 def test_twins_in_groups_are_counted_over_all_kernels() -> None:
     network = deep(nn.Conv2d(8, 6, 3, groups=2))
     network.module[2].weight.data[5] = -network.module[2].weight.data[3]
-    found = filters(network, "2")
-    assert [(pair.first, pair.second) for pair in found.duplicates] == [(3, 5)]
-    assert (found.kernels[3].most_similar, found.kernels[5].most_similar) == (5, 3)
+    result = filters(network, "2")
+    assert [(pair.first, pair.second) for pair in result.duplicates] == [(3, 5)]
+    assert (result.kernels[3].most_similar, result.kernels[5].most_similar) == (5, 3)
 
 
 def test_slices_come_strongest_first_under_the_channels_they_read() -> None:
     network = deep(nn.Conv2d(8, 4, 3, groups=2))
     weights = network.module[2].weight.data
     weights[3] = torch.tensor([1.0, 3.0, 0.5, 2.0])[:, None, None].expand(4, 3, 3)
-    found = filters(network, "2", channels=3)
-    assert found.channels is not None
-    assert found.channels[3].tolist() == [5, 7, 4]  # kernel 3 is of the second group, which reads channels 4 … 7
-    assert found.scaled()[3, :, 0, 0].tolist() == pytest.approx([1.0, 0.5 + 2 / 6, 0.5 + 1 / 6])
-    assert any("hard to read" in note for note in found.notes)
-    assert found.grid().shape == (4 * (57 + 2 + 20 + 4) - 4, 3 * (57 + 2 + 4) - 4, 3)
+    result = filters(network, "2", channels=3)
+    assert result.channels is not None
+    assert result.channels[3].tolist() == [5, 7, 4]  # kernel 3 is of the second group, which reads channels 4 … 7
+    assert result.scaled()[3, :, 0, 0].tolist() == pytest.approx([1.0, 0.5 + 2 / 6, 0.5 + 1 / 6])
+    assert any("hard to read" in note for note in result.notes)
+    assert result.grid().shape == (4 * (57 + 2 + 20 + 4) - 4, 3 * (57 + 2 + 4) - 4, 3)
 
 
 def test_the_number_of_kernels_and_columns_can_be_chosen() -> None:
-    found = filters(build("gap"), top=5, columns=2)
-    assert found.shown == (0, 1, 2, 3, 4)
-    assert len(found.kernels) == 8
-    assert found.grid().shape == (3 * (50 + 20 + 4) - 4, 2 * (50 + 4) - 4, 3)
+    result = filters(build("gap"), top=5, columns=2)
+    assert result.shown == (0, 1, 2, 3, 4)
+    assert len(result.kernels) == 8
+    assert result.grid().shape == (3 * (50 + 20 + 4) - 4, 2 * (50 + 4) - 4, 3)
 
 
 def test_a_linear_layer_on_the_pixels_is_one_picture_for_each_class() -> None:
     network = build("linear")
-    found = filters(network)
-    assert found.colored
-    assert found.weights.equal(network.module.head.weight.reshape(5, 3, 32, 32))
-    assert found.notes[0] == "head: the first linear layer, as no layer was named"
+    result = filters(network)
+    assert result.colored
+    assert result.weights.equal(network.module.head.weight.reshape(5, 3, 32, 32))
+    assert result.notes[0] == "head: the first linear layer, as no layer was named"
 
 
 def test_a_linear_layer_on_a_flattened_map_is_folded_back() -> None:
     inner = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(8 * 64, 6), nn.ReLU(), nn.Linear(6, 2))
     network = deep(inner)
-    found = filters(network, "2.2")
-    assert found.weights.equal(inner[2].weight.reshape(6, 8, 8, 8))
+    result = filters(network, "2.2")
+    assert result.weights.equal(inner[2].weight.reshape(6, 8, 8, 8))
     with pytest.raises(LayerError, match=r"2\.4 of network reads a vector of 6, which is no picture.*'0'"):
         filters(network, "2.4")
 
@@ -205,33 +205,33 @@ def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
 
 def test_later_training_does_not_change_what_was_found() -> None:
     network = build("gap")
-    found = filters(network)
-    before = found.weights.clone()
+    result = filters(network)
+    before = result.weights.clone()
     nn.init.zeros_(network.module.features[0].weight)
-    assert found.weights.equal(before)
+    assert result.weights.equal(before)
 
 
 def test_files_read_back(tmp_path) -> None:
-    found = filters(build("gap"))
-    saved = found.save(tmp_path / "out")["files"]
-    assert [(each["path"], each["kind"]) for each in saved] == [
+    result = filters(build("gap"))
+    saved = result.save(tmp_path / "out")["files"]
+    assert [(file["path"], file["kind"]) for file in saved] == [
         ("weights.png", "picture"),
         ("weights.json", "table"),
         ("weights.npy", "state"),
     ]
-    assert all(each["layer"] == "features.0" and each["shape"] == [8, 3, 3, 3] for each in saved)
-    assert np.array_equal(image.load(tmp_path / "out" / "weights.png").pixels, found.grid())
-    assert np.array_equal(np.load(tmp_path / "out" / "weights.npy"), found.weights.numpy())
+    assert all(file["layer"] == "features.0" and file["shape"] == [8, 3, 3, 3] for file in saved)
+    assert np.array_equal(image.load(tmp_path / "out" / "weights.png").pixels, result.grid())
+    assert np.array_equal(np.load(tmp_path / "out" / "weights.npy"), result.weights.numpy())
     table = json.loads((tmp_path / "out" / "weights.json").read_text())
-    assert [kernel["norm"] for kernel in table["kernels"]] == [kernel.norm for kernel in found.kernels]
+    assert [kernel["norm"] for kernel in table["kernels"]] == [kernel.norm for kernel in result.kernels]
 
 
 def test_the_embedded_network_has_four_dead_kernels_and_edges_of_opposite_colors() -> None:
-    found = filters(zoo.load())
-    assert found.layer == "conv_stem"
-    assert found.dead == (11, 16, 28, 31)
-    assert max(abs(kernel.cosine) for kernel in found.kernels) < 0.95
-    assert found.duplicates == ()
+    result = filters(zoo.load())
+    assert result.layer == "conv_stem"
+    assert result.dead == (11, 16, 28, 31)
+    assert max(abs(kernel.cosine) for kernel in result.kernels) < 0.95
+    assert result.duplicates == ()
     # Kernel 21: green over purple, a horizontal edge.
-    above, below = found.weights[21, :, :2].sum((1, 2)), found.weights[21, :, 2].sum(1)
+    above, below = result.weights[21, :, :2].sum((1, 2)), result.weights[21, :, 2].sum(1)
     assert above[1] > 0 > below[1]

@@ -47,8 +47,10 @@ def layer_map(network: Network, images: Tensor, target: Any, method: LayerMap) -
 
 def activations_and_gradients(network: Network, images: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor]:
     """By plain autograd."""
-    found = network.tap(images, [layer, "logits"], gradients=[layer])
-    return found[layer].detach(), torch.autograd.grad(found["logits"][:, target].sum(), found[layer])[0]
+    activations = network.tap(images, [layer, "logits"], gradients=[layer])
+    return activations[layer].detach(), torch.autograd.grad(activations["logits"][:, target].sum(), activations[layer])[
+        0
+    ]
 
 
 # CAM
@@ -229,7 +231,7 @@ def test_grad_cam_plus_plus_does_not_depend_on_the_scale_of_the_target(gap: Netw
 
 
 def test_single_precision_does_not_swamp_small_gradients(gap: Network, images: Tensor) -> None:
-    a, g = (each.float() for each in activations_and_gradients(gap, images, "features.5", 2))
+    a, g = (tensor.float() for tensor in activations_and_gradients(gap, images, "features.5", 2))
     for scale in (1.0, 1e-6, 1e-12):
         ours = GradCAMPlusPlus().weights(a, scale * g)
         exact = GradCAMPlusPlus().weights(a.double(), scale * g.double())
@@ -279,12 +281,12 @@ def test_layers_that_are_overwritten_are_mapped_as_they_were(
 def _vgg11() -> list[nn.Module]:
     """The feature layers of VGG11, of an eighth of its width."""
     width, layers = 3, []
-    for each in (8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"):
-        if isinstance(each, str):
+    for size in (8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"):
+        if isinstance(size, str):
             layers.append(nn.MaxPool2d(2))
         else:
-            layers += [nn.Conv2d(width, each, 3, padding=1), nn.ReLU(inplace=True)]
-            width = each
+            layers += [nn.Conv2d(width, size, 3, padding=1), nn.ReLU(inplace=True)]
+            width = size
     return layers
 
 
@@ -295,9 +297,9 @@ def test_in_place_equals_out_of_place_to_the_bit_on_a_vgg(method: type[LayerMap]
     images, last, maps = torch.rand(1, 3, 64, 64), "18", []
     network = Network(module, Preprocess((64, 64)))
     for inplace in (True, False):
-        for each in module.modules():
-            if isinstance(each, nn.ReLU):
-                each.inplace = inplace
+        for child in module.modules():
+            if isinstance(child, nn.ReLU):
+                child.inplace = inplace
         maps.append(attribute(network, images, 3, method=method(layer=last)).values)
     assert torch.equal(*maps)
     assert maps[0].any()

@@ -93,13 +93,13 @@ def test_several_layers_targets_and_methods_come_from_one_pass(gap: Network, ima
     passes: list[int] = []
     attribute_all(gap, images, targets, methods)  # finds out which layers are overwritten
     handle = gap.module.features[0].register_forward_pre_hook(lambda *_: passes.append(1))
-    found = attribute_all(gap, images, targets, methods)
+    heatmaps = attribute_all(gap, images, targets, methods)
     handle.remove()
     assert len(passes) == 1
-    for each in found:
-        alone = attribute(gap, images, each.target, method=each.method)
-        torch.testing.assert_close(each.values, alone.values, rtol=1e-12, atol=1e-16)
-    assert sum(each.cost.backwards for each in found) == len(targets) * 2 * 3 * (1 + 1 + 1 + 2)
+    for heatmap in heatmaps:
+        alone = attribute(gap, images, heatmap.target, method=heatmap.method)
+        torch.testing.assert_close(heatmap.values, alone.values, rtol=1e-12, atol=1e-16)
+    assert sum(heatmap.cost.backwards for heatmap in heatmaps) == len(targets) * 2 * 3 * (1 + 1 + 1 + 2)
 
 
 def test_a_plain_gradient_is_taken_once_for_all_places(
@@ -162,16 +162,16 @@ def test_grad_cam_of_tokens_is_that_of_the_tokens_without_the_class_token(vit: N
     logit = vit.module(vit.preprocess.normalize(photo))[0, 3]
     handle.remove()
     (g,) = torch.autograd.grad(logit, kept["norm"])
-    a, g = (each.detach()[0, 1:].reshape(14, 14, 384) for each in (kept["norm"], g))
+    a, g = (tokens.detach()[0, 1:].reshape(14, 14, 384) for tokens in (kept["norm"], g))
     torch.testing.assert_close(ours[0, 0], (a * g.mean((0, 1))).sum(2), rtol=1e-3, atol=1e-7)
 
 
 def test_several_layers_and_targets_of_a_transformer_in_one_pass(vit: Network, photo: Tensor) -> None:
     methods: list[Attribution] = [GradCAM(layer="blocks.1.norm1"), GradCAM(layer="blocks.2"), LayerCAM()]
-    found = attribute_all(vit, photo, [Logit(0), Logit(1) - Logit(2)], methods)
-    for each in found:
-        alone = attribute(vit, photo, each.target, method=each.method).values
-        torch.testing.assert_close(each.values, alone, rtol=1e-3, atol=1e-3 * alone.abs().max().item())
+    heatmaps = attribute_all(vit, photo, [Logit(0), Logit(1) - Logit(2)], methods)
+    for heatmap in heatmaps:
+        alone = attribute(vit, photo, heatmap.target, method=heatmap.method).values
+        torch.testing.assert_close(heatmap.values, alone, rtol=1e-3, atol=1e-3 * alone.abs().max().item())
 
 
 SMALL: dict[str, Any] = {"num_classes": 9, "depth": 2}
@@ -199,9 +199,9 @@ def test_other_transformers_keep_their_grid(
     small = layer_map(network, images, 3, GradCAM(rectify=False))
     assert small.shape[2:] == grid
     assert len(small.unique()) > grid[0] * grid[1] // 2
-    found = attribute(network, images, 3, method="layer-cam")
-    assert found.notes[0].endswith(why)
-    assert found.values.any()
+    heatmap = attribute(network, images, 3, method="layer-cam")
+    assert heatmap.notes[0].endswith(why)
+    assert heatmap.values.any()
 
 
 def test_every_refusal_is_one_line() -> None:

@@ -19,10 +19,10 @@ def test_equals_torchcam_on_eight_channels():
     with torchcam.methods.ScoreCAM(network.module, "one", input_shape=(3, 32, 32)) as extractor, torch.no_grad():
         network.module(batch)
         (theirs,) = extractor(1, normalized=False)
-    found = ScoreCAM(layer="one", channels=None)(network, image, Logit(1))
+    values = ScoreCAM(layer="one", channels=None)(network, image, Logit(1))
     # They add 1e-8 to the range of each map; where maps are enlarged they scale first, the paper scales last.
-    assert (found[0] - theirs).abs().max() <= 1e-6 * theirs.abs().max()
-    assert found.max() > 0.01
+    assert (values[0] - theirs).abs().max() <= 1e-6 * theirs.abs().max()
+    assert values.max() > 0.01
 
 
 @pytest.mark.parametrize("channels", [None, 5])
@@ -37,8 +37,8 @@ def test_equals_the_formula_on_maps_that_are_enlarged(channels):
         scores.append(network(mask * image + (1 - mask) * 0.5)[0, 2].detach() - network(image * 0 + 0.5)[0, 2].detach())
     weights = torch.stack(scores).softmax(0)
     truth = sum(weight * maps[k] for weight, k in zip(weights, best, strict=True)).relu()
-    found = ScoreCAM(layer="features.5", channels=channels)(network, image, Logit(2))
-    assert (found - upsample(truth[None, None], (32, 32))).abs().max() < 1e-12
+    values = ScoreCAM(layer="features.5", channels=channels)(network, image, Logit(2))
+    assert (values - upsample(truth[None, None], (32, 32))).abs().max() < 1e-12
 
 
 def test_the_layer_is_found_and_the_cost_known():
@@ -54,7 +54,9 @@ def test_a_batch_equals_its_images_and_the_second_call_the_first():
     network, images = nets.build("residual"), nets.pictures(3)
     method = ScoreCAM()
     together = method(network, images, Logit(0))
-    assert torch.allclose(together, torch.cat([method(network, each, Logit(0)) for each in images[:, None]]), atol=1e-6)
+    assert torch.allclose(
+        together, torch.cat([method(network, image, Logit(0)) for image in images[:, None]]), atol=1e-6
+    )
     assert torch.equal(together, method(network, images, Logit(0)))
 
 

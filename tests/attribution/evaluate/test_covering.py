@@ -17,13 +17,13 @@ def test_on_a_linear_network_the_fall_is_what_the_covered_pixels_added() -> None
     network, images = nets.build("linear", torch.float64), nets.pictures(dtype=torch.float64)
     weight = network.module.head.weight[2].detach().view(1, 3, 32, 32)
     parts = (weight * network.preprocess.normalize(images)).sum(1, keepdim=True)
-    found = covering(network, images, parts, 2, share=0.1, fill="mean")
+    covered = covering(network, images, parts, 2, share=0.1, fill="mean")
     strongest = parts.flatten(1).topk(102).values.sum(1)
-    torch.testing.assert_close(found.fall, strongest)
-    assert found.control.shape == (2, 10)
-    assert (found.beats == 1).all()
-    assert found.shares.tolist() == pytest.approx([102 / 1024] * 2)
-    assert (found.control.mean(1).abs() < found.fall / 2).all()
+    torch.testing.assert_close(covered.fall, strongest)
+    assert covered.control.shape == (2, 10)
+    assert (covered.beats == 1).all()
+    assert covered.shares.tolist() == pytest.approx([102 / 1024] * 2)
+    assert (covered.control.mean(1).abs() < covered.fall / 2).all()
 
 
 def test_controls_have_the_shape_of_the_cover() -> None:
@@ -31,38 +31,38 @@ def test_controls_have_the_shape_of_the_cover() -> None:
     weight = network.module.head.weight[1].detach().view(3, 32, 32).sum(0)
     values = torch.zeros(1, 1, 32, 32)
     values[..., 3:6, 10:20] = 1
-    found = covering(network, images, values, 1, fill="mean")
+    covered = covering(network, images, values, 1, fill="mean")
     step = (1 - 0.5) / 0.25
     windows = {
         round(step * weight.roll((-down, -right), (0, 1))[3:6, 10:20].sum().item(), 9)
         for down in range(32)
         for right in range(32)
     }
-    assert all(round(fall, 9) in windows for fall in found.control[0].tolist())
-    assert found.shares.item() == pytest.approx(30 / 1024)
+    assert all(round(fall, 9) in windows for fall in covered.control[0].tolist())
+    assert covered.shares.item() == pytest.approx(30 / 1024)
 
 
 def test_the_strongest_activation_is_followed_where_it_was() -> None:
     network, images = nets.build("gap"), nets.pictures()
     target = ChannelMax("features.2", 3)
     projection = attribute(network, images, target, method="deconvnet").values
-    found = covering(network, images, projection, target, fill="mean")
+    covered = covering(network, images, projection, target, fill="mean")
     maps = network.tap(images, ["features.2"])["features.2"][:, 3].detach()
-    for i, name in enumerate(found.targets):
+    for i, name in enumerate(covered.targets):
         row, column = map(int, name.rpartition("@")[2].split(","))
         assert maps[i, row, column] == maps[i].max()
-    torch.testing.assert_close(found.before, maps.amax((1, 2)))
-    assert (found.shares <= 9 / 1024).all(), "the unit sees 3 × 3 pixels, and nothing else may be covered"
-    assert (found.fall > 0).all()
-    assert (found.ratio.abs() > 2).all()
+    torch.testing.assert_close(covered.before, maps.amax((1, 2)))
+    assert (covered.shares <= 9 / 1024).all(), "the unit sees 3 × 3 pixels, and nothing else may be covered"
+    assert (covered.fall > 0).all()
+    assert (covered.ratio.abs() > 2).all()
 
 
 def test_a_blank_map_covers_nothing() -> None:
     network, images = nets.build("gap"), nets.pictures()
-    found = covering(network, images, torch.zeros(2, 3, 32, 32), "features.5:3")
-    assert found.fall.abs().max() < 1e-6
-    assert found.shares.tolist() == [0, 0]
-    assert found.beats.tolist() == [0, 0]
+    covered = covering(network, images, torch.zeros(2, 3, 32, 32), "features.5:3")
+    assert covered.fall.abs().max() < 1e-6
+    assert covered.shares.tolist() == [0, 0]
+    assert covered.beats.tolist() == [0, 0]
 
 
 def test_the_same_seed_gives_the_same_controls() -> None:

@@ -71,11 +71,11 @@ def test_insertion_is_the_deletion_of_the_reversed_map_read_backwards(name: str)
 
 def test_the_ends_are_the_image_and_the_fill() -> None:
     network, images = nets.build("gap"), nets.pictures()
-    found = deletion(network, images, torch.rand(2, 1, 32, 32), 3, steps=5, fill=0.25).values
+    values = deletion(network, images, torch.rand(2, 1, 32, 32), 3, steps=5, fill=0.25).values
     for at, seen in ((0, images), (-1, torch.full_like(images, 0.25))):
         logits = network(seen).detach()
-        torch.testing.assert_close(found["logit"][:, at], logits[:, 3], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found["probability"][:, at], logits.softmax(1)[:, 3], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(values["logit"][:, at], logits[:, 3], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(values["probability"][:, at], logits.softmax(1)[:, 3], rtol=1e-4, atol=1e-5)
 
 
 def test_areas_are_those_of_torchcam() -> None:
@@ -120,17 +120,17 @@ def test_other_targets_are_followed_in_their_own_unit() -> None:
 
 def test_a_blank_map_takes_pixels_row_by_row() -> None:
     network, images, _ = linear()
-    found = insertion(network, images, torch.zeros(2, 1, 32, 32), 2, steps=32, fill="mean").values["logit"]
+    curves = insertion(network, images, torch.zeros(2, 1, 32, 32), 2, steps=32, fill="mean").values["logit"]
     rows = contributions(network, images, 2)[:, 0].sum(2).cumsum(1)
-    torch.testing.assert_close(found[:, 1:], network.module.head.bias[2] + rows)
+    torch.testing.assert_close(curves[:, 1:], network.module.head.bias[2] + rows)
 
 
 def test_as_dict_holds_plain_values() -> None:
     network, images = nets.build("gap"), nets.pictures()
-    found: Curves = deletion(network, images, torch.rand(2, 1, 32, 32), 1, steps=4)
-    plain = found.as_dict()
+    curves: Curves = deletion(network, images, torch.rand(2, 1, 32, 32), 1, steps=4)
+    plain = curves.as_dict()
     assert plain["shares"] == [0, 0.25, 0.5, 0.75, 1]
-    assert plain["areas"]["probability"] == found.areas["probability"].tolist()
+    assert plain["areas"]["probability"] == curves.areas["probability"].tolist()
     assert len(plain["values"]["logit"]) == 2
 
 
@@ -151,11 +151,11 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_the_network_is_left_as_it_was() -> None:
     network = nets.build("residual")
     network.module.train()
-    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
     deletion(network, nets.pictures(), torch.rand(2, 1, 32, 32), 1, steps=3)
-    assert all(torch.equal(each, before[name]) for name, each in network.module.state_dict().items())
-    assert all(each.training for each in network.module.modules())
-    assert all(each.requires_grad and each.grad is None for each in network.module.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.module.state_dict().items())
+    assert all(module.training for module in network.module.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.module.parameters())
 
 
 def test_a_network_that_sees_one_pixel_falls_when_it_goes() -> None:
@@ -166,6 +166,6 @@ def test_a_network_that_sees_one_pixel_falls_when_it_goes() -> None:
     network = Network(OnePixel(), Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3))
     values = torch.zeros(1, 1, 8, 8)
     values[..., 5, 7] = 1
-    found = deletion(network, torch.ones(1, 3, 8, 8), values, 0, steps=64)
-    assert found.values["logit"][0].tolist() == [1.0] + [0.0] * 64
-    assert found.areas["logit"].item() == pytest.approx(0.5 / 64)
+    curves = deletion(network, torch.ones(1, 3, 8, 8), values, 0, steps=64)
+    assert curves.values["logit"][0].tolist() == [1.0] + [0.0] * 64
+    assert curves.areas["logit"].item() == pytest.approx(0.5 / 64)

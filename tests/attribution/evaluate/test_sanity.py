@@ -52,28 +52,28 @@ def test_a_blank_map_correlates_with_nothing() -> None:
 
 
 def test_an_edge_detector_stays_at_one(edges: Any) -> None:
-    found = sanity(nets.build("residual"), nets.pictures(), edges(), 1)
-    torch.testing.assert_close(found.signed, torch.ones(5, 2, dtype=torch.float64))
-    torch.testing.assert_close(found.absolute, torch.ones(5, 2, dtype=torch.float64))
+    result = sanity(nets.build("residual"), nets.pictures(), edges(), 1)
+    torch.testing.assert_close(result.signed, torch.ones(5, 2, dtype=torch.float64))
+    torch.testing.assert_close(result.absolute, torch.ones(5, 2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", nets.NETS)
 def test_the_network_is_not_touched_and_all_of_its_copy_is(name: str, edges: Any) -> None:
     network = nets.build(name)
-    before = {key: each.clone() for key, each in network.module.state_dict().items()}
+    before = {key: tensor.clone() for key, tensor in network.module.state_dict().items()}
     sanity(network, nets.pictures(), edges(), 1, stages=(1,))
     intact, randomized = SEEN
     assert intact is network.module
-    assert all(torch.equal(each, before[key]) for key, each in network.module.state_dict().items())
-    for key, each in randomized.named_parameters():
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.module.state_dict().items())
+    for key, parameter in randomized.named_parameters():
         constant = before[key].unique().numel() == 1
-        assert constant or not torch.equal(each, before[key]), f"{key} was not randomized"
-        torch.testing.assert_close(each.flatten().sort().values, before[key].flatten().sort().values, msg=key)
+        assert constant or not torch.equal(parameter, before[key]), f"{key} was not randomized"
+        torch.testing.assert_close(parameter.flatten().sort().values, before[key].flatten().sort().values, msg=key)
 
 
 def test_it_goes_down_from_the_head() -> None:
-    found = sanity(nets.build("gap"), nets.pictures(), "gradient", 1, stages=(0.1, 0.5, 0.75, 1))
-    assert found.reached == ("head", "features.4", "features.1", "features.0")
+    result = sanity(nets.build("gap"), nets.pictures(), "gradient", 1, stages=(0.1, 0.5, 0.75, 1))
+    assert result.reached == ("head", "features.4", "features.1", "features.0")
     attention = sanity(nets.build("tokens"), nets.pictures(), "gradient", 1, stages=(0.1, 1))
     assert attention.reached == ("head", ""), "the class token belongs to the network itself and enters at the bottom"
 
@@ -90,18 +90,18 @@ def test_several_methods_share_the_copies() -> None:
     network, images = nets.build("gap"), nets.pictures()
     methods = [Attribution.find(name)() for name in ("gradient", "layer-cam")]
     together = sanity_all(network, images, methods, 1)
-    for method, found in zip(methods, together, strict=True):
+    for method, result in zip(methods, together, strict=True):
         alone = sanity(network, images, method, 1)
-        assert found.method == method
-        assert torch.equal(found.signed, alone.signed)
-        assert torch.equal(found.absolute, alone.absolute)
+        assert result.method == method
+        assert torch.equal(result.signed, alone.signed)
+        assert torch.equal(result.absolute, alone.absolute)
 
 
 def test_a_caller_in_inference_mode_is_served() -> None:
     network = nets.build("gap")
     with torch.inference_mode():
-        found = sanity(network, nets.pictures(), "gradient", 1, stages=(1,))
-    assert found.signed.shape == (1, 2)
+        result = sanity(network, nets.pictures(), "gradient", 1, stages=(1,))
+    assert result.signed.shape == (1, 2)
 
 
 @pytest.mark.parametrize("stages", [(), (0.5, 0.2), (0, 1), (1.5,)])

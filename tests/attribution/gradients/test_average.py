@@ -54,8 +54,8 @@ class Quadratic(nn.Module):
 def made(module: nn.Module, size: int = 32) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for each in module.parameters():
-            nn.init.normal_(each, 0, 0.3)
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, 0, 0.3)
     return Network(module.double().eval(), Preprocess((size, size), (0.5,) * 3, (0.25,) * 3), name="made")
 
 
@@ -133,7 +133,7 @@ def test_an_image_of_the_color_of_the_baseline_gets_nothing() -> None:
 
 def smooth(network: Network, images: Tensor, target: int, method: SmoothGrad) -> Tensor:
     """The mean of plain gradients, one noisy copy at a time."""
-    found = []
+    means = []
     for image in images.split(1):
         generator = torch.Generator().manual_seed(method.seed)
         sigma = method.noise * (image.max() - image.min())
@@ -143,8 +143,8 @@ def smooth(network: Network, images: Tensor, target: int, method: SmoothGrad) ->
             for noise in torch.randn(count, *image.shape[1:], generator=generator).double().split(1):
                 x = (image + sigma * noise).requires_grad_()
                 total += torch.autograd.grad(network(x)[:, target].sum(), x)[0]
-        found.append(total / method.samples)
-    return torch.cat(found)
+        means.append(total / method.samples)
+    return torch.cat(means)
 
 
 @pytest.mark.parametrize("samples", [1, CHUNK, CHUNK + 3, 20])

@@ -85,8 +85,8 @@ def test_the_gradient_is_that_of_the_logit_and_not_of_the_probability(images: Te
     logit, probability = (attribute(network, images, text, method="gradient").values for text in ("tabby", "p(tabby)"))
     assert not torch.allclose(logit, probability)
     p = network(images).softmax(1)
-    each = torch.stack([attribute(network, images, k, method="gradient").values for k in range(5)], 1)
-    expected = p[:, 0, None, None, None] * (each[:, 0] - torch.einsum("nk,nkchw->nchw", p, each))
+    of_class = torch.stack([attribute(network, images, k, method="gradient").values for k in range(5)], 1)
+    expected = p[:, 0, None, None, None] * (of_class[:, 0] - torch.einsum("nk,nkchw->nchw", p, of_class))
     torch.testing.assert_close(probability, expected, rtol=1e-10, atol=1e-15)
 
 

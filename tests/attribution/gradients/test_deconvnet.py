@@ -182,14 +182,14 @@ def test_the_superposed_deconvnet_is_the_sum_of_its_projections(images: Tensor) 
     values = attribute(network, images, 0, method=SuperposedDeconvnet(layer="relu2", top=3)).values
     for i, one in enumerate(images.split(1)):
         places = [
-            tuple(int(each) for each in torch.unravel_index(flat, maps.shape[1:]))
+            tuple(int(index) for index in torch.unravel_index(flat, maps.shape[1:]))
             for flat in maps[i].flatten().topk(3).indices
         ]
         expected = sum(attribute(network, one, Neuron("relu2", *place), method="deconvnet").values for place in places)
         torch.testing.assert_close(values[i : i + 1], expected, rtol=1e-12, atol=1e-16)
-    each = attribute(network, images, 0, method=SuperposedDeconvnet(layer="relu2", top=0)).values
+    values = attribute(network, images, 0, method=SuperposedDeconvnet(layer="relu2", top=0)).values
     expected = sum(attribute(network, images, ChannelMax("relu2", k), method="deconvnet").values for k in range(4))
-    torch.testing.assert_close(each, expected, rtol=1e-12, atol=1e-16)
+    torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-16)
 
 
 def test_superposing_more_than_there_are_takes_all(images: Tensor) -> None:

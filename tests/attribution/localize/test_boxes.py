@@ -84,9 +84,9 @@ def test_the_largest_part_is_that_of_scikit_image(seed: int) -> None:
     mask = torch.rand(20, 30, generator=torch.Generator().manual_seed(seed)) < 0.3
     parts = label(mask.numpy(), connectivity=2)
     sizes = np.bincount(parts.ravel())[1:]
-    found = largest_component(mask)
-    assert found.sum() == sizes.max()
-    assert len(np.unique(parts[found.numpy()])) == 1
+    largest = largest_component(mask)
+    assert largest.sum() == sizes.max()
+    assert len(np.unique(parts[largest.numpy()])) == 1
 
 
 def test_of_nothing_the_largest_part_is_nothing() -> None:
@@ -97,7 +97,7 @@ def test_of_nothing_the_largest_part_is_nothing() -> None:
 def test_iou_is_that_of_the_pixels() -> None:
     random = np.random.default_rng(0)
     drawn = [np.sort(random.integers(0, 12, (2, 2)), axis=0) for _ in range(12)]
-    drawn = [each for each in drawn if (each[1] > each[0]).all()]
+    drawn = [corners for corners in drawn if (corners[1] > corners[0]).all()]
     assert len(drawn) > 3
     for one, other in itertools.product(drawn, repeat=2):
         masks = np.zeros((2, 12, 12), bool)
@@ -115,8 +115,8 @@ def test_a_box_of_the_images_finds_its_way_back_to_the_photograph() -> None:
     pixels = np.zeros((300, 451, 3), np.uint8)
     pixels[100:180, 200:260] = 255
     prepared = Preprocess(size=(224, 224)).prepare(Picture.from_array(pixels))
-    (found,) = boxes(prepared.images.mean(1, keepdim=True), 0.5)
-    assert found is not None
-    back = box_in_photograph(found, (224, 224), prepared.box)
+    (box,) = boxes(prepared.images.mean(1, keepdim=True), 0.5)
+    assert box is not None
+    back = box_in_photograph(box, (224, 224), prepared.box)
     assert back == pytest.approx((100, 200, 180, 260), abs=1.5)
     assert box_in_photograph(Box(0, 0, 224, 224), (224, 224), prepared.box) == pytest.approx(prepared.box)

@@ -39,11 +39,11 @@ def blob() -> Tensor:
 
 @pytest.mark.parametrize("smooth", [0.0, 4.0])
 def test_grabcut_finds_the_edge_that_the_map_does_not_know(smooth: float) -> None:
-    found, truth = cutout(scene(), blob(), smooth=smooth), disc(18)
-    assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.98
-    assert found.share == pytest.approx(truth.float().mean().item(), rel=0.02)
-    assert np.array_equal(found.rgba[..., 3] == 255, found.mask.numpy())
-    assert np.array_equal(np.unique(found.rgba[..., 3]), [0, 255])
+    result, truth = cutout(scene(), blob(), smooth=smooth), disc(18)
+    assert (result.mask & truth).sum() / (result.mask | truth).sum() > 0.98
+    assert result.share == pytest.approx(truth.float().mean().item(), rel=0.02)
+    assert np.array_equal(result.rgba[..., 3] == 255, result.mask.numpy())
+    assert np.array_equal(np.unique(result.rgba[..., 3]), [0, 255])
 
 
 def test_a_grainy_map_needs_the_blur() -> None:
@@ -65,20 +65,20 @@ def test_the_same_twice_whatever_was_drawn_before() -> None:
 def test_threshold_takes_the_sure_foreground_and_its_largest_part() -> None:
     values = torch.zeros(1, 1, 64, 64)
     values[..., 5:15, 5:20], values[..., 40:42, 40:42] = 2.0, 3.0
-    found = cutout(scene(), values, method="threshold", smooth=0)
-    assert found.box == (5, 5, 15, 20)
-    assert found.facts() == {"share": 150 / 4096, "box": [5, 5, 15, 20]}
-    assert found.notes == ()
+    result = cutout(scene(), values, method="threshold", smooth=0)
+    assert result.box == (5, 5, 15, 20)
+    assert result.facts() == {"share": 150 / 4096, "box": [5, 5, 15, 20]}
+    assert result.notes == ()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
 @pytest.mark.parametrize("method", ["grabcut", "threshold"])
 def test_a_blank_map_gives_nothing_and_says_so(level: float, method: str) -> None:
-    found = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)
-    assert "nothing to cut out" in found.notes[0]
-    assert not found.mask.any()
-    assert found.box is None
-    assert not found.rgba[..., 3].any()
+    result = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)
+    assert "nothing to cut out" in result.notes[0]
+    assert not result.mask.any()
+    assert result.box is None
+    assert not result.rgba[..., 3].any()
 
 
 def test_the_file_keeps_its_transparency(tmp_path: Path) -> None:

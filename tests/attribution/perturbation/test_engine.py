@@ -32,8 +32,8 @@ def test_the_engine_is_the_network_one_copy_at_a_time(name, batch):
     copies = covered(image)
     engine = Engine(network, batch=batch)
     truth = torch.cat([network(copies.apply(image, slice(i, i + 1))) for i in range(len(copies))]).detach()
-    found = engine.run(image, copies, {"logits"}, lambda seen: seen["logits"])
-    assert (found - truth).abs().max() <= 1e-12 * truth.abs().max()
+    values = engine.run(image, copies, {"logits"}, lambda activations: activations["logits"])
+    assert (values - truth).abs().max() <= 1e-12 * truth.abs().max()
 
 
 @pytest.mark.parametrize("layer", ["conv", "bn", "cap", "relu"])
@@ -41,15 +41,15 @@ def test_what_is_read_keeps_its_meaning(layer):
     network, image = nets.build("residual", torch.float64), nets.pictures(1, torch.float64)
     target, copies = Channel(layer, 3), covered(image)
     truth = target(network.tap(copies.apply(image, slice(0, 16)), target.reads))
-    found = Engine(network, target.reads).run(image, copies, target.reads, target)
-    assert (found - truth).abs().max() <= 1e-12
+    values = Engine(network, target.reads).run(image, copies, target.reads, target)
+    assert (values - truth).abs().max() <= 1e-12
     assert truth.std() > 1e-6
 
 
 def test_single_precision_folds_and_agrees():
     network, image = nets.build("gap"), nets.pictures(1)
     engine = Engine(network)
-    assert not any(isinstance(each, nn.BatchNorm2d) for each in engine.network.module.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in engine.network.module.modules())
     assert (engine.network(image) - network(image)).abs().max() < 1e-5
     assert engine.network.module.head.weight is network.module.head.weight
     assert engine.network.module.features[4].weight is not network.module.features[4].weight
@@ -114,9 +114,12 @@ def test_the_next_pass_sees_weights_that_changed_without_a_trace():
 
 def snapshot(module: nn.Module) -> list[object]:
     states: list[object] = [value.clone() for value in module.state_dict().values()]
-    states += [(each.requires_grad, each.grad, each.data_ptr(), each.stride()) for each in module.parameters()]
+    states += [
+        (parameter.requires_grad, parameter.grad, parameter.data_ptr(), parameter.stride())
+        for parameter in module.parameters()
+    ]
     return states + [
-        (each.training, len(each._forward_hooks), len(each._forward_pre_hooks)) for each in module.modules()
+        (child.training, len(child._forward_hooks), len(child._forward_pre_hooks)) for child in module.modules()
     ]
 
 
@@ -143,7 +146,7 @@ def test_the_network_is_left_as_it_was(breaks):
 def test_watch_is_told_of_every_batch():
     network, image, told = nets.build("linear"), nets.pictures(1), []
     engine = Engine(network, batch=6)
-    engine.run(image, covered(image), {"logits"}, Logit(0), watch=lambda *each: told.append(each))
+    engine.run(image, covered(image), {"logits"}, Logit(0), watch=lambda *counts: told.append(counts))
     assert told == [(6, 16), (12, 16), (16, 16)]
 
 
@@ -177,10 +180,10 @@ def test_fills():
 def test_blur_is_the_gaussian():
     dot = torch.zeros(1, 3, 41, 41, dtype=torch.float64)
     dot[..., 20, 20] = 1
-    found = blurred(dot, 3.0)[0, 0]
+    kernel = blurred(dot, 3.0)[0, 0]
     steps = torch.arange(-20, 21, dtype=torch.float64)
     truth = torch.exp(-0.5 * (steps[:, None] ** 2 + steps**2) / 9)
-    assert (found / found.max() - truth)[11:30, 11:30].abs().max() < 1e-12
+    assert (kernel / kernel.max() - truth)[11:30, 11:30].abs().max() < 1e-12
     assert blurred(torch.full((1, 3, 5, 7), 0.3), 4.0).sub(0.3).abs().max() < 1e-6
 
 
@@ -189,5 +192,5 @@ def test_inference_mode_makes_no_difference():
     plain = Engine(network).run(image, covered(image), {"logits"}, Logit(0))
     with torch.inference_mode():
         engine = Engine(network)
-        found = engine.run(image.clone(), covered(image.clone()), {"logits"}, Logit(0))
-    assert torch.equal(found, plain)
+        values = engine.run(image.clone(), covered(image.clone()), {"logits"}, Logit(0))
+    assert torch.equal(values, plain)

@@ -28,7 +28,7 @@ def linear(height: int, width: int) -> Network:
 def test_on_a_linear_network_a_patch_costs_what_lies_under_it(size, patch, fill):
     network, image = linear(*size), torch.rand(1, 3, *size, dtype=torch.float64)
     method = Occlusion(patch=patch, stride=patch, fill=fill, seed=3)
-    found = method(network, image, Logit(1))[0, 0]
+    values = method(network, image, Logit(1))[0, 0]
     picture = fill_image(fill, network, image, sigma=patch / 4, seed=3)
     weights = network.module[1].weight[1].detach().view(3, *size) / 0.25
     shares = (weights * (image - picture)[0]).sum(0)
@@ -37,13 +37,13 @@ def test_on_a_linear_network_a_patch_costs_what_lies_under_it(size, patch, fill)
         for left in range(0, size[1], patch):
             window = slice(top, top + patch), slice(left, left + patch)
             truth[window] = shares[window].sum()
-    assert (found - truth).abs().max() < 1e-12
+    assert (values - truth).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(("patch", "stride"), [(8, 8), (8, 4), (9, 4), (7, 5), (32, 16), (5, 1)])
 def test_equals_captum_where_patches_overlap_and_do_not_divide(patch, stride):
     network, images = nets.build("residual", torch.float64), nets.pictures(1, torch.float64)
-    found = Occlusion(patch=patch, stride=stride, fill="mean")(network, images, Logit(2))
+    values = Occlusion(patch=patch, stride=stride, fill="mean")(network, images, Logit(2))
     theirs = captum.attr.Occlusion(network.module).attribute(
         network.preprocess.normalize(images),
         sliding_window_shapes=(3, patch, patch),
@@ -53,8 +53,8 @@ def test_equals_captum_where_patches_overlap_and_do_not_divide(patch, stride):
         perturbations_per_eval=8,
     )
     # Their sums are in single precision.
-    assert (found - theirs[:, :1]).abs().max() <= 1e-6 * theirs.abs().max()
-    assert found.abs().max() > 1e-3
+    assert (values - theirs[:, :1]).abs().max() <= 1e-6 * theirs.abs().max()
+    assert values.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("method", [Occlusion(patch=10, stride=6, fill="noise"), OcclusionClass(patch=10, stride=6)])
@@ -62,26 +62,28 @@ def test_a_batch_equals_its_images_and_the_same_seed_gives_the_same_bytes(method
     network, images = nets.build("gap"), nets.pictures(3)
     together = method(network, images, Logit(0))
     assert together.shape == (3, 1, 32, 32)
-    assert torch.allclose(together, torch.cat([method(network, each, Logit(0)) for each in images[:, None]]), atol=1e-6)
+    assert torch.allclose(
+        together, torch.cat([method(network, image, Logit(0)) for image in images[:, None]]), atol=1e-6
+    )
     assert torch.equal(together, method(network, images, Logit(0)))
 
 
 @pytest.mark.parametrize("target", [Probability(1), Logit(0) - 0.5 * Logit(1), Channel("features.4", 3)])
 def test_the_target_is_any_objective(target):
     network, image = nets.build("gap", torch.float64), nets.pictures(1, torch.float64)
-    found = Occlusion(patch=8, stride=8, fill=0.0)(network, image, target)
+    values = Occlusion(patch=8, stride=8, fill=0.0)(network, image, target)
     score = target(network.tap(image, target.reads)).item()
     for top, left in ((0, 0), (8, 24), (16, 8)):
         copy = image.clone()
         copy[..., top : top + 8, left : left + 8] = 0
         fall = score - target(network.tap(copy, target.reads)).item()
-        assert found[0, 0, top, left].item() == pytest.approx(fall, abs=1e-12)
+        assert values[0, 0, top, left].item() == pytest.approx(fall, abs=1e-12)
 
 
 def test_a_channel_falls_only_where_its_maps_look():
     network, image = nets.build("functional", torch.float64), nets.pictures(1, torch.float64)
-    found = Occlusion(patch=4, stride=4)(network, image, Channel("one", 2))
-    assert found.abs().min() > 0
+    values = Occlusion(patch=4, stride=4)(network, image, Channel("one", 2))
+    assert values.abs().min() > 0
     assert attribute_all(network, image, [Channel("one", 2)], [Occlusion(patch=4, stride=4)])[0].unit == "activation"
 
 
@@ -98,14 +100,14 @@ def test_the_cost_is_the_number_of_places():
 
 def test_the_most_probable_class_of_each_place():
     network, image = nets.build("gap", torch.float64), nets.pictures(1, torch.float64)
-    found = OcclusionClass(patch=8, stride=4, fill=1.0)(network, image, Logit(0))
-    assert set(found.flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
+    values = OcclusionClass(patch=8, stride=4, fill=1.0)(network, image, Logit(0))
+    assert set(values.flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
     for y, x in ((0, 0), (13, 6), (31, 31), (18, 22)):
         centers = [4 * i + 4 for i in range(7)]
         top, left = (min(centers, key=lambda center, at=at: abs(at + 0.5 - center)) - 4 for at in (y, x))
         copy = image.clone()
         copy[..., top : top + 8, left : left + 8] = 1
-        assert found[0, 0, y, x].item() == network(copy).argmax().item()
+        assert values[0, 0, y, x].item() == network(copy).argmax().item()
 
 
 def test_the_map_of_classes_says_what_was_seen():

@@ -32,17 +32,17 @@ def test_over_all_masks_of_a_small_image_a_pixel_counts_half_of_what_it_adds():
     every = torch.tensor(list(itertools.product((0.0, 1.0), repeat=9)), dtype=torch.float64).view(512, 1, 3, 3)
     masks = Masks(512, every.__getitem__, fill_image("mean", network, image))
     scores = Engine(network).run(image, masks, {"logits"}, Logit(0))
-    found = weighted_mean(masks, scores)[0, 0]
-    assert (found - found[0, 0] - 0.5 * (adds - adds[0, 0])).abs().max() < 1e-12
+    values = weighted_mean(masks, scores)[0, 0]
+    assert (values - values[0, 0] - 0.5 * (adds - adds[0, 0])).abs().max() < 1e-12
     base = network(fill_image("mean", network, image))[0, 0].item()
-    assert found[0, 0].item() == pytest.approx(base + 0.5 * (adds.sum() + adds[0, 0]).item(), abs=1e-12)
+    assert values[0, 0].item() == pytest.approx(base + 0.5 * (adds.sum() + adds[0, 0]).item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.5])
 def test_random_masks_find_the_same_slope(keep):
     network, image, adds = linear(6)
-    found = RISE(masks=4000, grid=6, keep=keep, seed=1)(network, image, Logit(0))[0, 0]
-    x, y = adds.flatten() - adds.mean(), found.flatten() - found.mean()
+    values = RISE(masks=4000, grid=6, keep=keep, seed=1)(network, image, Logit(0))[0, 0]
+    x, y = adds.flatten() - adds.mean(), values.flatten() - values.mean()
     assert (x @ y / (x @ x)).item() == pytest.approx(1 - keep, rel=0.15)
     assert torch.corrcoef(torch.stack([x, y]))[0, 1] > 0.95
 
@@ -77,7 +77,9 @@ def test_a_batch_equals_its_images_and_the_same_seed_gives_the_same_bytes():
     network, images = nets.build("residual"), nets.pictures(3)
     method = RISE(masks=30, grid=4, fill="noise")
     together = method(network, images, Logit(0))
-    assert torch.allclose(together, torch.cat([method(network, each, Logit(0)) for each in images[:, None]]), atol=1e-6)
+    assert torch.allclose(
+        together, torch.cat([method(network, image, Logit(0)) for image in images[:, None]]), atol=1e-6
+    )
     assert torch.equal(together, method(network, images, Logit(0)))
     assert not torch.equal(together, RISE(masks=30, grid=4, fill="noise", seed=1)(network, images, Logit(0)))
     assert method.cost(network, images).forwards == 90 + SETUP_PASSES
