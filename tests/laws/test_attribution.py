@@ -122,7 +122,7 @@ def test_a_map_has_one_value_or_one_color_for_each_pixel(method: str, net: str) 
 
 
 @everywhere
-def test_a_map_tells_something_or_says_why_not(method: str, net: str) -> None:
+def test_a_map_is_not_blank_or_a_note_says_why(method: str, net: str) -> None:
     heatmap = attribute(nets.build(net), nets.pictures(1), "top", method=few(method))
     assert heatmap.values.any() or "blank" in "".join(heatmap.notes) or "zero" in "".join(heatmap.notes)
     if net not in {"dead", "tokens"} and heatmap.values.shape[1] == 3 and heatmap.scores > 0:
@@ -130,7 +130,7 @@ def test_a_map_tells_something_or_says_why_not(method: str, net: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "net"), REFUSING)
-def test_what_cannot_work_says_so(method: str, net: str) -> None:
+def test_what_cannot_work_is_refused_with_a_reason(method: str, net: str) -> None:
     network = nets.build(net)
     network.layers, network.classes  # noqa: B018  both are passes of their own
     with nothing_left(network), pytest.raises(REFUSED[net][method]) as caught:

@@ -1,4 +1,4 @@
-"""Response maps: the numbers of the pass, in the order and on the scale that is said."""
+"""Activation maps: values of the pass, in the documented order and scale."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_several_layers_take_one_pass() -> None:
     assert {maps.cost.forwards for maps in result} == {2}
 
 
-def test_channels_come_by_their_strongest_or_their_mean_response_and_ties_in_place() -> None:
+def test_channels_are_ordered_by_maximum_or_mean_and_ties_by_index() -> None:
     values = torch.tensor([[0.0, 9.0], [5.0, 5.0], [5.0, 5.0], [1.0, 1.0]]).view(1, 4, 1, 2)
     assert showing(values).order() == (0, 1, 2, 3)
     assert showing(values, sort="mean").order() == (1, 2, 0, 3)
@@ -97,7 +97,7 @@ def test_responses_are_the_statistics_of_each_channel() -> None:
     assert (second.channel, second.max, second.active, second.inactive) == (1, 0, 0, True)
 
 
-def test_silent_channels_are_counted() -> None:
+def test_inactive_channels_are_counted() -> None:
     maps = activations(build("dead"), pictures(2), "features.5")
     assert all("12 of 12 channels are nowhere above 0" in note for note in maps.notes)
     assert maps.notes[1].startswith("image 1, ")
@@ -121,7 +121,7 @@ def test_a_vector_gives_one_square_for_each_channel_and_no_overlay(tmp_path) -> 
     assert [file["kind"] for file in maps.save(tmp_path)["files"]] == ["heatmap", "table", "picture"]
 
 
-def test_upsampling_is_bilinear_and_keeps_places() -> None:
+def test_upsampling_is_bilinear_and_keeps_positions() -> None:
     values = torch.zeros(1, 1, 4, 4)
     values[0, 0, 1, 2] = 1
     maps = showing(values)
@@ -184,7 +184,7 @@ def test_files_read_back(tmp_path) -> None:
     assert len(table["images"][0]["channels"]) == 12
 
 
-def test_the_eyes_of_a_cat_light_up_a_channel_of_the_embedded_network() -> None:
+def test_a_channel_of_the_embedded_network_is_active_at_the_eyes_of_a_cat() -> None:
     network = zoo.load()
     images = network.prepare(Picture.from_array(data.chelsea())).images
     maps = activations(network, images, "bn1")

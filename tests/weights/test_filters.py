@@ -1,4 +1,4 @@
-"""Kernels as pictures: known weights give known pixels, and copies, negatives and the dead are found."""
+"""Kernels as pictures: known weights give known pixels; duplicates, negatives and dead kernels are detected."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_each_kernel_reaches_black_and_white() -> None:
     assert (pictures.amax((1, 2, 3)) == 1).all()
 
 
-def test_a_scale_over_all_kernels_keeps_their_strengths_apart() -> None:
+def test_a_scale_over_all_kernels_shows_their_strengths() -> None:
     weights = noise(4, 3, 3, 3)
     weights[1] = 0.5 * weights[0]
     scaled = filters(holding(weights), scaling="all").scaled()
@@ -88,7 +88,7 @@ def test_the_first_convolution_is_chosen_and_said() -> None:
     assert any("normalized channels" in note for note in result.notes)
 
 
-def test_twins_are_found_with_either_sign_and_the_dead_are_no_twins() -> None:
+def test_duplicates_have_either_sign_and_dead_kernels_are_none() -> None:
     weights = noise(6, 3, 3, 3)
     weights[2], weights[4], weights[5] = 2 * weights[0], -weights[1], 1e-9 * weights[3]
     result = filters(holding(weights))
@@ -100,7 +100,7 @@ def test_twins_are_found_with_either_sign_and_the_dead_are_no_twins() -> None:
     assert [kernel.norm for kernel in result.kernels] == pytest.approx(weights.flatten(1).norm(dim=1).tolist())
 
 
-def test_cosines_equal_those_of_torch_and_the_threshold_cuts_them() -> None:
+def test_cosines_equal_those_of_torch_and_the_threshold_selects_them() -> None:
     weights = noise(12, 3, 2, 2)
     cosines = torch.cosine_similarity(weights.flatten(1)[:, None], weights.flatten(1)[None], dim=2).triu(1)
     result = filters(holding(weights), threshold=0.3)
@@ -111,7 +111,7 @@ def test_cosines_equal_those_of_torch_and_the_threshold_cuts_them() -> None:
     )
 
 
-def test_depthwise_kernels_are_one_slice_each_and_no_twins_across_groups() -> None:
+def test_depthwise_kernels_are_one_slice_each_and_no_duplicates_across_groups() -> None:
     network = deep(nn.Conv2d(8, 8, 3, groups=8))
     network.module[2].weight.data[1] = network.module[2].weight.data[0]
     result = filters(network, "2")
@@ -120,7 +120,7 @@ def test_depthwise_kernels_are_one_slice_each_and_no_twins_across_groups() -> No
     assert any("8 groups" in note for note in result.notes)
 
 
-def test_twins_in_groups_are_counted_over_all_kernels() -> None:
+def test_indices_of_duplicates_in_groups_count_all_kernels() -> None:
     network = deep(nn.Conv2d(8, 6, 3, groups=2))
     network.module[2].weight.data[5] = -network.module[2].weight.data[3]
     result = filters(network, "2")
@@ -155,7 +155,7 @@ def test_a_linear_layer_on_the_pixels_is_one_picture_for_each_class() -> None:
     assert result.notes[0] == "head: the first linear layer, as no layer was named"
 
 
-def test_a_linear_layer_on_a_flattened_map_is_folded_back() -> None:
+def test_a_linear_layer_on_a_flattened_map_is_reshaped() -> None:
     inner = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(8 * 64, 6), nn.ReLU(), nn.Linear(6, 2))
     network = deep(inner)
     result = filters(network, "2.2")
@@ -203,7 +203,7 @@ def test_options_that_make_no_sense_are_refused(wrong: dict) -> None:
         filters(build("gap"), **wrong)
 
 
-def test_later_training_does_not_change_what_was_found() -> None:
+def test_later_training_does_not_change_the_result() -> None:
     network = build("gap")
     result = filters(network)
     before = result.weights.clone()

@@ -57,7 +57,7 @@ def activations_and_gradients(network: Network, images: Tensor, layer: str, targ
 
 
 @pytest.mark.parametrize("target", range(5))
-def test_cam_is_grad_cam_times_the_places_and_adds_up_to_the_logit(target: int, gap: Network, images: Tensor) -> None:
+def test_cam_is_scaled_grad_cam_and_sums_to_the_logit(target: int, gap: Network, images: Tensor) -> None:
     cam = layer_map(gap, images, target, CAM(rectify=False))
     a = gap.tap(images, ["features.5"])["features.5"]
     expected = torch.einsum("k,nkyx->nyx", gap.module.head.weight[target], a)[:, None]
@@ -230,7 +230,7 @@ def test_grad_cam_plus_plus_does_not_depend_on_the_scale_of_the_target(gap: Netw
     torch.testing.assert_close(small_target, 1e-4 * layer_map(gap, images, 2, GradCAM(layer="features.3")))
 
 
-def test_single_precision_does_not_swamp_small_gradients(gap: Network, images: Tensor) -> None:
+def test_single_precision_keeps_small_gradients(gap: Network, images: Tensor) -> None:
     a, g = (tensor.float() for tensor in activations_and_gradients(gap, images, "features.5", 2))
     for scale in (1.0, 1e-6, 1e-12):
         ours = GradCAMPlusPlus().weights(a, scale * g)
@@ -249,7 +249,7 @@ def test_guided_grad_cam_is_the_product(gap: Network, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("method", [CAM, *FAMILY])
-def test_rectifying_takes_what_speaks_for_the_target(method: type[LayerMap], gap: Network, images: Tensor) -> None:
+def test_rectifying_keeps_positive_values(method: type[LayerMap], gap: Network, images: Tensor) -> None:
     signed = layer_map(gap, images, 1, method(rectify=False))
     assert torch.equal(layer_map(gap, images, 1, method()), signed.relu())
 

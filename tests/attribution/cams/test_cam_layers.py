@@ -1,4 +1,4 @@
-"""Where a class activation map is computed, and what it says of itself."""
+"""The layer of a class activation map, and its notes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def layer_map(network: Network, images: Tensor, target: Any, method: LayerMap) -
 
 
 @pytest.mark.parametrize("method", [CAM(), GradCAM(), GradCAMPlusPlus(), LayerCAM(), GuidedGradCAM()])
-def test_a_blank_map_says_that_nothing_fires(method: Attribution) -> None:
+def test_a_blank_map_says_that_all_activations_are_zero(method: Attribution) -> None:
     heatmap = attribute(nets.build("dead"), nets.pictures(2), 0, method=method)
     assert not heatmap.values.any()
     assert heatmap.notes[1:] == tuple(
@@ -54,7 +54,7 @@ def test_a_blank_map_says_that_nothing_fires(method: Attribution) -> None:
     )
 
 
-def test_a_blank_map_says_that_everything_speaks_against_the_target(gap: Network, images: Tensor) -> None:
+def test_a_blank_map_says_that_the_layer_only_lowers_the_target(gap: Network, images: Tensor) -> None:
     with torch.no_grad():
         gap.module.head.weight[1] = -gap.module.head.weight[1].abs() - 0.1
     for method in (CAM(), GradCAM(), GradCAMPlusPlus(), LayerCAM()):
@@ -64,7 +64,7 @@ def test_a_blank_map_says_that_everything_speaks_against_the_target(gap: Network
     assert attribute(gap, images, 1, method=GradCAM(rectify=False)).values.max() <= 0
 
 
-def test_a_blank_map_says_that_the_target_does_not_react(gap: Network, images: Tensor) -> None:
+def test_a_blank_map_says_that_the_gradient_is_zero(gap: Network, images: Tensor) -> None:
     with torch.no_grad():
         gap.module.head.weight[1] = 0
     heatmap = attribute(gap, images, 1, method="grad-cam")
@@ -102,7 +102,7 @@ def test_several_layers_targets_and_methods_come_from_one_pass(gap: Network, ima
     assert sum(heatmap.cost.backwards for heatmap in heatmaps) == len(targets) * 2 * 3 * (1 + 1 + 1 + 2)
 
 
-def test_a_plain_gradient_is_taken_once_for_all_places(
+def test_a_plain_gradient_is_computed_once_for_all_layers(
     gap: Network, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
@@ -128,7 +128,7 @@ def photo() -> Tensor:
     return torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_vision_transformer_is_mapped_at_what_enters_its_last_attention(vit: Network, photo: Tensor) -> None:
+def test_a_vision_transformer_is_mapped_at_the_input_of_its_last_attention(vit: Network, photo: Tensor) -> None:
     method = GradCAM(rectify=False)
     assert last_spatial_layer(vit, None) == ("blocks.3.norm1", "what enters the last attention, blocks.3.attn")
     assert vit.layer("blocks.3.norm1").shape == (384, 14, 14)
@@ -140,7 +140,7 @@ def test_a_vision_transformer_is_mapped_at_what_enters_its_last_attention(vit: N
     assert torch.equal(heatmap.values, upsample(small, (224, 224)))
 
 
-def test_places_of_a_vision_transformer_are_its_patches(vit: Network) -> None:
+def test_positions_of_a_vision_transformer_are_its_patches(vit: Network) -> None:
     """One patch lit: the layer in which patches have not met yet changes at that patch alone."""
     images = torch.full((2, 3, 224, 224), 0.5)
     images[1, :, 5 * 16 : 6 * 16, 9 * 16 : 10 * 16] = 1
@@ -210,7 +210,7 @@ def test_every_refusal_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_maps_are_enlarged_about_the_centers_of_pixels() -> None:
+def test_upsampling_aligns_the_centers_of_pixels() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4)
     assert upsample(ramp, (1, 8)).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
     assert torch.equal(upsample(ramp, (1, 4)), ramp)

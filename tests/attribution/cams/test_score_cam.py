@@ -26,7 +26,7 @@ def test_equals_torchcam_on_eight_channels():
 
 
 @pytest.mark.parametrize("channels", [None, 5])
-def test_equals_the_formula_on_maps_that_are_enlarged(channels):
+def test_equals_the_formula_on_upsampled_maps(channels):
     network, image = nets.build("gap", torch.float64), nets.pictures(1, torch.float64)
     maps = network.tap(image, {"features.5"})["features.5"][0].detach()
     best = sorted(range(12), key=lambda k: -maps[k].mean().item())[: channels or 12]
@@ -41,7 +41,7 @@ def test_equals_the_formula_on_maps_that_are_enlarged(channels):
     assert (values - upsample(truth[None, None], (32, 32))).abs().max() < 1e-12
 
 
-def test_the_layer_is_found_and_the_cost_known():
+def test_the_default_layer_is_named_and_the_cost_known():
     network, images = nets.build("gap"), nets.pictures(3)
     heatmap = attribute_all(network, images, [Logit(0)], [ScoreCAM(channels=5)])[0]
     assert heatmap.layer == ScoreCAM().layer_for(network, Logit(0))[0]

@@ -1,4 +1,4 @@
-"""Cover what a map shows: the target must fall, further than when as much elsewhere is covered."""
+"""Covering the pixels that a map shows lowers the target more than covering others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.objectives.units import ChannelMax
 
 
-def test_on_a_linear_network_the_fall_is_what_the_covered_pixels_added() -> None:
+def test_on_a_linear_network_the_fall_is_the_sum_over_the_covered_pixels() -> None:
     network, images = nets.build("linear", torch.float64), nets.pictures(dtype=torch.float64)
     weight = network.module.head.weight[2].detach().view(1, 3, 32, 32)
     parts = (weight * network.preprocess.normalize(images)).sum(1, keepdim=True)
@@ -42,7 +42,7 @@ def test_controls_have_the_shape_of_the_cover() -> None:
     assert covered.shares.item() == pytest.approx(30 / 1024)
 
 
-def test_the_strongest_activation_is_followed_where_it_was() -> None:
+def test_the_strongest_activation_is_measured_where_it_was() -> None:
     network, images = nets.build("gap"), nets.pictures()
     target = ChannelMax("features.2", 3)
     projection = attribute(network, images, target, method="deconvnet").values

@@ -31,7 +31,7 @@ def linear() -> tuple[Network, Tensor, Tensor]:
     return network, images, contributions(network, images, 2)
 
 
-def test_order_ranks_three_channels_by_magnitude_and_one_by_value() -> None:
+def test_ranks_of_three_channels_follow_their_magnitude_and_of_one_its_values() -> None:
     values = torch.tensor([[1.0, -3.0], [0.0, 2.0]]).view(1, 1, 2, 2)
     assert pixel_ranks(values).tolist() == [[[1, 3], [2, 0]]]
     assert pixel_ranks(values.expand(1, 3, 2, 2)).tolist() == [[[2, 0], [3, 1]]]
@@ -110,7 +110,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
     assert together.cost.forwards == 3 * 21 + SETUP_PASSES
 
 
-def test_other_targets_are_followed_in_their_own_unit() -> None:
+def test_other_targets_are_measured_in_their_own_unit() -> None:
     network, images, values = nets.build("gap"), nets.pictures(), torch.rand(2, 1, 32, 32)
     assert deletion(network, images, values, Channel("features.5", 3)).values.keys() == {"activation"}
     assert deletion(network, images, values, "tabby - goldfish").values.keys() == {"logit"}
@@ -118,7 +118,7 @@ def test_other_targets_are_followed_in_their_own_unit() -> None:
     assert deletion(network, images, values, Logit("tabby")).target == "tabby"
 
 
-def test_a_blank_map_takes_pixels_row_by_row() -> None:
+def test_a_blank_map_ranks_pixels_row_by_row() -> None:
     network, images, _ = linear()
     curves = insertion(network, images, torch.zeros(2, 1, 32, 32), 2, steps=32, fill="mean").values["logit"]
     rows = contributions(network, images, 2)[:, 0].sum(2).cumsum(1)
@@ -158,7 +158,7 @@ def test_the_network_is_left_as_it_was() -> None:
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.module.parameters())
 
 
-def test_a_network_that_sees_one_pixel_falls_when_it_goes() -> None:
+def test_a_network_that_reads_one_pixel_falls_when_it_is_removed() -> None:
     class OnePixel(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([x[:, 0, 5, 7], x[:, 1, 0, 0]], 1)

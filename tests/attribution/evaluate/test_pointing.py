@@ -55,7 +55,7 @@ def test_a_map_that_is_right_scores_one() -> None:
     assert sorted(game.members[0].tolist()) == [0, 1, 2, 3]
 
 
-def test_a_map_that_knows_nothing_scores_chance(flat: Any) -> None:
+def test_a_constant_map_scores_chance(flat: Any) -> None:
     network, images = colors()
     game = pointing_game(network, images, flat())
     assert game.mean == pytest.approx(game.chance) == 0.25
@@ -71,7 +71,7 @@ def test_cells_lie_row_by_row() -> None:
         assert torch.equal(cell, images[member])
 
 
-def test_no_mosaic_shows_a_class_twice_and_none_is_wasted() -> None:
+def test_no_mosaic_shows_a_class_twice_and_as_many_as_possible_are_made() -> None:
     network, images = colors()
     game = pointing_game(network, images[[0, 0, 1, 1, 2, 2, 3, 3, 3]], "grad-cam")
     assert [sorted(row) for row in game.classes.tolist()] == [[0, 1, 2, 3]] * 2
@@ -79,7 +79,7 @@ def test_no_mosaic_shows_a_class_twice_and_none_is_wasted() -> None:
     assert len(set(game.members.flatten().tolist())) == 8
 
 
-def test_nine_cells_want_nine_classes() -> None:
+def test_nine_cells_need_nine_classes() -> None:
     network, images = colors()
     with pytest.raises(ImageError, match="9 pictures of different classes; the network sees 4"):
         pointing_game(network, images, "grad-cam", cells=3)
@@ -96,7 +96,7 @@ def test_a_network_of_one_size_sees_smaller_cells(flat: Any) -> None:
     assert game.mean == pytest.approx(0.25)
 
 
-def test_unsure_pictures_stay_out() -> None:
+def test_pictures_below_the_confidence_are_left_out() -> None:
     network, images = colors()
     dim = images.clone()
     dim[0] *= 0.1
@@ -105,7 +105,7 @@ def test_unsure_pictures_stay_out() -> None:
     assert pointing_game(network, images, "grad-cam", confidence=0.45).mean > 0.25
 
 
-def test_tokens_take_mosaics_where_the_network_does() -> None:
+def test_tokens_accept_mosaics_where_the_network_does() -> None:
     network = nets.build("tokens")
     noise = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     noise = noise ** torch.linspace(0.1, 6, 64).view(-1, 1, 1, 1)
@@ -115,7 +115,7 @@ def test_tokens_take_mosaics_where_the_network_does() -> None:
     assert ((game.shares >= 0) & (game.shares <= 1)).all()
 
 
-def test_one_cell_is_no_game() -> None:
+def test_one_cell_is_refused() -> None:
     network, images = colors()
     with pytest.raises(OptionError, match="at least 2"):
         pointing_game(network, images, "grad-cam", cells=1)

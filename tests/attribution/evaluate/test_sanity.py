@@ -58,7 +58,7 @@ def test_an_edge_detector_stays_at_one(edges: Any) -> None:
 
 
 @pytest.mark.parametrize("name", nets.NETS)
-def test_the_network_is_not_touched_and_all_of_its_copy_is(name: str, edges: Any) -> None:
+def test_the_network_is_not_changed_and_every_weight_of_its_copy_is(name: str, edges: Any) -> None:
     network = nets.build(name)
     before = {key: tensor.clone() for key, tensor in network.module.state_dict().items()}
     sanity(network, nets.pictures(), edges(), 1, stages=(1,))
@@ -71,7 +71,7 @@ def test_the_network_is_not_touched_and_all_of_its_copy_is(name: str, edges: Any
         torch.testing.assert_close(parameter.flatten().sort().values, before[key].flatten().sort().values, msg=key)
 
 
-def test_it_goes_down_from_the_head() -> None:
+def test_randomization_goes_down_from_the_head() -> None:
     result = sanity(nets.build("gap"), nets.pictures(), "gradient", 1, stages=(0.1, 0.5, 0.75, 1))
     assert result.reached == ("head", "features.4", "features.1", "features.0")
     attention = sanity(nets.build("tokens"), nets.pictures(), "gradient", 1, stages=(0.1, 1))
@@ -97,7 +97,7 @@ def test_several_methods_share_the_copies() -> None:
         assert torch.equal(result.absolute, alone.absolute)
 
 
-def test_a_caller_in_inference_mode_is_served() -> None:
+def test_inference_mode_of_the_caller_makes_no_difference() -> None:
     network = nets.build("gap")
     with torch.inference_mode():
         result = sanity(network, nets.pictures(), "gradient", 1, stages=(1,))
@@ -105,12 +105,12 @@ def test_a_caller_in_inference_mode_is_served() -> None:
 
 
 @pytest.mark.parametrize("stages", [(), (0.5, 0.2), (0, 1), (1.5,)])
-def test_stages_must_rise_within_one(stages: tuple[float, ...]) -> None:
+def test_stages_must_increase_within_one(stages: tuple[float, ...]) -> None:
     with pytest.raises(OptionError, match="increasing shares"):
         sanity(nets.build("gap"), nets.pictures(), "gradient", 1, stages=stages)
 
 
-def test_on_a_real_network_gradients_notice_and_guided_backprop_does_not() -> None:
+def test_on_a_real_network_gradients_change_and_guided_backprop_does_not() -> None:
     network = ph.load()
     cat = network.prepare(ph.Picture.from_array(skimage.data.chelsea())).images
     halves = {name: sanity(network, cat, name, stages=(0.5,)) for name in ("gradient", "grad-cam", "guided-backprop")}

@@ -71,7 +71,7 @@ def gained(network: Network, images: Tensor, target: Any, color: float) -> Tenso
 @pytest.mark.parametrize("baseline", COLORS)
 @pytest.mark.parametrize("target", [Logit(1), Logit(2) - 3 * Logit(0), Channel("one", 2), Probability(3)], ids=str)
 @pytest.mark.parametrize("between", [torch.tanh, torch.nn.functional.gelu, torch.sigmoid])
-def test_it_adds_up_on_smooth_networks(between: Any, target: Any, baseline: Any, images: Tensor) -> None:
+def test_it_is_complete_on_smooth_networks(between: Any, target: Any, baseline: Any, images: Tensor) -> None:
     network = made(Smooth(between))
     values = attribute(network, images, target, method=IntegratedGradients(baseline=baseline)).values
     torch.testing.assert_close(
@@ -80,7 +80,7 @@ def test_it_adds_up_on_smooth_networks(between: Any, target: Any, baseline: Any,
 
 
 @pytest.mark.parametrize("net", ["functional", "residual", "gap"])
-def test_it_nearly_adds_up_on_networks_of_relus(net: str, images: Tensor) -> None:
+def test_it_is_nearly_complete_on_networks_of_relus(net: str, images: Tensor) -> None:
     network = nets.build(net, torch.float64)
     for k in range(5):
         values = attribute(network, images, k, method=IntegratedGradients(baseline="black")).values
@@ -112,7 +112,7 @@ def test_it_equals_captum(net: str, images: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
 
 
-def test_it_says_how_nearly_it_adds_up(images: Tensor) -> None:
+def test_the_note_states_the_completeness(images: Tensor) -> None:
     network = made(Smooth(torch.tanh))
     heatmap = attribute(network, images, 1, method="integrated-gradients")
     change = gained(network, images, Logit(1), 0.5)
@@ -123,7 +123,7 @@ def test_it_says_how_nearly_it_adds_up(images: Tensor) -> None:
     assert heatmap.unit == "logit"
 
 
-def test_an_image_of_the_color_of_the_baseline_gets_nothing() -> None:
+def test_an_image_equal_to_the_baseline_gets_zero() -> None:
     images = torch.full((1, 3, 32, 32), 0.5, dtype=torch.float64)
     assert not attribute(nets.build("gap", torch.float64), images, 1, method="integrated-gradients").values.any()
 
@@ -169,7 +169,7 @@ def test_without_noise_it_is_the_gradient(net: str, images: Tensor) -> None:
     )
 
 
-def test_on_a_quadratic_network_the_noise_is_what_was_asked_for(images: Tensor) -> None:
+def test_on_a_quadratic_network_the_noise_has_the_given_deviation(images: Tensor) -> None:
     """The gradient is linear in the pixels, so that the map shows the mean of the noise itself."""
 
     class Square(nn.Module):

@@ -179,7 +179,7 @@ class _Skip(nn.Module):
 
 
 @pytest.mark.parametrize("relu", [F.relu, torch.relu, nn.ReLU(), lambda x: x.relu(), lambda x: x.clamp(min=0)])
-def test_guided_backprop_leaves_a_skip_around_a_relu_alone(relu: Any, images: Tensor) -> None:
+def test_guided_backprop_does_not_change_a_skip_around_a_relu(relu: Any, images: Tensor) -> None:
     torch.manual_seed(0)
     reference = _Skip(_Guided.apply).double().eval()
     module = _Skip(relu).double().eval()
@@ -192,7 +192,7 @@ def test_guided_backprop_leaves_a_skip_around_a_relu_alone(relu: Any, images: Te
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
 
 
-def test_guided_backprop_obeys_every_relu_of_a_residual_network(images: Tensor) -> None:
+def test_guided_backprop_applies_to_every_relu_of_a_residual_network(images: Tensor) -> None:
     network = plain(nets.build("residual", torch.float64))
     module = network.module
     ours = attribute(network, images, 1, method="guided-backprop").values
@@ -219,7 +219,7 @@ def test_a_network_that_runs_without_a_graph_is_refused(images: Tensor) -> None:
             attribute(network, images, 0, method=method)
 
 
-def test_the_same_pass_answers_each_rule_as_if_alone(images: Tensor) -> None:
+def test_one_pass_gives_each_rule_the_map_that_it_has_alone(images: Tensor) -> None:
     network = nets.build("residual", torch.float64)
     methods: list[Attribution] = [GuidedBackprop(), Gradient(), Deconvnet(), Gradient(), GuidedBackprop()]
     for shared in attribute_all(network, images, [Logit(0), Channel("bn", 2)], methods):

@@ -115,7 +115,7 @@ def test_the_deconvnet_is_captums_times_the_activation(pool: tuple[int, int, int
         assert ours[0].any() == maps[0, channel].any()
 
 
-def test_a_unit_that_did_not_fire_gives_nothing_and_says_so(images: Tensor) -> None:
+def test_an_activation_of_zero_gives_a_blank_map_and_a_note(images: Tensor) -> None:
     network = chain()
     with torch.no_grad():
         network.module.two.bias[1] = -100.0
@@ -127,7 +127,7 @@ def test_a_unit_that_did_not_fire_gives_nothing_and_says_so(images: Tensor) -> N
         )
 
 
-def test_a_value_below_zero_did_not_fire_either(images: Tensor) -> None:
+def test_a_negative_activation_gives_a_blank_map_too(images: Tensor) -> None:
     network = chain()
     with torch.no_grad():
         network.module.head.bias[2] = -100.0
@@ -211,7 +211,7 @@ def test_superposing_more_than_there_are_takes_all(images: Tensor) -> None:
         ({"layer": "one"}, RuleError, "met no ReLU between one and the pixels of chain"),
     ],
 )
-def test_superposing_what_cannot_be_is_refused(
+def test_superposing_a_negative_number_is_refused(
     options: dict[str, Any], kind: type[PhospheneError], text: str, images: Tensor
 ) -> None:
     with pytest.raises(kind, match=text):

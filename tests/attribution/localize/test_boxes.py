@@ -1,4 +1,4 @@
-"""Pictures of importance, their parts, and the boxes around them."""
+"""Saliency, connected components, and the boxes around them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_saliency_refuses_what_is_no_map(shape: tuple[int, ...]) -> None:
         saliency(torch.zeros(shape))
 
 
-def test_the_box_holds_the_largest_part_and_not_the_brightest() -> None:
+def test_the_box_contains_the_largest_component_and_not_the_brightest() -> None:
     values = spots((slice(2, 4), slice(2, 4), 9.0), (slice(10, 20), slice(5, 30), 3.0))
     assert boxes(values) == (Box(10, 5, 20, 30),)
 
@@ -64,7 +64,7 @@ def test_each_map_of_a_batch_has_its_own_box_and_a_blank_one_has_none() -> None:
     )
 
 
-def test_a_grainy_map_holds_together_when_it_is_blurred() -> None:
+def test_a_noisy_map_is_connected_after_a_blur() -> None:
     grain = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) ** 20
     grain = grain * (spots((slice(8, 24), slice(4, 28), 1.0)))
     (grainy,), (smooth,) = boxes(grain), boxes(grain, smooth=2.0)
@@ -80,7 +80,7 @@ def test_a_threshold_outside_its_range_is_refused(threshold: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_largest_part_is_that_of_scikit_image(seed: int) -> None:
+def test_the_largest_component_is_that_of_scikit_image(seed: int) -> None:
     mask = torch.rand(20, 30, generator=torch.Generator().manual_seed(seed)) < 0.3
     parts = label(mask.numpy(), connectivity=2)
     sizes = np.bincount(parts.ravel())[1:]
@@ -89,7 +89,7 @@ def test_the_largest_part_is_that_of_scikit_image(seed: int) -> None:
     assert len(np.unique(parts[largest.numpy()])) == 1
 
 
-def test_of_nothing_the_largest_part_is_nothing() -> None:
+def test_an_empty_mask_has_an_empty_largest_component() -> None:
     assert not largest_component(torch.zeros(4, 4, dtype=torch.bool)).any()
     assert bounding_box(torch.zeros(4, 4, dtype=torch.bool)) is None
 
@@ -111,7 +111,7 @@ def test_iou_of_empty_boxes_is_zero() -> None:
     assert iou(Box(1, 1, 1, 1), Box(1, 1, 1, 1)) == 0
 
 
-def test_a_box_of_the_images_finds_its_way_back_to_the_photograph() -> None:
+def test_a_box_of_the_images_is_mapped_back_to_the_photograph() -> None:
     pixels = np.zeros((300, 451, 3), np.uint8)
     pixels[100:180, 200:260] = 255
     prepared = Preprocess(size=(224, 224)).prepare(Picture.from_array(pixels))

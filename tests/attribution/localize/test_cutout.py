@@ -1,4 +1,4 @@
-"""Things cut out of their pictures."""
+"""Objects cut out of their pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def blob() -> Tensor:
 
 
 @pytest.mark.parametrize("smooth", [0.0, 4.0])
-def test_grabcut_finds_the_edge_that_the_map_does_not_know(smooth: float) -> None:
+def test_grabcut_finds_the_edge_that_is_not_in_the_map(smooth: float) -> None:
     result, truth = cutout(scene(), blob(), smooth=smooth), disc(18)
     assert (result.mask & truth).sum() / (result.mask | truth).sum() > 0.98
     assert result.share == pytest.approx(truth.float().mean().item(), rel=0.02)
@@ -46,7 +46,7 @@ def test_grabcut_finds_the_edge_that_the_map_does_not_know(smooth: float) -> Non
     assert np.array_equal(np.unique(result.rgba[..., 3]), [0, 255])
 
 
-def test_a_grainy_map_needs_the_blur() -> None:
+def test_a_noisy_map_needs_the_blur() -> None:
     grain = blob() * (torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.5)
     truth = disc(18)
     smooth, grainy = (cutout(scene(), grain, smooth=sigma).mask for sigma in (4.0, 0.0))
@@ -62,7 +62,7 @@ def test_the_same_twice_whatever_was_drawn_before() -> None:
     assert torch.equal(cutout(picture, values).mask, cutout(picture, values).mask)
 
 
-def test_threshold_takes_the_sure_foreground_and_its_largest_part() -> None:
+def test_threshold_takes_the_largest_component_of_the_seeds() -> None:
     values = torch.zeros(1, 1, 64, 64)
     values[..., 5:15, 5:20], values[..., 40:42, 40:42] = 2.0, 3.0
     result = cutout(scene(), values, method="threshold", smooth=0)
@@ -73,7 +73,7 @@ def test_threshold_takes_the_sure_foreground_and_its_largest_part() -> None:
 
 @pytest.mark.parametrize("level", [0.0, 0.3, -1.0])
 @pytest.mark.parametrize("method", ["grabcut", "threshold"])
-def test_a_blank_map_gives_nothing_and_says_so(level: float, method: str) -> None:
+def test_a_blank_map_gives_an_empty_mask_and_a_note(level: float, method: str) -> None:
     result = cutout(scene(), torch.full((1, 1, 64, 64), level), method=method)
     assert "nothing to cut out" in result.notes[0]
     assert not result.mask.any()
@@ -99,7 +99,7 @@ def test_options_that_make_no_sense_are_refused() -> None:
         cutout(scene()[..., :4, :4], blob()[..., :4, :4], smooth=0)
 
 
-def test_a_region_is_where_the_enlarged_map_of_the_channel_is_high() -> None:
+def test_a_region_is_where_the_upsampled_map_of_the_channel_is_high() -> None:
     network, images = nets.build("gap"), nets.pictures()
     activation = network.tap(images, ["features.5"])["features.5"][:, 3:4].detach()
     for i, region in enumerate(regions(network, images, "features.5", 3, threshold=0.6)):
@@ -112,7 +112,7 @@ def test_a_region_is_where_the_enlarged_map_of_the_channel_is_high() -> None:
         assert region.notes == ()
 
 
-def test_a_channel_that_does_not_fire_has_no_region() -> None:
+def test_an_inactive_channel_has_no_region() -> None:
     (region, _) = regions(nets.build("dead"), nets.pictures(), "features.5", 0)
     assert region.box is None
     assert region.notes == ("features.5:0 is not active in this image: its largest activation is 0",)
@@ -124,7 +124,7 @@ def test_regions_of_tokens_lie_on_their_grid() -> None:
     assert region.response.shape == (32, 32)
 
 
-def test_regions_want_a_layer_with_a_map_and_a_channel_of_it() -> None:
+def test_regions_need_a_spatial_layer_and_a_channel_of_it() -> None:
     network, images = nets.build("gap"), nets.pictures()
     with pytest.raises(LayerError, match="is not spatial"):
         regions(network, images, "pool", 0)

@@ -46,7 +46,7 @@ def test_what_is_read_keeps_its_meaning(layer):
     assert truth.std() > 1e-6
 
 
-def test_single_precision_folds_and_agrees():
+def test_single_precision_fuses_and_agrees():
     network, image = nets.build("gap"), nets.pictures(1)
     engine = Engine(network)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in engine.network.module.modules())
@@ -67,7 +67,7 @@ class Viewing(nets.Gap):
         return self.head(x.view(len(x), -1))
 
 
-def test_a_network_that_wants_channels_first_is_folded_all_the_same():
+def test_a_network_that_needs_channels_first_is_fused_too():
     network, image = Network(Viewing().eval(), Preprocess((32, 32))), nets.pictures(1)
     engine = Engine(network)
     assert engine.network is not network
@@ -95,7 +95,7 @@ def test_the_engine_of_a_pass_is_made_once_and_runs_each_copy_once():
     assert Counting.seen == [CPU_BATCH] * 4
 
 
-def test_the_engine_goes_with_its_pass():
+def test_the_engine_is_freed_with_its_pass():
     run = ForwardPass(nets.build("gap"), nets.pictures(1), ["logits"])
     engine = weakref.ref(run.engine)
     del run
@@ -103,7 +103,7 @@ def test_the_engine_goes_with_its_pass():
     assert engine() is None
 
 
-def test_the_next_pass_sees_weights_that_changed_without_a_trace():
+def test_the_next_pass_uses_weights_that_changed_unrecorded():
     network, image = nets.build("gap"), nets.pictures(1)
     before = ForwardPass(network, image, ["logits"]).engine.network(image)
     network.module.features[0].weight.data.mul_(2)
@@ -143,7 +143,7 @@ def test_the_network_is_left_as_it_was(breaks):
     assert not network.module.bn._forward_pre_hooks
 
 
-def test_watch_is_told_of_every_batch():
+def test_watch_is_called_after_every_batch():
     network, image, told = nets.build("linear"), nets.pictures(1), []
     engine = Engine(network, batch=6)
     engine.run(image, covered(image), {"logits"}, Logit(0), watch=lambda *counts: told.append(counts))

@@ -25,7 +25,7 @@ def linear(height: int, width: int) -> Network:
 
 @pytest.mark.parametrize(("size", "patch"), [((12, 12), 4), ((5, 5), 2), ((7, 10), 3), ((6, 6), 6)])
 @pytest.mark.parametrize("fill", ["grey", "mean", "blur", "noise", 0.0])
-def test_on_a_linear_network_a_patch_costs_what_lies_under_it(size, patch, fill):
+def test_on_a_linear_network_the_fall_is_the_sum_under_the_patch(size, patch, fill):
     network, image = linear(*size), torch.rand(1, 3, *size, dtype=torch.float64)
     method = Occlusion(patch=patch, stride=patch, fill=fill, seed=3)
     values = method(network, image, Logit(1))[0, 0]
@@ -80,14 +80,14 @@ def test_the_target_is_any_objective(target):
         assert values[0, 0, top, left].item() == pytest.approx(fall, abs=1e-12)
 
 
-def test_a_channel_falls_only_where_its_maps_look():
+def test_a_channel_falls_only_within_its_receptive_fields():
     network, image = nets.build("functional", torch.float64), nets.pictures(1, torch.float64)
     values = Occlusion(patch=4, stride=4)(network, image, Channel("one", 2))
     assert values.abs().min() > 0
     assert attribute_all(network, image, [Channel("one", 2)], [Occlusion(patch=4, stride=4)])[0].unit == "activation"
 
 
-def test_the_cost_is_the_number_of_places():
+def test_the_cost_is_the_number_of_positions():
     network, images = nets.build("gap"), nets.pictures(2)
     for patch, stride, side in ((8, 8, 4), (8, 4, 7), (9, 4, 7), (32, 16, 1), (7, 7, 5)):
         method = Occlusion(patch=patch, stride=stride)
@@ -98,7 +98,7 @@ def test_the_cost_is_the_number_of_places():
     assert Occlusion(patch=1).grid(3, 4) == (3, 4)
 
 
-def test_the_most_probable_class_of_each_place():
+def test_the_most_probable_class_at_each_position():
     network, image = nets.build("gap", torch.float64), nets.pictures(1, torch.float64)
     values = OcclusionClass(patch=8, stride=4, fill=1.0)(network, image, Logit(0))
     assert set(values.flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
@@ -110,7 +110,7 @@ def test_the_most_probable_class_of_each_place():
         assert values[0, 0, y, x].item() == network(copy).argmax().item()
 
 
-def test_the_map_of_classes_says_what_was_seen():
+def test_the_notes_of_the_map_of_classes_name_the_classes():
     network, images = nets.build("gap"), nets.pictures(1)
     heatmap = attribute_all(network, images, [Logit(0)], [OcclusionClass(patch=8, stride=8)])[0]
     assert heatmap.unit == "class index"

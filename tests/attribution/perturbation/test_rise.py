@@ -39,7 +39,7 @@ def test_over_all_masks_of_a_small_image_a_pixel_counts_half_of_what_it_adds():
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.5])
-def test_random_masks_find_the_same_slope(keep):
+def test_random_masks_give_the_same_slope(keep):
     network, image, adds = linear(6)
     values = RISE(masks=4000, grid=6, keep=keep, seed=1)(network, image, Logit(0))[0, 0]
     x, y = adds.flatten() - adds.mean(), values.flatten() - values.mean()
@@ -56,7 +56,7 @@ def test_equals_the_formula_over_masks_drawn_at_once():
     assert (method(network, image, Probability(1))[0] - truth).abs().max() < 1e-12
 
 
-def test_masks_are_smooth_shifted_and_let_every_pixel_be_seen_as_often():
+def test_masks_are_smooth_and_shifted_and_every_pixel_is_visible_equally_often():
     drawn = RISE(masks=2000, grid=4, keep=0.3).random_masks(*[nets.pictures(1)] * 2).make(slice(0, 2000))
     assert drawn.shape == (2000, 1, 32, 32)
     assert 0 <= drawn.min() <= drawn.max() <= 1
