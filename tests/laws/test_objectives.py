@@ -15,6 +15,7 @@ from torch import Tensor
 import phosphene
 from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.objective import Objective, Sum
+from phosphene.core.objectives.per_image import PerImage
 from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 from phosphene.studies.evidence.neurons import Neurons
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics, Running
@@ -53,6 +54,7 @@ CASES: dict[str, list[Case]] = {
     "sum": [Case(Sum(((2.0, Channel("maps", 1)), (-0.5, Logit(2)), (1.0, Energy("maps")))), {**MAPS, **LOGITS})],
     "logit": [Case(Logit(3), LOGITS)],
     "probability": [Case(Probability(3), LOGITS)],
+    "per-image": [Case(PerImage((Logit(2), 2 * Channel("maps", 1))), {**MAPS, **LOGITS})],
     "channel": [Case(Channel("maps", 1), MAPS), Case(Channel("head", 2), VECTORS)],
     "channel-max": [Case(ChannelMax("maps", 1), MAPS), Case(ChannelMax("head", 2), VECTORS)],
     "neuron": [Case(Neuron("maps", 2, 1, 3), MAPS)],

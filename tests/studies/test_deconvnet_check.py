@@ -13,7 +13,7 @@ from phosphene.attribution import attribute
 from phosphene.attribution.evaluate.covering import covering
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Picture
-from phosphene.core.objectives.grammar import resolve
+from phosphene.core.inputs import bind_target
 from phosphene.core.progress import Progress
 from phosphene.report.report import report
 from phosphene.studies import registered
@@ -36,7 +36,7 @@ def test_the_falls_are_those_of_covering_by_the_projection() -> None:
     result = DeconvnetCheck(target=unit, share=0.1, controls=4).study(network, PICTURES, seed=3)
     for check, picture in zip(result.checks, PICTURES, strict=True):
         images = network.prepare(picture).images
-        target = resolve(unit, network, images)
+        target = bind_target(network, unit, images)
         values = attribute(network, images, target, method="deconvnet").values
         expected = covering(network, images, values, target, share=0.1, controls=4, seed=3)
         assert check.covering.fall.item() == pytest.approx(expected.fall.item(), abs=1e-6)

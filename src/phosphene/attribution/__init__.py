@@ -10,15 +10,12 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 
-import torch
-
 from phosphene.attribution.attribution import Attribution as Attribution
+from phosphene.attribution.attribution import Method as Method
 from phosphene.attribution.heatmap import Heatmap as Heatmap
 from phosphene.attribution.heatmap import attribute_all as attribute_all
-from phosphene.core.images.image import Picture
-from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.grammar import resolve
-from phosphene.core.objectives.objective import Objective
+from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
+from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
 
 # A file in this folder is a method: importing it registers it.
@@ -28,18 +25,20 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
 
 def attribute(
     network: Network,
-    pictures: Picture | Sequence[Picture] | Images,
-    target: str | int | Objective = "top",
+    pictures: Pictures,
+    target: Target | Sequence[Target] = "top",
     *,
-    method: str | Attribution = "grad-cam",
+    method: Method = "grad-cam",
 ) -> Heatmap:
     """Which pixels a target depends on, by one method.
 
     Args:
         network: that is explained.
-        pictures: photographs of any size, or images (N, 3, H, W), RGB in [0, 1], at the input size of the network.
-        target: a label, an index, "top", a text such as "tabby - tiger cat" or "blocks.4:17@7,7", or an objective.
-        method: a registered name, or a method with its options.
+        pictures: one or several: paths, Pictures, Pillow images or arrays, which are resized and cropped to the input
+            size of the network, or tensors (3, H, W) or (N, 3, H, W), RGB in [0, 1], which are not.
+        target: a label, an index, "top", a text such as "tabby - tiger cat" or "blocks.4:17@7,7", or an objective; or
+            as many of these as pictures.
+        method: a registered name, a class, or a method with its options.
 
     Returns:
         raw, signed values (N, 1 or 3, H, W), and where they came from; its cost counts the forward pass, too.
@@ -48,23 +47,15 @@ def attribute(
         OptionError: no method of that name.
         TargetError: no such target.
         LayerError: the method cannot work on this network.
-        ImageError: images of another shape, or outside [0, 1].
+        ImageError: a file that is no picture, images of another shape, or outside [0, 1].
 
     >>> attribute(tiny, images, "tabby - tiger cat", method="grad-cam").values.shape
     torch.Size([2, 1, 32, 32])
     """
-    chosen = Attribution.find(method)() if isinstance(method, str) else method
-    images, inputs = as_images(network, pictures)
-    (heatmap,) = attribute_all(network, images, [resolve(target, network, images)], [chosen])
-    cost, predictions = heatmap.cost + Cost(forwards=len(images)), heatmap.predictions
-    if inputs and not predictions:  # the target does not read the logits
-        cost, predictions = cost + Cost(forwards=1), network.predict(images[:1])[0]
-    return dataclasses.replace(heatmap, inputs=inputs, cost=cost, predictions=predictions)
-
-
-def as_images(network: Network, pictures: Picture | Sequence[Picture] | Images) -> tuple[Images, tuple[Picture, ...]]:
-    """Photographs at the input size of a network, and the photographs; images stay as they are."""
-    if isinstance(pictures, torch.Tensor):
-        return network.check(pictures), ()
-    several = (pictures,) if isinstance(pictures, Picture) else tuple(pictures)
-    return network.check(torch.cat([network.prepare(picture).images for picture in several])), several
+    inputs = prepare_inputs(network, pictures)
+    bound = bind_target(network, target, inputs.images)
+    (heatmap,) = attribute_all(network, inputs.images, [bound], [method])
+    cost, predictions = heatmap.cost + Cost(forwards=len(inputs.images)), heatmap.predictions
+    if inputs.photographs and not predictions:  # the target does not read the logits
+        cost, predictions = cost + Cost(forwards=1), network.predict(inputs.images[:1])[0]
+    return dataclasses.replace(heatmap, inputs=inputs.photographs, cost=cost, predictions=predictions)

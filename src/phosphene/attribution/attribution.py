@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import Pictures, Target, bind_target, layer_name, prepare_inputs
 from phosphene.core.networks import rules
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
@@ -75,11 +76,29 @@ class Attribution(Named):
         """Remarks on the map, such as why it is blank."""
         return () if values.any() else ("the map is zero everywhere: the target does not depend on the input here",)
 
-    def __call__(self, network: Network, images: Images, target: Objective) -> Tensor:
+    def __call__(self, network: Network, pictures: Pictures, target: Target | Sequence[Target] = "top") -> Tensor:
         """Raw map of each image, (N, 1 or 3, H, W); `attribute` returns the same with its provenance."""
         with torch.inference_mode(mode=False):  # the caller may have turned it on, and gradients need it off
-            target = target.bind(network)
-            return self.map(forward_pass(network, images, [target], [self]), target)
+            images = prepare_inputs(network, pictures).images
+            bound, method = bind_target(network, target, images), bind_method(network, self)
+            return method.map(forward_pass(network, images, [bound], [method]), bound)
+
+
+Method = str | type[Attribution] | Attribution
+"""The name of a method, its class for the default options, or a method with its options."""
+
+
+def bind_method(network: Network, method: Method) -> Attribution:
+    """A method whose layers are given by name, also where they were given as modules of the network.
+
+    Raises:
+        OptionError: no such method.
+        LayerError: a module of another network.
+    """
+    chosen = Attribution.make(method)
+    values = {option.name: getattr(chosen, option.name) for option in chosen.options()}
+    layers = {name: layer_name(network, value) for name, value in values.items() if isinstance(value, nn.Module)}
+    return dataclasses.replace(chosen, **layers) if layers else chosen
 
 
 def forward_pass(

@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, forward_pass
+from phosphene.attribution.attribution import Attribution, Method, bind_method, forward_pass
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing
 from phosphene.core.images.drawing import Scale
 from phosphene.core.images.image import Uint8Image, levels
+from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import File, Result
@@ -118,7 +119,7 @@ class Heatmap(Result):
 
 
 def attribute_all(
-    network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]
+    network: Network, pictures: Pictures, targets: Sequence[Target], methods: Sequence[Method]
 ) -> list[Heatmap]:
     """The maps of several methods for several targets, all from one forward pass where that is possible.
 
@@ -126,9 +127,9 @@ def attribute_all(
 
     Args:
         network: that is explained.
-        images: (N, 3, H, W), RGB in [0, 1].
-        targets: to explain.
-        methods: with their options.
+        pictures: see `attribute`.
+        targets: to explain, each of them in all pictures.
+        methods: see `attribute`.
 
     Returns:
         the heatmaps of the first target in the order of the methods, then those of the next.
@@ -136,9 +137,11 @@ def attribute_all(
     if not targets or not methods:
         raise OptionError("nothing to compute: give at least one target and one method")
     with torch.inference_mode(mode=False):  # the caller may have turned it on, and gradients need it off
-        images, targets = network.check(images), [target.bind(network) for target in targets]
-        run = forward_pass(network, images, targets, methods)
-        return [heatmap(run, method, target) for target in targets for method in methods]
+        images = prepare_inputs(network, pictures).images
+        bound = [bind_target(network, target, images) for target in targets]
+        chosen = [bind_method(network, method) for method in methods]
+        run = forward_pass(network, images, bound, chosen)
+        return [heatmap(run, method, target) for target in bound for method in chosen]
 
 
 def heatmap(run: ForwardPass, method: Attribution, target: Objective) -> Heatmap:

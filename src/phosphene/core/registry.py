@@ -8,7 +8,9 @@ import inspect
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from phosphene.core.errors import OptionError, nearest
 
@@ -19,7 +21,7 @@ class Option:
 
     Args:
         name: name of the field.
-        type: its annotation, resolved.
+        type: its annotation, resolved, without the types of torch, which no text can name.
         default: its default, or `dataclasses.MISSING` where the user must choose.
         help: its line under "Args:" in the docstring of the class.
     """
@@ -77,10 +79,14 @@ class Named:
     def __new__(cls, *values: Any, **named: Any) -> Self:
         if cls.name is None:
             raise OptionError(f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}")
-        choices = _choices(cls)  # type: ignore[arg-type]  # classes are hashable
+        choices, types = _choices(cls), _types(cls)  # type: ignore[arg-type]  # classes are hashable
         for name, value in {**dict(zip(choices, values, strict=False)), **named}.items():
             if choices.get(name) and value not in choices[name]:
                 raise OptionError(f"{cls.name} has no {name} {value!r}; {nearest(str(value), choices[name])}")
+            if not _fits(value, types[name]):
+                raise OptionError(
+                    f"{name} of {cls.name} is of type {type(value).__name__}; give {_spelled(types[name])}"
+                )
             if isinstance(value, float) and not math.isfinite(value):
                 raise OptionError(f"{name} of {cls.name} is {value}; give a finite number")
         return super().__new__(cls)
@@ -98,11 +104,29 @@ class Named:
         return found
 
     @classmethod
+    def make(cls, member: str | type[Self] | Self) -> Self:
+        """A member of the family from its name, its class with default options, or itself.
+
+        Raises:
+            OptionError: no member of the family.
+        """
+        if isinstance(member, cls):
+            return member
+        if isinstance(member, str):
+            return cls.find(member)()
+        if isinstance(member, type) and issubclass(member, cls):
+            return member()
+        kind = member.__name__ if isinstance(member, type) else type(member).__name__
+        raise OptionError(
+            f"{kind} is no {cls.family}; give a name ({', '.join(sorted(cls.table))}), a class or an instance"
+        )
+
+    @classmethod
     def options(cls) -> tuple[Option, ...]:
         """The options, in order, with the help that the docstring gives each."""
         helps, hints = arguments(cls.__doc__ or ""), get_type_hints(cls)
         return tuple(
-            Option(field.name, hints[field.name], _default(field), helps.get(field.name, ""))
+            Option(field.name, _textual(hints[field.name]), _default(field), helps.get(field.name, ""))
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every member is a dataclass
             if field.init
         )
@@ -140,6 +164,38 @@ def _choices(cls: type[Named]) -> dict[str, tuple[str, ...]]:
         hints = {}
     fields = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     return {name: get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else () for name in fields}
+
+
+@functools.cache
+def _types(cls: type[Named]) -> dict[str, tuple[Any, ...]]:
+    """The members of the annotation of each field, where all are plain classes; nothing where one is anything else."""
+    try:
+        hints = get_type_hints(cls)
+    except NameError:  # as above
+        hints = {}
+    plain: dict[str, tuple[Any, ...]] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        hint = hints.get(field.name)
+        members = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+        plain[field.name] = members if all(isinstance(m, type) and get_origin(m) is None for m in members) else ()
+    return plain
+
+
+def _fits(value: Any, types: tuple[Any, ...]) -> bool:
+    """Whether a value is of one of some types; numbers of other libraries count, and integers as floats."""
+    wider = {int: Integral, float: Real}
+    return not types or isinstance(value, tuple(wider.get(kind, kind) for kind in types))
+
+
+def _spelled(types: tuple[Any, ...]) -> str:
+    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", type(None): "None"}
+    return " or ".join(names.get(kind, f"a {kind.__name__}") for kind in types)
+
+
+def _textual(hint: Any) -> Any:
+    if get_origin(hint) not in {Union, UnionType}:
+        return hint
+    return Union[tuple(m for m in get_args(hint) if not getattr(m, "__module__", "").startswith("torch."))]  # noqa: UP007
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

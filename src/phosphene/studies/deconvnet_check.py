@@ -14,8 +14,8 @@ from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.inputs import bind_target
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost, File, Result
 from phosphene.studies.study import Study
@@ -130,7 +130,7 @@ class DeconvnetCheck(Study, name="deconvnet-check"):
                 notes = (f"stopped after {done} of {len(pictures)} pictures",)
                 break
             images = network.prepare(picture).images
-            target = resolve(self.target, network, images)
+            target = bind_target(network, self.target, images)
             heatmap = attribute(network, images, target, method=self.method)
             covered = covering(
                 network, images, heatmap.values, target, share=self.share, controls=self.controls, seed=seed

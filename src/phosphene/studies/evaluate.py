@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from phosphene.attribution import Attribution, attribute_all
+from phosphene.attribution import Attribution, Method, attribute_all
+from phosphene.attribution.attribution import bind_method
 from phosphene.attribution.evaluate.covering import covering
 from phosphene.attribution.evaluate.deletion import deletion, insertion
 from phosphene.attribution.evaluate.pointing import pointing_game
 from phosphene.attribution.evaluate.sanity import UPPER_HALF, sanity_all
 from phosphene.core.errors import PhospheneError
+from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.result import Cost
 
 
@@ -49,10 +50,10 @@ class MethodScores:
 
 def evaluate(
     network: Network,
-    images: Images,
-    methods: Sequence[str | Attribution],
+    pictures: Pictures,
+    methods: Sequence[Method],
     *,
-    target: str = "top",
+    target: Target = "top",
     confidence: float = 0.5,
     seed: int = 0,
     watch: Callable[[int, int, str], None] | None = None,
@@ -63,16 +64,15 @@ def evaluate(
 
     Args:
         network: whose decisions are explained.
-        images: (N, 3, H, W), RGB in [0, 1].
-        methods: names, or methods with options.
+        pictures: as for `attribute`.
+        methods: names, classes, or methods with options.
         target: what is explained in each picture; its best class by default.
         confidence: least probability of the best class of a picture that takes part in the pointing game.
         seed: of mosaics, random weights and shifted covers.
         watch: told of progress.
     """
-    found = []
-    for done, each in enumerate(methods):
-        method = Attribution.find(each)() if isinstance(each, str) else each
+    images, found = prepare_inputs(network, pictures).images, []
+    for done, method in enumerate(bind_method(network, method) for method in methods):
         if watch is not None:
             watch(done, len(methods), method.name or "")
         found.append(_score(network, images, method, target=target, confidence=confidence, seed=seed))
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _score(
-    network: Network, images: Images, method: Attribution, *, target: str, confidence: float, seed: int
+    network: Network, images: Images, method: Attribution, *, target: Target, confidence: float, seed: int
 ) -> MethodScores:
     assert method.name is not None
     notes, scores, cost = [], [], Cost()
@@ -117,9 +117,11 @@ def _score(
     )
 
 
-def _one(network: Network, image: Images, method: Attribution, *, target: str, seed: int) -> tuple[list[float], Cost]:
+def _one(
+    network: Network, image: Images, method: Attribution, *, target: Target, seed: int
+) -> tuple[list[float], Cost]:
     """Deletion, insertion, sanity and covering of one picture."""
-    chosen = resolve(target, network, image)
+    chosen = bind_target(network, target, image)
     heatmap = attribute_all(network, image, [chosen], [method])[0]
     falls, rises = (way(network, image, heatmap.values, chosen) for way in (deletion, insertion))
     checked = sanity_all(network, image, [method], chosen, stages=(UPPER_HALF,), seed=seed)[0]

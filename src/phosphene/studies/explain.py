@@ -18,9 +18,9 @@ from phosphene.attribution.localize.cutout import Cutout, cutout
 from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import OptionError, PhospheneError
 from phosphene.core.images.image import Picture
+from phosphene.core.inputs import OnePicture, Target, bind_target, check_network, one_input, prepare_inputs
 from phosphene.core.networks.anatomy import spread_layers
 from phosphene.core.networks.network import Box, Images, Network, Prediction
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 from phosphene.weights.activations import ActivationMaps, activations_all
@@ -132,8 +132,8 @@ class Plan:
 
 def explain(
     network: Network,
-    picture: Picture,
-    target: str | int | Objective = "top",
+    picture: OnePicture,
+    target: Target = "top",
     *,
     plan: Plan | None = None,
     watch: Watch | None = None,
@@ -145,7 +145,7 @@ def explain(
 
     Args:
         network: whose decision is explained.
-        picture: a photograph of any size.
+        picture: a path, a Picture, a Pillow image or an array of any size, or an image (1, 3, H, W), as it is.
         target: what to explain; the best class by default.
         plan: which maps and scores; `Plan.of(network)` by default.
         watch: told of progress.
@@ -154,16 +154,17 @@ def explain(
         TargetError: no such target.
         OptionError: no method of that name.
     """
-    start, plan = time.perf_counter(), plan or Plan.of(network)
-    images, shown = network.prepare(picture)
+    start, plan = time.perf_counter(), plan or Plan.of(check_network(network))
+    inputs = one_input(prepare_inputs(network, picture), "explain")
+    images, (shown,) = inputs.images, inputs.boxes
     predictions = network.predict(images)[0]
-    chosen = resolve(predictions[0].index if target == "top" else target, network, images)
+    chosen = bind_target(network, predictions[0].index if target == "top" else target, images)
     job = _Job(network, images, chosen, plan, watch)
     heatmaps, notes = job.maps()
     names = {each.name: each for each in heatmaps}
     found = {name: boxes(each.values)[0] for name, each in names.items() if each.values.shape[1] == 1}
     return Explanation(
-        picture,
+        inputs.pictures[0],
         images,
         shown,
         network,

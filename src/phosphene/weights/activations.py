@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from phosphene.core import files
 from phosphene.core.errors import LayerError, OptionError, TargetError
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
+from phosphene.core.inputs import Pictures, layer_name, prepare_inputs
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.result import Cost, File, Result
 from phosphene.weights.grid import labeled_grid
@@ -208,8 +209,8 @@ class LayerActivations(Result):
 
 def activations(
     network: Network,
-    images: Images,
-    layer: str,
+    pictures: Pictures,
+    layer: str | nn.Module,
     *,
     sort: Sort = "max",
     top: int | None = None,
@@ -220,8 +221,8 @@ def activations(
 
     Args:
         network: that is run.
-        images: (N, 3, H, W), RGB in [0, 1].
-        layer: its name; "logits" too.
+        pictures: one or several, as for `attribute`.
+        layer: its name, "logits" too, or the module itself.
         sort: order of the channels: by their max or mean activation, descending; or by index.
         top: how many channels to draw; None for all.
         scaling: whether white is the strongest activation of all channels, so that they compare, or of each channel.
@@ -231,13 +232,13 @@ def activations(
         LayerError: no such layer, or one whose output is neither maps nor a vector, or not finite.
         OptionError: a value that makes no sense.
     """
-    return activations_all(network, images, [layer], sort=sort, top=top, scaling=scaling, overlays=overlays)[0]
+    return activations_all(network, pictures, [layer], sort=sort, top=top, scaling=scaling, overlays=overlays)[0]
 
 
 def activations_all(
     network: Network,
-    images: Images,
-    layers: Sequence[str],
+    pictures: Pictures,
+    layers: Sequence[str | nn.Module],
     *,
     sort: Sort = "max",
     top: int | None = None,
@@ -248,8 +249,8 @@ def activations_all(
 
     Args:
         network: that is run.
-        images: (N, 3, H, W), RGB in [0, 1].
-        layers: their names.
+        pictures: see `activations`.
+        layers: their names, or the modules.
         sort: see `activations`.
         top: see `activations`.
         scaling: see `activations`.
@@ -260,23 +261,27 @@ def activations_all(
         OptionError: a value that makes no sense.
     """
     _check(layers, sort, scaling, top)
-    images = network.check(images)
+    inputs = prepare_inputs(network, pictures)
+    images, names = inputs.images, [layer_name(network, layer) for layer in layers]
     start = time.perf_counter()
     with torch.no_grad():
-        values = network.tap(images, layers)
+        values = network.tap(images, names)
     cost = Cost(forwards=len(images), seconds=time.perf_counter() - start)
-    for layer in layers:
+    for layer in names:
         _check_values(network, layer, values[layer])
     maps = tuple(
         ActivationMaps(
             values=values[layer], images=images, network=network, layer=layer, sort=sort, scaling=scaling, top=top,
             overlays=overlays, options={"layer": layer, "sort": sort, "scaling": scaling, "top": top}, cost=cost,
+            inputs=inputs.photographs,
         )
-        for layer in layers
+        for layer in names
     )  # fmt: skip
-    options = {"layers": list(layers), "top": top, "sort": sort, "scaling": scaling}
+    options = {"layers": names, "top": top, "sort": sort, "scaling": scaling}
     notes = tuple(note for layer in maps for note in layer.notes)
-    return LayerActivations(layers=maps, network=network, options=options, cost=cost, notes=notes)
+    return LayerActivations(
+        layers=maps, network=network, inputs=inputs.photographs, options=options, cost=cost, notes=notes
+    )
 
 
 def _check_values(network: Network, layer: str, values: Tensor) -> None:
@@ -290,7 +295,7 @@ def _check_values(network: Network, layer: str, values: Tensor) -> None:
         raise LayerError(f"{layer} of {network.name} returns values that are not finite; check the layers before it")
 
 
-def _check(layers: Sequence[str], sort: str, scaling: str, top: int | None) -> None:
+def _check(layers: Sequence[str | nn.Module], sort: str, scaling: str, top: int | None) -> None:
     if isinstance(layers, str) or not layers:
         raise OptionError(f"layers is {layers!r}; give a list of at least one name, such as ['conv1']")
     if sort not in {"max", "mean", "index"}:

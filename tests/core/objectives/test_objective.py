@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.errors import LayerError, TargetError
+from phosphene.core.inputs import bind_target
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit, Probability
-from phosphene.core.objectives.grammar import parse, resolve
+from phosphene.core.objectives.grammar import parse
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.objective import Sum as Sum
 from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
@@ -165,7 +166,7 @@ def test_a_text_that_is_a_label_means_that_class_though_it_looks_like_an_index()
     assert parse("3", digits) == Logit(0)
     assert parse("p(5)", digits) == Probability(1)
     assert parse("2", digits) == Logit(2)  # no label, so an index
-    assert resolve(2, digits, torch.zeros(1, 3, 16, 16)) == Logit(2)
+    assert bind_target(digits, 2, torch.zeros(1, 3, 16, 16)) == Logit(2)
 
 
 WRONG: list[tuple[str, type[Exception], str]] = [
@@ -234,15 +235,15 @@ def test_a_label_must_be_looked_up_first() -> None:
 def test_targets_come_in_four_kinds() -> None:
     network, images = nets.build("gap"), nets.pictures(1)
     best = int(network(images).argmax())
-    assert resolve("top", network, images) == Logit(best)
-    assert str(resolve("top", network, images)) == nets.LABELS[best]
+    assert bind_target(network, "top", images) == Logit(best)
+    assert str(bind_target(network, "top", images)) == nets.LABELS[best]
     assert (
-        resolve(2, network, images)
-        == resolve("goldfish", network, images)
-        == resolve(Logit("goldfish"), network, images)
+        bind_target(network, 2, images)
+        == bind_target(network, "goldfish", images)
+        == bind_target(network, Logit("goldfish"), images)
     )
     with pytest.raises(TargetError, match="gap has no class 9"):
-        resolve(Logit(9), network, images)
+        bind_target(network, Logit(9), images)
 
 
 def test_top_of_images_that_disagree_is_an_error() -> None:
@@ -251,5 +252,5 @@ def test_top_of_images_that_disagree_is_an_error() -> None:
     )
     images = torch.eye(3)[:, :, None, None].expand(3, 3, 4, 4)
     with pytest.raises(TargetError, match=r"the images have 3 best classes \(red, green, blue\); name one"):
-        resolve("top", network, images)
-    assert resolve("top", network, images[:1].repeat(2, 1, 1, 1)) == Logit(0)
+        bind_target(network, "top", images)
+    assert bind_target(network, "top", images[:1].repeat(2, 1, 1, 1)) == Logit(0)

@@ -250,13 +250,13 @@ def test_a_photograph_at_another_size_and_other_photographs_beside_it() -> None:
     [
         ({"seeds": 0}, OptionError, "0 seeds make no picture"),
         ({"layer": "features.9"}, LayerError, "no layer 'features.9'"),
-        ({"shown": nets.pictures(2)}, ImageError, "invert wants one"),
+        ({"picture": nets.pictures(2)}, ImageError, "invert wants one"),
         ({"size": (64, 64)}, ImageError, "at its own size"),
-        ({"shown": nets.pictures(1) * 255}, ImageError, "RGB in"),
+        ({"picture": nets.pictures(1) * 255}, ImageError, "RGB in"),
     ],
 )
 def test_what_cannot_be_inverted(how: dict[str, object], error: type[Exception], text: str) -> None:
-    options: dict[str, object] = {"shown": nets.pictures(1), "layer": "logits", **how}
+    options: dict[str, object] = {"picture": nets.pictures(1), "layer": "logits", **how}
     with pytest.raises(error, match=text):
         invert(nets.build("gap"), **options)  # type: ignore[arg-type]
 

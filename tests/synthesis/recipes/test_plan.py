@@ -13,6 +13,7 @@ from torch import nn
 
 import nets
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import bind_target
 from phosphene.core.networks.network import Images, Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective, Sum
@@ -25,7 +26,7 @@ from phosphene.synthesis.recipes import plan as module
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.groups import kinds, plans
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.recipes.plan import Plan, bind
+from phosphene.synthesis.recipes.plan import Plan
 from phosphene.synthesis.recipes.preset import Best, Lecture, Manner
 from phosphene.synthesis.recipes.probe import probe
 from phosphene.synthesis.recipes.visualize import visualize
@@ -43,7 +44,7 @@ def planned(
 ) -> Plan:
     network = network or nets.build("gap")
     how: dict[str, Any] = {"each": 1, "starts": None, "size": size, "precision": "float32", "seed": 0}
-    (found,) = plans(network, [bind(target, network)], manner, **how)
+    (found,) = plans(network, [bind_target(network, target)], manner, **how)
     return found
 
 
@@ -207,7 +208,7 @@ def red(bias: float) -> Network:
 @pytest.mark.parametrize("target", ["-1*1:0", "-2*1:0", "-1*1:0@3,3"])
 def test_what_is_greatest_on_the_blank_picture_is_not_dead(target: str) -> None:
     network = red(-1.0)
-    (found,) = probe(network, [bind(target, network)], Best()).targets
+    (found,) = probe(network, [bind_target(network, target)], Best()).targets
     assert found.resting == 0 >= found.natural[1] > found.natural[0]
     assert (found.silent, found.quiet, found.dead) == (True, False, False)
     made = visualize(network, target, manner=Best(steps=2))
@@ -218,7 +219,7 @@ def test_what_no_photograph_moves_either_way_still_is() -> None:
     network = red(-1.0)
     network.module[0].weight.data.zero_()
     for target in ("1:0", "-1*1:0"):
-        (found,) = probe(network, [bind(target, network)], Best()).targets
+        (found,) = probe(network, [bind_target(network, target)], Best()).targets
         assert found.dead
 
 

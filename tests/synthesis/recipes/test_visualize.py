@@ -13,13 +13,14 @@ import torch
 import nets
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.images import image
+from phosphene.core.inputs import Target
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.recipes import groups
 from phosphene.synthesis.recipes import plan as module
 from phosphene.synthesis.recipes.probe import Findings, probe
-from phosphene.synthesis.recipes.visualize import Best, Lecture, Manner, Target, Visualization, visualize
+from phosphene.synthesis.recipes.visualize import Best, Lecture, Manner, Visualization, visualize
 from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay
 
 

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from phosphene.attribution.attribution import Attribution, Display, upsample
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import LayerError
+from phosphene.core.inputs import layer_name
 from phosphene.core.networks import rules
 from phosphene.core.networks.anatomy import Classifier, classifier, last_spatial_layer, pooled_layer
 from phosphene.core.networks.network import Images, Network
@@ -24,7 +25,7 @@ from phosphene.core.result import Cost
 class LayerMap(Attribution):
     """A map computed at a layer and upsampled to the image. Subclasses write `weights`."""
 
-    layer: str | None = None
+    layer: str | nn.Module | None = None
     rectify: bool = True
 
     unit: ClassVar[str] = "target"
@@ -35,12 +36,13 @@ class LayerMap(Attribution):
         """The given layer, or the last spatial layer and why."""
         if self.layer is None:
             return last_spatial_layer(network, target)
-        if not network.layer(self.layer).spatial:
+        layer = network.layer(layer_name(network, self.layer))
+        if not layer.spatial:
             raise LayerError(
-                f"{self.layer} of {network.name} is not spatial (its shape is {network.layer(self.layer).shape}); "
+                f"{layer.name} of {network.name} is not spatial (its shape is {layer.shape}); "
                 f"choose an earlier layer, such as {last_spatial_layer(network, target)[0]}"
             )
-        return self.layer, ""
+        return layer.name, ""
 
     def gradient_layers(self, network: Network, target: Objective) -> frozenset[str]:
         """The layer."""
@@ -134,8 +136,8 @@ class CAM(LayerMap, name="cam"):
         tolerance = 1e-3 * logits.abs().max().item()
         if pooled.shape != logits.shape or not torch.allclose(pooled, logits, rtol=1e-3, atol=tolerance):
             raise LayerError(_no_cam(run.network, f" at {layer}"))
-        w = torch.stack([factor * weight[index] for factor, index in _classes(target)]).sum(0)
-        total = (w.view(1, -1, 1, 1) * a).sum(1, keepdim=True)
+        w = torch.stack([_class_weights(weight, target.of_image(i)) for i in range(len(a))])
+        total = (w[:, :, None, None] * a).sum(1, keepdim=True)
         return total.relu() if self.rectify else total
 
 
@@ -147,7 +149,7 @@ class GradCAM(LayerMap, name="grad-cam"):
     Cost: one backward pass down to the layer.
 
     Args:
-        layer: at which the map is computed; the last spatial layer by default.
+        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
         rectify: keep positive values only.
 
     Raises:
@@ -174,7 +176,7 @@ class GradCAMPlusPlus(LayerMap, name="grad-cam++"):
     Differs from the paper: where the denominator is not positive, α = 0.
 
     Args:
-        layer: at which the map is computed; the last spatial layer by default.
+        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
         rectify: keep positive values only.
 
     Reference: Chattopadhay et al., WACV 2018, section 3.
@@ -194,7 +196,7 @@ class LayerCAM(LayerMap, name="layer-cam"):
     w[k, y, x] = ReLU(d target / d A[k, y, x]). Cost: one backward pass down to the layer.
 
     Args:
-        layer: at which the map is computed; the last spatial layer by default.
+        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
         rectify: keep positive values only.
 
     Reference: Jiang et al., IEEE TIP 2021, section III.
@@ -247,6 +249,11 @@ def _classifier(network: Network) -> Classifier:
     if head is None:
         raise LayerError(_no_cam(network))
     return head
+
+
+def _class_weights(weight: Tensor, target: Objective) -> Tensor:
+    """Weights (C,) of a target in the linear layer (K, C)."""
+    return torch.stack([factor * weight[index] for factor, index in _classes(target)]).sum(0)
 
 
 def _classes(target: Objective) -> list[tuple[float, int]]:

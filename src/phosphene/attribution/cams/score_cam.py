@@ -15,6 +15,7 @@ from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.attribution.perturbation.copies import Masks
 from phosphene.attribution.perturbation.engine import SETUP_PASSES
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import layer_name
 from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
@@ -72,15 +73,15 @@ class ScoreCAM(LayerMap, name="score-cam"):
 
     def cost(self, network: Network, images: Images) -> Cost:
         """One forward pass for each channel and image, and those that set the engine up."""
-        layer = self.layer or last_spatial_layer(network, None)[0]
+        layer = layer_name(network, self.layer or last_spatial_layer(network, None)[0])
         return Cost(forwards=len(images) * self._count(network.layer(layer).shape[0]) + SETUP_PASSES)
 
     def layer_map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Sum of the channels, weighted by the softmax of their scores, (N, 1, h, w)."""
         layer, _ = self.layer_for(run.network, target)
         maps = run.activations[layer].detach()
-        pairs = zip(run.images[:, None], maps, strict=True)
-        return torch.cat([self._map_of_one(run, image, channels, target) for image, channels in pairs])
+        pairs = enumerate(zip(run.images[:, None], maps, strict=True))
+        return torch.cat([self._map_of_one(run, *pair, target.of_image(i)) for i, pair in pairs])
 
     def _map_of_one(self, run: ForwardPass, image: Images, maps: Tensor, target: Objective) -> Tensor:
         chosen = maps[maps.mean((1, 2)).topk(self._count(len(maps))).indices, None]

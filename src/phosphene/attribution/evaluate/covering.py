@@ -15,8 +15,8 @@ from phosphene.attribution.localize.boxes import saliency
 from phosphene.attribution.perturbation.copies import Masks
 from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import Target, bind_target
 from phosphene.core.networks.network import Box, Images, Network
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import ChannelMax, Neuron
 from phosphene.core.result import Cost
@@ -88,7 +88,7 @@ def covering(
     network: Network,
     images: Images,
     values: Tensor,
-    target: str | int | Objective | Sequence[Objective],
+    target: Target | Sequence[Target],
     *,
     share: float = 0.05,
     controls: int = 10,
@@ -162,19 +162,17 @@ def covering(
     )
 
 
-def _located(
-    network: Network, images: Images, target: str | int | Objective | Sequence[Objective]
-) -> tuple[int, list[Objective]]:
+def _located(network: Network, images: Images, target: Target | Sequence[Target]) -> tuple[int, list[Objective]]:
     """Passes, and the target of each image: where it is the maximum of a channel, the neuron that is the maximum."""
     if isinstance(target, Sequence) and not isinstance(target, str):
-        return 0, [one.bind(network) for one in target]
-    target = resolve(target, network, images)
-    if not isinstance(target, ChannelMax) or not network.layer(target.layer).spatial:
-        return 0, [target] * len(images)
+        return 0, [bind_target(network, one) for one in target]
+    bound = bind_target(network, target, images)
+    if not isinstance(bound, ChannelMax) or not network.layer(bound.layer).spatial:
+        return 0, [bound.of_image(i) for i in range(len(images))]
     with torch.no_grad():
-        maps = network.tap(images, target.reads)[target.layer][:, target.channel]
+        maps = network.tap(images, bound.reads)[bound.layer][:, bound.channel]
     positions = (divmod(index, maps.shape[2]) for index in maps.flatten(1).argmax(1).tolist())
-    return len(images), [Neuron(target.layer, target.channel, row, column) for row, column in positions]
+    return len(images), [Neuron(bound.layer, bound.channel, row, column) for row, column in positions]
 
 
 def _covers(values: Tensor, box: Box | None, *, share: float, controls: int, random: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,9 +14,9 @@ from phosphene.attribution.localize.boxes import saliency
 from phosphene.attribution.perturbation.copies import Masks
 from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.inputs import Target, bind_target
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.classes import Logit, Probability
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
@@ -65,7 +65,7 @@ def deletion(
     network: Network,
     images: Images,
     values: Tensor,
-    target: str | int | Objective = "top",
+    target: Target | Sequence[Target] = "top",
     *,
     steps: int = 20,
     fill: Fill = "mean",
@@ -101,7 +101,7 @@ def insertion(
     network: Network,
     images: Images,
     values: Tensor,
-    target: str | int | Objective = "top",
+    target: Target | Sequence[Target] = "top",
     *,
     steps: int = 20,
     fill: Fill = "blur",
@@ -139,24 +139,25 @@ def _curves(
     images: Images,
     values: Tensor,
     *,
-    target: str | int | Objective,
+    target: Target | Sequence[Target],
     steps: int,
     fill: Fill,
     engines: Engines | None,
 ) -> Curves:
     images = network.check(images)
-    target = resolve(target, network, images)
+    target = bind_target(network, target, images)
     check_sizes(images, values)
     pixels = images[0, 0].numel()
     if not 1 <= steps <= pixels:
         raise OptionError(f"steps is {steps}; choose 1 … {pixels}, the number of pixels")
     counts = torch.linspace(0, pixels, steps + 1, dtype=torch.float64).round().long().to(images.device)
-    (engine, setup), measured = (engines or Engines(network)).get(target.reads), _measured(target)
+    engine, setup = (engines or Engines(network)).get(target.reads)
+    measured = [_measured(target.of_image(i)) for i in range(len(images))]
     curves = []
-    for image, ranks in zip(images, pixel_ranks(values.to(images.device)), strict=True):
+    for image, ranks, own in zip(images, pixel_ranks(values.to(images.device)), measured, strict=True):
         masks = _masks(kind, ranks, counts, fill_image(fill, network, image[None]))
-        curves.append(engine.run(image[None], masks, target.reads, _values(measured.values())))
-    by_unit = dict(zip(measured, torch.stack(curves).permute(2, 0, 1), strict=True))
+        curves.append(engine.run(image[None], masks, target.reads, _values(own.values())))
+    by_unit = dict(zip(measured[0], torch.stack(curves).permute(2, 0, 1), strict=True))
     cost = setup + Cost(forwards=len(images) * len(counts))
     return Curves(kind, str(target), counts / pixels, by_unit, fill, cost)
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from phosphene.attribution.attribution import Attribution
 from phosphene.attribution.heatmap import Heatmap, attribute_all
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import bind_target
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.grammar import resolve
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
@@ -125,7 +125,7 @@ def sanity_all(
     if not stages or any(not 0 < share <= 1 for share in stages) or list(stages) != sorted(stages):
         raise OptionError(f"stages are {tuple(stages)}; want increasing shares of the modules, in (0, 1]")
     images = network.check(images)
-    target = resolve(target, network, images)
+    target = bind_target(network, target, images)
     reached, heatmaps = [], [attribute_all(network, images, [target], methods)]
     for name, randomized in _randomized_copies(network, stages, seed):
         reached.append(name)

@@ -58,7 +58,8 @@ class SmoothGrad(Gradient, name="smoothgrad"):
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Mean gradient, (N, 3, H, W)."""
-        return torch.cat([self._map_of_one(run.network, image[None], target) for image in run.images])
+        images = enumerate(run.images[:, None])
+        return torch.cat([self._map_of_one(run.network, image, target.of_image(i)) for i, image in images])
 
     def _map_of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
@@ -109,7 +110,8 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Path integral, (N, 3, H, W)."""
-        return torch.cat([self._map_of_one(run.network, image[None], target) for image in run.images])
+        images = enumerate(run.images[:, None])
+        return torch.cat([self._map_of_one(run.network, image, target.of_image(i)) for i, image in images])
 
     def _map_of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
         points, weights = np.polynomial.legendre.leggauss(self.steps)

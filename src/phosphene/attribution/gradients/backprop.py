@@ -7,12 +7,13 @@ import math
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phosphene.attribution.attribution import Attribution, Display
 from phosphene.attribution.baseline import Baseline, baseline_image
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import OptionError
+from phosphene.core.inputs import layer_name
 from phosphene.core.networks import rules
 from phosphene.core.networks.anatomy import has_max_pooling, last_spatial_layer
 from phosphene.core.networks.network import Activations, Images, Network
@@ -179,7 +180,7 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
     Reference: Zeiler & Fergus, ECCV 2014, section 2.1; the superposition is that of the lecture notes.
     """
 
-    layer: str | None = None
+    layer: str | nn.Module | None = None
     top: int = 3
 
     def __post_init__(self) -> None:
@@ -190,7 +191,7 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
 
     def layer_for(self, network: Network, target: Objective) -> tuple[str, str]:
         """The given layer, or the last spatial layer."""
-        return last_spatial_layer(network, target) if self.layer is None else (self.layer, "")
+        return last_spatial_layer(network, target) if self.layer is None else (layer_name(network, self.layer), "")
 
     def reads(self, network: Network, target: Objective) -> frozenset[str]:
         """The activations of the layer."""
@@ -198,7 +199,7 @@ class SuperposedDeconvnet(Deconvnet, name="superposed-deconvnet"):
 
     def cost(self, network: Network, images: Images) -> Cost:
         """One backward pass for each activation."""
-        shape = network.shape(self.layer or last_spatial_layer(network, None)[0])
+        shape = network.shape(layer_name(network, self.layer or last_spatial_layer(network, None)[0]))
         return Cost(backwards=len(images) * (min(self.top, math.prod(shape)) or shape[0]))
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:

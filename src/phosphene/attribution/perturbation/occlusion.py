@@ -107,8 +107,9 @@ class Occlusion(_SlidingPatch, name="occlusion"):
         """Mean fall of the target over the patches that cover each pixel, (N, 1, H, W)."""
         scores, size = run.score(target), run.images.shape[2:]
         maps = []
-        for image, score in zip(run.images[:, None], scores, strict=True):
-            drops = score - self.covered(run, image, target.reads, target)
+        for i, (image, score) in enumerate(zip(run.images[:, None], scores, strict=True)):
+            own = target.of_image(i)
+            drops = score - self.covered(run, image, own.reads, own)
             maps.append(self._average(drops[None, None], *size))
         return torch.cat(maps)
 

@@ -72,7 +72,8 @@ class RISE(Attribution, name="rise"):
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Weighted mean of the scores, (N, 1, H, W)."""
-        return torch.cat([self._map_of_one(run, image, target) for image in run.images[:, None]])
+        images = enumerate(run.images[:, None])
+        return torch.cat([self._map_of_one(run, image, target.of_image(i)) for i, image in images])
 
     def _map_of_one(self, run: ForwardPass, image: Images, target: Objective) -> Tensor:
         masks = self.random_masks(image, fill_image(self.fill, run.network, image, seed=self.seed))

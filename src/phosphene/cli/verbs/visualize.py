@@ -15,6 +15,7 @@ from phosphene.cli.session import Session, session
 from phosphene.core.images import image
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.images.samples import SAMPLES, sample
+from phosphene.core.inputs import bind_targets
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.grammar import parse
 from phosphene.core.result import Cost, Manifest
@@ -26,7 +27,6 @@ from phosphene.survey.store.run import Run
 from phosphene.synthesis.loop.state import fingerprint
 from phosphene.synthesis.recipes.ablation import ablate
 from phosphene.synthesis.recipes.groups import kinds
-from phosphene.synthesis.recipes.plan import bind
 from phosphene.synthesis.recipes.preset import Best, Lecture, Manner
 from phosphene.synthesis.recipes.visualize import Visualization
 from phosphene.synthesis.recipes.visualize import visualize as make
@@ -157,7 +157,7 @@ def _make(
     run: Session, targets: list[str], manner: Manner, own: dict[str, Any], *, folder: Path, frames: Path | None,
     starts: Images | None,
 ) -> Visualization:  # fmt: skip
-    several = kinds([bind(each, run.network) for each in targets], manner)  # one after the other
+    several = kinds(bind_targets(run.network, targets), manner)  # one after the other
     steps = None if own["seconds"] else manner.steps * len(several)
     with easel(run, ", ".join(targets)[:40], folder, steps=steps, frames=frames) as watch:
         return make(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import ClassVar
 
 from torch import Tensor
@@ -50,6 +51,9 @@ class Logit(Objective, name="logit"):
     def __str__(self) -> str:
         return self.label or str(self.index)
 
+    def as_term(self) -> str:
+        return _quoted(str(self))
+
 
 @dataclasses.dataclass(frozen=True)
 class Probability(Logit, name="probability"):
@@ -65,4 +69,15 @@ class Probability(Logit, name="probability"):
         return super().__call__({"logits": activations["logits"].softmax(1)})
 
     def __str__(self) -> str:
-        return f"p({super().__str__()})"
+        return f"p({_quoted(super().__str__())})"
+
+    def as_term(self) -> str:
+        return str(self)
+
+
+def _quoted(label: str) -> str:
+    """A label, in quotes where it contains an operator of the target grammar."""
+    return f'"{label}"' if _OPERATOR.search(label) else label
+
+
+_OPERATOR = re.compile(r"\s[+-]\s|^[-+.\d]+\s*\*|^p\(.*\)$|:\d|^\s|\s$")

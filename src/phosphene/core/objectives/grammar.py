@@ -1,11 +1,11 @@
-"""From what a user writes to what is meant: the grammar of targets."""
+"""The grammar of targets: a text → an objective."""
 
 from __future__ import annotations
 
 import re
 
 from phosphene.core.errors import TargetError
-from phosphene.core.networks.network import Images, Network
+from phosphene.core.networks.network import Network
 from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.objective import Objective, Sum
 from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
@@ -16,56 +16,49 @@ def parse(text: str, network: Network) -> Objective:
 
     Grammar: TERM [(+|-) TERM]…, TERM = [FACTOR*]UNIT, UNIT = a label, an index, p(label or index), LAYER:CHANNEL,
     LAYER:CHANNEL@max or LAYER:CHANNEL@ROW,COLUMN. The sign between terms stands between spaces, so that labels may
-    contain spaces and hyphens.
+    contain spaces and hyphens. A text, or a term, that is exactly a label is that label; one in double quotes, too.
 
     Args:
-        text: such as "tabby - tiger cat", "0.5*goldfish + blocks.4:17@7,7".
+        text: such as "tabby - tiger cat", "0.5*goldfish + blocks.4:17@7,7", '"cat - dog" - goldfish'.
         network: whose labels and layers are meant.
 
     Raises:
         TargetError: no class or channel of that name, or several.
         LayerError: no layer of that name.
     """
-    signs, units = [1.0], []
-    for piece in re.split(r"\s([+-])\s", f" {text} "):
+    if text in network.labels:
+        return Logit(text).bind(network)
+    quoted: list[str] = []
+
+    def stash(match: re.Match[str]) -> str:
+        quoted.append(match[1])
+        return f"{_QUOTE}{len(quoted) - 1}{_QUOTE}"
+
+    signs, terms = [1.0], []
+    for piece in re.split(r"\s([+-])\s", f" {_QUOTED.sub(stash, text)} "):
         if piece in {"+", "-"}:
             signs.append(1.0 if piece == "+" else -1.0)
         else:
-            units.append(piece.strip())
-    if not all(units):
+            terms.append(piece.strip())
+    if not all(terms):
         raise TargetError(f"the target {text!r} lacks a term; write it like 'tabby - 0.5*tiger cat'")
-    terms = [_term(sign, unit, network) for sign, unit in zip(signs, units, strict=True)]
-    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(tuple(terms))
+    weighted = [_term(sign, term, quoted, network) for sign, term in zip(signs, terms, strict=True)]
+    return weighted[0][1] if len(weighted) == 1 and weighted[0][0] == 1 else Sum(tuple(weighted))
 
 
-def resolve(target: str | int | Objective, network: Network, images: Images) -> Objective:
-    """The objective that a user means, bound to a network.
-
-    Args:
-        target: an objective, an index, a text for `parse`, or "top" for the most probable class of the images.
-        network: whose classes and layers are meant.
-        images: (N, 3, H, W); only "top" looks at them. Cost for "top": one forward pass.
-
-    Raises:
-        TargetError: no such target, or "top" for images of several best classes.
-    """
-    if isinstance(target, Objective):
-        return target.bind(network)
-    if isinstance(target, int):
-        return Logit(target).bind(network)
-    if target != "top":
-        return parse(target, network)
-    best = {ranked[0].index: ranked[0].label for ranked in network.predict(images, 1)}
-    if len(best) > 1:
-        names = ", ".join(best.values())
-        raise TargetError(f"the images have {len(best)} best classes ({names}); name one, or take them one by one")
-    return Logit(next(iter(best))).bind(network)
-
-
-def _term(sign: float, text: str, network: Network) -> tuple[float, Objective]:
-    factor = re.match(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*\s*(.+)", text, re.I)
+def _term(sign: float, text: str, quoted: list[str], network: Network) -> tuple[float, Objective]:
+    if text in network.labels:
+        return sign, Logit(text).bind(network)
+    factor = re.fullmatch(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*\*\s*(.+)", text, re.I)
     weight, unit = (float(factor[1]), factor[2]) if factor else (1.0, text)
-    return sign * weight, _unit(unit, network).bind(network)
+    if unit in network.labels:
+        return sign * weight, Logit(unit).bind(network)
+    label = re.fullmatch(rf"(p\()?{_QUOTE}(\d+){_QUOTE}(?(1)\))", unit)
+    if label:
+        kind = Probability if label[1] else Logit
+        return sign * weight, kind(quoted[int(label[2])]).bind(network)
+    written = _STASHED.sub(lambda match: f'"{quoted[int(match[1])]}"', unit)
+    return sign * weight, _unit(written, network).bind(network)
 
 
 def _unit(text: str, network: Network) -> Objective:
@@ -92,3 +85,8 @@ def _unit(text: str, network: Network) -> Objective:
     if re.search(r"\s[+-]\.?\d", label):
         raise TargetError(f"{text!r} is no sum; put spaces around the sign, as in 'tabby - 0.5*tiger cat'")
     return kind(label)
+
+
+_QUOTE = "\0"  # stands around the number of a quoted label
+_QUOTED = re.compile(r'(?:^|(?<=[\s*(]))"([^"]+)"(?=[\s)]|$)')
+_STASHED = re.compile(rf"{_QUOTE}(\d+){_QUOTE}")

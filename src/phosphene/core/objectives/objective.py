@@ -1,4 +1,4 @@
-"""What a question is about: one scalar per image, read from activations, closed under +, - and scaling."""
+"""The algebra of objectives: one scalar per image, read from activations, closed under +, - and scaling."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ class Objective(Named):
             LayerError: no such layer.
         """
         return self
+
+    def of_image(self, index: int) -> Objective:  # noqa: ARG002  most are the same for all images
+        """The objective of one image of the batch that it is evaluated on."""
+        return self
+
+    def as_term(self) -> str:
+        """Its text within a sum, in quotes where `parse` would otherwise read an operator in it."""
+        return str(self)
 
     def __add__(self, other: Objective) -> Objective:
         if not isinstance(other, Objective):
@@ -88,9 +96,13 @@ class Sum(Objective, name="sum"):
     def bind(self, network: Network) -> Objective:
         return Sum(tuple((weight, term.bind(network)) for weight, term in self.terms))
 
+    def of_image(self, index: int) -> Objective:
+        return Sum(tuple((weight, term.of_image(index)) for weight, term in self.terms))
+
     def __str__(self) -> str:
         parts = [
-            (weight, f"{_number(abs(weight))}*{term}" if abs(weight) != 1 else str(term)) for weight, term in self.terms
+            (weight, f"{_number(abs(weight))}*{term.as_term()}" if abs(weight) != 1 else term.as_term())
+            for weight, term in self.terms
         ]
         (first, head), *rest = parts
         sign = "-1*" if first == -1 else "-" if first < 0 else ""

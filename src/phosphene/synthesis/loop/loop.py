@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.image import check_size
+from phosphene.core.inputs import Target, bind_targets
 from phosphene.core.networks import rules
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.fuse import fused
@@ -54,7 +55,7 @@ class Synthesis:
 @default_modes
 def synthesize(
     network: Network,
-    objective: Objective | Sequence[Objective],
+    objective: Target | Sequence[Target],
     canvas: Canvas | None = None,
     *,
     size: tuple[int, int] | None = None,
@@ -79,7 +80,7 @@ def synthesize(
 
     Args:
         network: whose units.
-        objective: one, or several: then each gets an image of its own, all in one batch.
+        objective: one, or several: then each gets an image of its own, all in one batch; a text or an index, too.
         canvas: how the image is written; Fourier by default.
         size: height and width, in pixels; what the network takes by default.
         start: images to begin from, (1 or N, 3, H, W); a blank by default.
@@ -107,11 +108,10 @@ def synthesize(
         NetworkError: it lets no gradient through, or what is climbed is no number any more.
         OutputError: the state cannot be written.
     """
-    wanted = [objective] if isinstance(objective, Objective) else list(objective)
-    _check(len(wanted), steps, patience=patience, batch=batch, precision=precision)
+    bound = bind_targets(network, objective)
+    _check(len(bound), steps, patience=patience, batch=batch, precision=precision)
     start = None if start is None else network.check(start).float()
-    size = _size(network, len(wanted), size, start)
-    bound, generator = _bind(wanted, network), torch.Generator().manual_seed(seed)
+    size, generator = _size(network, len(bound), size, start), torch.Generator().manual_seed(seed)
     how = (
         canvas, size, start, tuple(transforms), tuple(edits), optimizer, redirect, patience, batch, precision, seed,
         steps >= _LONG,
@@ -242,12 +242,6 @@ def _size(network: Network, count: int, size: tuple[int, int] | None, start: Ima
             f"start is {tuple(start.shape)}; {count} of {height} × {width} begin from 1 or {count} of their size"
         )
     return height, width
-
-
-def _bind(objectives: Sequence[Objective], network: Network) -> tuple[Objective, ...]:
-    """Each bound once, so that images of one objective still share it."""
-    bound = {id(each): each.bind(network) for each in objectives}
-    return tuple(bound[id(each)] for each in objectives)
 
 
 @torch.no_grad()

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
-from phosphene.core.images.image import Picture
+from phosphene.core.inputs import OnePicture, Target, bind_target, one_input, prepare_inputs
 from phosphene.core.networks.anatomy import dream_layer
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Activations, Images, Network
-from phosphene.core.objectives.grammar import parse
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel
 
@@ -101,11 +100,11 @@ def likeness(network: Network, layer: str, guide: Images, *, name: str = "guide"
 
 def about(
     network: Network,
-    target: str | Objective | None = None,
+    target: Target | None = None,
     *,
     layers: Sequence[str] = (),
     channel: int | None = None,
-    guide: Picture | None = None,
+    guide: OnePicture | None = None,
 ) -> Objective:
     """What a dream is about: a target, or some layers, or one channel, or what some layers see in a guide.
 
@@ -129,7 +128,7 @@ def about(
     if target is not None:
         if layers or channel is not None or guide is not None:
             raise OptionError(f"a dream of {target} takes no layer, channel or guide; leave them out, or the target")
-        return parse(target, network) if isinstance(target, str) else target.bind(network)
+        return bind_target(network, target)
     names = tuple(layers) or (dream_layer(network),)
     if channel is not None:
         if guide is not None or len(names) > 1:
@@ -137,7 +136,9 @@ def about(
         return Channel(names[0], channel).bind(network)
     terms: list[Objective] = [Energy(name).bind(network) for name in names]
     if guide is not None:
-        terms = [likeness(network, name, network.prepare(guide).images, name=guide.name) for name in names]
+        shown = one_input(prepare_inputs(network, guide), "dream")
+        called = shown.pictures[0].name
+        terms = [likeness(network, name, shown.images, name=called) for name in names]
     return terms[0] if len(terms) == 1 else _alike(network, terms)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
+from phosphene.core.inputs import Target
 from phosphene.core.networks.network import Network
 from phosphene.synthesis.loop.loop import Watch
 from phosphene.synthesis.recipes.preset import Lecture
-from phosphene.synthesis.recipes.visualize import Target, Visualization, visualize
+from phosphene.synthesis.recipes.visualize import Visualization, visualize
 
 ABLATIONS: tuple[tuple[str, dict[str, float]], ...] = (
     ("none of them", {}),

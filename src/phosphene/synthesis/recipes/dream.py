@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Picture
+from phosphene.core.inputs import OnePicture, Pictures, Target, full_size_inputs
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
@@ -159,11 +159,11 @@ class Dreamed:
 @default_modes
 def dream(
     network: Network,
-    picture: Picture | Images,
-    target: str | Objective | None = None,
+    picture: Pictures,
+    target: Target | None = None,
     *,
     how: Dream = Dream(),
-    guide: Picture | None = None,
+    guide: OnePicture | None = None,
     size: tuple[int, int] | None = None,
     seconds: float | None = None,
     precision: Precision = "float32",
@@ -175,7 +175,7 @@ def dream(
 
     Args:
         network: dreams.
-        picture: of any size, or images (N, 3, H, W).
+        picture: one or several of one size, see `attribute`, or images (N, 3, H, W).
         target: what to dream of, as the target grammar writes it; else what the layers of `how` see.
         how: octaves, steps and layers.
         guide: a picture to dream of: each place of the layer is to be more like the place of the guide that it
@@ -200,7 +200,7 @@ def dream(
     (torch.Size([2, 3, 32, 32]), ((23, 23), (32, 32)), 12)
     """
     begun, folder = time.perf_counter(), None if state is None else Path(state)
-    images = network.check(picture.tensor() if isinstance(picture, Picture) else picture).float()
+    images = full_size_inputs(network, picture).images.float()
     objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
     whole: tuple[int, int] = size or (images.shape[2], images.shape[3])
     notes: list[str] = []

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import image
-from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import luma
 from phosphene.core.images.samples import SAMPLES, sample
+from phosphene.core.inputs import OnePicture, layer_name, prepare_inputs
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network, Prediction
@@ -107,8 +108,8 @@ class Invert(Named, name="invert"):
 @default_modes
 def invert(
     network: Network,
-    shown: Picture | Images,
-    layer: str,
+    picture: OnePicture,
+    layer: str | nn.Module,
     *,
     seeds: int = 1,
     how: Invert = Invert(),
@@ -122,8 +123,8 @@ def invert(
 
     Args:
         network: whose layer.
-        shown: a photograph, or one image (1, 3, H, W).
-        layer: its name, or "logits".
+        picture: a path, a Picture, a Pillow image or an array, or one image (1, 3, H, W), as it is.
+        layer: its name, "logits", or the module itself.
         seeds: pictures, each from another start: where they differ, the layer does not know.
         how: steps, penalties, canvas.
         size: height and width of the photograph's crop; what the network takes by default.
@@ -145,7 +146,8 @@ def invert(
     """
     if seeds < 1:
         raise OptionError(f"{seeds} seeds make no picture; give at least 1")
-    begun, original = time.perf_counter(), seen(network, shown, size=size)
+    begun, original = time.perf_counter(), seen(network, picture, size=size)
+    layer = layer_name(network, layer)
     match = Match.of(network, original, layer)
     quick = fused(network, match.reads)  # once for all stages
     found = _descend(quick, match, original, how, seeds=seeds, precision=precision, state=state, seed=seed, watch=watch)
@@ -204,23 +206,20 @@ def afford(
     return how.times(kept(path, plan, fit)["thousandths"] / 1000)
 
 
-def seen(network: Network, shown: Picture | Images, *, size: tuple[int, int] | None = None) -> Images:
+def seen(network: Network, picture: OnePicture, *, size: tuple[int, int] | None = None) -> Images:
     """One picture as the network sees it, (1, 3, H, W): grey where it sees no colors.
 
     Args:
         network: sees.
-        shown: a photograph, or one image (1, 3, H, W), which keeps its size.
+        picture: a photograph, or one image (1, 3, H, W), which keeps its size.
         size: height and width of the photograph's crop; what the network takes by default.
 
     Raises:
         ImageError: not one image.
     """
-    if isinstance(shown, Picture):
-        how = dataclasses.replace(network.preprocess, size=size or network.preprocess.size)
-        shown = how.prepare(shown).images
-    elif len(shown) != 1 or size not in {None, _size(shown)}:
-        raise ImageError(f"images are {tuple(shown.shape)}; invert wants one, at its own size. Call it for each")
-    images = network.check(shown).float()
+    images = prepare_inputs(network, picture, size=size).images.float()
+    if len(images) != 1 or size not in {None, _size(images)}:
+        raise ImageError(f"images are {tuple(images.shape)}; invert wants one, at its own size. Call it for each")
     return luma(images).expand_as(images) if network.preprocess.order == "grey" else images
 
 

@@ -14,8 +14,6 @@ from phosphene.core.images.image import resize
 from phosphene.core.networks.anatomy import deepest_spatial_layer_read
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.classes import Logit
-from phosphene.core.objectives.grammar import parse
 from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.loop.budget import kept, seconds_of
 from phosphene.synthesis.loop.evaluation import Precision
@@ -28,9 +26,6 @@ from phosphene.synthesis.recipes.preset import Lecture, Manner
 from phosphene.synthesis.recipes.probe import Findings
 from phosphene.synthesis.recipes.window import Window, placed, terms
 from phosphene.synthesis.transforms.transforms import Crops, Transform
-
-Target = str | int | Objective
-"""A target as text, the index of a class, or an objective."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,18 +234,6 @@ class Plan:
         apart = any(isinstance(term, Diverse) for one in self.climbed for term in terms(one))
         together = self.each * views if apart else 1
         return max(1, _VIEWS // together) * together
-
-
-def bind(target: Target, network: Network) -> Objective:
-    """What a target means to a network.
-
-    Args:
-        target: as the target grammar writes it, an index or an objective.
-        network: whose.
-    """
-    if isinstance(target, Objective):
-        return target.bind(network)
-    return Logit(target).bind(network) if isinstance(target, int) else parse(target, network)
 
 
 _TRIED, _FEW, _MANY = 2, 64, 4  # steps to time; steps below which smaller is better; times the manner's own

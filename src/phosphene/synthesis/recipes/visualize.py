@@ -16,6 +16,7 @@ from phosphene.core import files
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Uint8Image, check_size
+from phosphene.core.inputs import Target, bind_targets
 from phosphene.core.networks.autograd_modes import default_modes
 from phosphene.core.networks.network import Images, Network, Prediction
 from phosphene.core.objectives.classes import Logit
@@ -24,8 +25,6 @@ from phosphene.core.result import Cost
 from phosphene.synthesis.loop.evaluation import Precision
 from phosphene.synthesis.loop.loop import Synthesis, Watch
 from phosphene.synthesis.recipes.groups import plans, together
-from phosphene.synthesis.recipes.plan import Target as Target
-from phosphene.synthesis.recipes.plan import bind
 from phosphene.synthesis.recipes.preset import Best as Best
 from phosphene.synthesis.recipes.preset import Lecture as Lecture
 from phosphene.synthesis.recipes.preset import Manner as Manner
@@ -140,16 +139,15 @@ def visualize(
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)
     """
     begun = time.perf_counter()
-    wanted = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+    bound = bind_targets(network, targets)
     if size is not None:
         check_size(size)
-    if not wanted or each < 1 or (seconds is not None and seconds <= 0):
+    if not bound or each < 1 or (seconds is not None and seconds <= 0):
         limit = "" if seconds is None else f" in {seconds} s"
         raise OptionError(
-            f"{each} pictures of each of {len(wanted)} targets{limit} are none; give at least one, and some time"
+            f"{each} pictures of each of {len(bound)} targets{limit} are none; give at least one, and some time"
         )
     chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    bound = [bind(one, network) for one in wanted]
     several = plans(network, bound, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
     found = together(several, begun=begun, seconds=seconds, folder=Path(state) if state else None, watch=watch)
     named = tuple(one for one in bound for _ in range(several[0].each))

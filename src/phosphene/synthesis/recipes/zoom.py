@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from phosphene.core.errors import OptionError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.inputs import OnePicture, Target, full_size_inputs, one_input
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.loop.evaluation import Precision
 from phosphene.synthesis.loop.loop import Watch
 from phosphene.synthesis.loop.state import fingerprint
@@ -28,13 +28,13 @@ FACTOR = 1.05
 
 def zoom(
     network: Network,
-    picture: Picture,
-    target: str | Objective | None = None,
+    picture: OnePicture,
+    target: Target | None = None,
     *,
     frames: int,
     factor: float = FACTOR,
     how: Dream = ENTERED,
-    guide: Picture | None = None,
+    guide: OnePicture | None = None,
     size: tuple[int, int] | None = None,
     precision: Precision = "float32",
     state: str | Path | None = None,
@@ -73,9 +73,10 @@ def zoom(
     """
     if frames < 1 or factor <= 1:
         raise OptionError(f"{frames} frames, each {factor} times the former: zoom wants at least 1, and more than 1")
+    start = one_input(full_size_inputs(network, picture), "zoom").images
     objective = about(network, target, layers=how.layers, channel=how.channel, guide=guide)
     how = dataclasses.replace(how, layers=(), channel=None)
-    now = image.resize(picture.tensor(), size or (picture.height, picture.width))
+    now = image.resize(start, size or (start.shape[2], start.shape[3]))
     plan = fingerprint(objective, network, how, now, factor, precision, seed) if state else ""
     first, folder = now, Path(state) / plan[:16] if state else None  # frames of another film are no beginning of this
     quick = hasten(network, objective, frames * how.passes(network, (now.shape[2], now.shape[3])))
