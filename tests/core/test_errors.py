@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phosphene.core import errors
-from phosphene.core.errors import OutputError, PhospheneError, nearest
+from phosphene.core.errors import OutputError, PhospheneError, did_you_mean
 
 KINDS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
 
@@ -36,13 +36,13 @@ def test_every_kind_is_one_that_a_user_can_mend(kind: type[PhospheneError]) -> N
     ],
 )
 def test_the_nearest_names_end_the_line(name: str, names: list[str], text: str) -> None:
-    assert nearest(name, names) == text
+    assert did_you_mean(name, names) == text
 
 
 def test_no_more_than_asked_for_are_shown() -> None:
-    assert nearest("conv", [f"conv{i}" for i in range(9)], most=2).count("'conv") == 2
-    assert nearest("zzz", [f"conv{i}" for i in range(9)], most=1) == "there are 'conv0', 'conv1' and 7 more"
+    assert did_you_mean("conv", [f"conv{i}" for i in range(9)], most=2).count("'conv") == 2
+    assert did_you_mean("zzz", [f"conv{i}" for i in range(9)], most=1) == "there are 'conv0', 'conv1' and 7 more"
 
 
 def test_names_that_differ_in_case_alone_are_shown_once_as_they_came() -> None:
-    assert nearest("conv", ["Conv", "CONV"]) == "did you mean 'Conv'?"
+    assert did_you_mean("conv", ["Conv", "CONV"]) == "did you mean 'Conv'?"

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Sequence
 
 from phosphene.attribution.attribution import Attribution as Attribution
-from phosphene.attribution.attribution import Method as Method
+from phosphene.attribution.attribution import MethodLike as MethodLike
 from phosphene.attribution.heatmap import Heatmap as Heatmap
 from phosphene.attribution.heatmap import attribute_all as attribute_all
 from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
@@ -28,7 +28,7 @@ def attribute(
     pictures: Pictures,
     target: Target | Sequence[Target] = "top",
     *,
-    method: Method = "grad-cam",
+    method: MethodLike = "grad-cam",
 ) -> Heatmap:
     """Which pixels a target depends on, by one method.
 

@@ -84,11 +84,11 @@ class Attribution(Named):
             return method.map(forward_pass(network, images, [bound], [method]), bound)
 
 
-Method = str | type[Attribution] | Attribution
+MethodLike = str | type[Attribution] | Attribution
 """The name of a method, its class for the default options, or a method with its options."""
 
 
-def bind_method(network: Network, method: Method) -> Attribution:
+def bind_method(network: Network, method: MethodLike) -> Attribution:
     """A method whose layers are given by name, also where they were given as modules of the network.
 
     Raises:

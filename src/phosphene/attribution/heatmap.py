@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution, Method, bind_method, forward_pass
+from phosphene.attribution.attribution import Attribution, MethodLike, bind_method, forward_pass
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core import files
 from phosphene.core.errors import OptionError
@@ -70,7 +70,7 @@ class Heatmap(Result):
         if self.method.display == "magnitude":
             return drawing.magnitude(values, unit=self.unit)
         if self.method.display == "classes":
-            return drawing.labels(values[0], unit=self.unit)
+            return drawing.class_colors(values[0], unit=self.unit)
         return drawing.heatmap(values.sum(0), unit=self.unit)
 
     def overlay(self, index: int = 0) -> tuple[Uint8Image, Scale]:
@@ -119,7 +119,7 @@ class Heatmap(Result):
 
 
 def attribute_all(
-    network: Network, pictures: Pictures, targets: Sequence[Target], methods: Sequence[Method]
+    network: Network, pictures: Pictures, targets: Sequence[Target], methods: Sequence[MethodLike]
 ) -> list[Heatmap]:
     """The maps of several methods for several targets, all from one forward pass where that is possible.
 

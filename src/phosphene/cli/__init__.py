@@ -128,6 +128,6 @@ def _without_plugins(args: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _nearest(name: str) -> str:
-    from phosphene.core.errors import nearest
+    from phosphene.core.errors import did_you_mean
 
-    return nearest(name, VERBS)
+    return did_you_mean(name, VERBS)

@@ -58,7 +58,7 @@ class OutputError(PhospheneError):
     exit_code = 75
 
 
-def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
+def did_you_mean(name: str, names: Iterable[str], most: int = 3) -> str:
     """The end of a "not found" line: the nearest names, or else the first few there are.
 
     Args:
@@ -66,9 +66,9 @@ def nearest(name: str, names: Iterable[str], most: int = 3) -> str:
         names: what there is.
         most: how many to show.
 
-    >>> nearest("layer5", ["layer3", "layer4", "fc"])
+    >>> did_you_mean("layer5", ["layer3", "layer4", "fc"])
     "did you mean 'layer4' or 'layer3'?"
-    >>> nearest("zzz", ["conv", "fc"])
+    >>> did_you_mean("zzz", ["conv", "fc"])
     "there are 'conv', 'fc'"
     """
     names = list(names)

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from phosphene.core.errors import OptionError, nearest
+from phosphene.core.errors import OptionError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Named:
         choices, types = _choices(cls), _types(cls)  # type: ignore[arg-type]  # classes are hashable
         for name, value in {**dict(zip(choices, values, strict=False)), **named}.items():
             if choices.get(name) and value not in choices[name]:
-                raise OptionError(f"{cls.name} has no {name} {value!r}; {nearest(str(value), choices[name])}")
+                raise OptionError(f"{cls.name} has no {name} {value!r}; {did_you_mean(str(value), choices[name])}")
             if not _fits(value, types[name]):
                 raise OptionError(
                     f"{name} of {cls.name} is of type {type(value).__name__}; give {_spelled(types[name])}"
@@ -99,7 +99,7 @@ class Named:
             OptionError: no member of the family has that name.
         """
         if name not in cls.table:
-            raise OptionError(f"no {cls.family} is called {name!r}; {nearest(name, sorted(cls.table))}")
+            raise OptionError(f"no {cls.family} is called {name!r}; {did_you_mean(name, sorted(cls.table))}")
         found: type[Self] = cls.table[name]
         return found
 

@@ -71,7 +71,7 @@ def _strongest(heatmap: Heatmap, index: int) -> tuple[View, ...]:
     least = np.quantile(strength, 1 - STRONGEST)
     mask = strength >= least if least > 0 else strength > 0
     alt = f"The {mask.mean():.0%} of the photograph where {heatmap.name} is strongest; the rest is left blank."
-    cut = drawing.cutout(levels(heatmap.images[index]), mask.astype(np.float64))
+    cut = drawing.transparent_outside(levels(heatmap.images[index]), mask.astype(np.float64))
     return (View("strongest", cut, alt.replace("%", " %")),)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from phosphene.attribution import Attribution, Method, attribute_all
+from phosphene.attribution import Attribution, MethodLike, attribute_all
 from phosphene.attribution.attribution import bind_method
 from phosphene.attribution.evaluate.covering import covering
 from phosphene.attribution.evaluate.deletion import deletion, insertion
@@ -51,7 +51,7 @@ class MethodScores:
 def evaluate(
     network: Network,
     pictures: Pictures,
-    methods: Sequence[Method],
+    methods: Sequence[MethodLike],
     *,
     target: Target = "top",
     confidence: float = 0.5,

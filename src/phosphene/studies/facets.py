@@ -76,7 +76,7 @@ class Facets(Result):
     def picture(self) -> Uint8Image:
         """The starts side by side, each with its label, number of images and activation."""
         labels = [f"{facet.label}: {facet.images} images, {facet.activation:.3g}" for facet in self.facets]
-        tiles = drawing.readable([image.levels(facet.start) for facet in self.facets], _LABELED)
+        tiles = drawing.enlarged([image.levels(facet.start) for facet in self.facets], _LABELED)
         return drawing.grid(tiles, len(self.facets), labels=labels)
 
     def files(self) -> Iterator[File]:

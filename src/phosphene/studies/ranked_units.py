@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from phosphene.core.errors import OptionError, nearest
+from phosphene.core.errors import OptionError, did_you_mean
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.result import File, Result
@@ -122,7 +122,7 @@ def ranked_units(
         RunError: the survey recorded too little.
     """
     if sort not in get_args(UnitOrder):
-        raise OptionError(f"units cannot be sorted by {sort!r}; {nearest(sort, get_args(UnitOrder))}")
+        raise OptionError(f"units cannot be sorted by {sort!r}; {did_you_mean(sort, get_args(UnitOrder))}")
     units = run.units(layer)
     require_columns(units, UNIT_COLUMNS | ({sort} if sort == "selectivity" else set()))
     last = units["dead"] & (sort != "index")

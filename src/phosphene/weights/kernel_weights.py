@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from phosphene.core.errors import LayerError, NetworkError, nearest
+from phosphene.core.errors import LayerError, NetworkError, did_you_mean
 from phosphene.core.networks.network import Network
 
 
@@ -55,7 +55,9 @@ def kernel_weights(network: Network, layer: str) -> KernelWeights:
     if name not in layers:
         kind = network.layer(layer).kind
         inside = [child for child in layers if child.startswith(f"{name}.")] or list(layers)
-        raise LayerError(f"{layer} of {network.name} is a {kind} without kernels of its own; {nearest(layer, inside)}")
+        raise LayerError(
+            f"{layer} of {network.name} is a {kind} without kernels of its own; {did_you_mean(layer, inside)}"
+        )
     module = layers[name]
     weights = module.weight.detach().float().cpu().clone()
     if not weights.isfinite().all():
@@ -83,7 +85,7 @@ def _flattened(network: Network, name: str, features: int) -> tuple[tuple[int, i
     convolutions = [key for key, module in kernel_layers(network).items() if isinstance(module, nn.Conv2d)]
     raise LayerError(
         f"{name} of {network.name} reads a vector of {features:,}, which is no picture; "
-        f"choose a convolution: {nearest(name, convolutions)}"
+        f"choose a convolution: {did_you_mean(name, convolutions)}"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from phosphene.core.errors import NetworkError, nearest
+from phosphene.core.errors import NetworkError, did_you_mean
 from phosphene.core.networks.network import Network
 from phosphene.zoo import embedded, user
 
@@ -87,7 +87,7 @@ def _source(spec: str, allow_code: bool) -> tuple[Any, str]:
         raise NetworkError(f"no network is called {spec!r}; {_meant(spec)}")
     source = importlib.import_module(_SOURCES[prefix])
     if not source.knows(name):
-        raise NetworkError(f"{prefix} has no network {name!r}; {nearest(name, source.names())}")
+        raise NetworkError(f"{prefix} has no network {name!r}; {did_you_mean(name, source.names())}")
     return source, name
 
 

@@ -13,7 +13,7 @@ from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network
 from phosphene.zoo import imagenet
-from phosphene.zoo.furnish import furnish, given, own_classes
+from phosphene.zoo.assemble import assemble, check_classes, read_weights
 
 _ARCHITECTURES = {"efficientnet-lite0": "tf_efficientnet_lite0", "efficientnet-lite1": "tf_efficientnet_lite1"}
 
@@ -41,10 +41,10 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     from phosphene.zoo import timm_models  # noqa: PLC0415
 
     if weights is None:
-        own_classes(name, classes)
+        check_classes(name, classes)
     module: nn.Module = timm.create_model(_ARCHITECTURES[name], pretrained=False, num_classes=classes or 1000)
-    found = _own(name, module) if weights is None else given(weights)
-    return furnish(module, found, timm_models.preprocess(module), imagenet.labels(classes))
+    found = _own(name, module) if weights is None else read_weights(weights)
+    return assemble(module, found, timm_models.preprocess(module), imagenet.labels(classes))
 
 
 def _own(name: str, module: nn.Module) -> Checkpoint:

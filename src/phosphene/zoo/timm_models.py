@@ -14,7 +14,7 @@ from phosphene.core.checkpoints.checkpoint import Checkpoint
 from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.zoo import imagenet
-from phosphene.zoo.furnish import furnish, given, own_classes
+from phosphene.zoo.assemble import assemble, check_classes, read_weights
 
 
 def names() -> tuple[str, ...]:
@@ -40,11 +40,11 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     """
     if weights is None:
         module = _pretrained(name)
-        own_classes(f"timm:{name}", classes, module.pretrained_cfg["num_classes"])
+        check_classes(f"timm:{name}", classes, module.pretrained_cfg["num_classes"])
         found = _record(module)
     else:
-        module, found = timm.create_model(name, pretrained=False, num_classes=classes), given(weights)
-    network = furnish(module, found, preprocess(module), imagenet.labels(module.num_classes))
+        module, found = timm.create_model(name, pretrained=False, num_classes=classes), read_weights(weights)
+    network = assemble(module, found, preprocess(module), imagenet.labels(module.num_classes))
     return replace(network, notes=(*network.notes, *_remarks(module)))
 
 

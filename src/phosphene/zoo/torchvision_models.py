@@ -14,9 +14,9 @@ from torchvision import models
 
 from phosphene.core.checkpoints import checkpoint
 from phosphene.core.checkpoints.checkpoint import Checkpoint
-from phosphene.core.errors import NetworkError, nearest
+from phosphene.core.errors import NetworkError, did_you_mean
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.zoo.furnish import furnish, given, own_classes
+from phosphene.zoo.assemble import assemble, check_classes, read_weights
 
 
 def names() -> tuple[str, ...]:
@@ -44,12 +44,12 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     own = _weights(architecture, tag)
     labels = tuple(own.meta["categories"])
     if weights is None:
-        own_classes(f"torchvision:{name}", classes, len(labels))
-    found = _renamed(_fetched(name, own) if weights is None else given(weights))
+        check_classes(f"torchvision:{name}", classes, len(labels))
+    found = _renamed(_fetched(name, own) if weights is None else read_weights(weights))
     with_aux = {"aux_logits": any(key.startswith(("aux", "Aux")) for key in found.state)}
     extra = {**_INCEPTION, **with_aux} if architecture in ("googlenet", "inception_v3") else {}
     module: nn.Module = models.get_model(architecture, weights=None, num_classes=classes or len(labels), **extra)
-    network = furnish(module, found, _preprocess(own), labels if classes in (None, len(labels)) else ())
+    network = assemble(module, found, _preprocess(own), labels if classes in (None, len(labels)) else ())
     return replace(network, notes=(f"preprocessing of {own}", *network.notes))
 
 
@@ -58,7 +58,9 @@ def _weights(architecture: str, tag: str) -> Any:
     if not tag:
         return choices.DEFAULT
     if tag not in choices.__members__:
-        raise NetworkError(f"torchvision:{architecture} has no weights {tag!r}; {nearest(tag, choices.__members__)}")
+        raise NetworkError(
+            f"torchvision:{architecture} has no weights {tag!r}; {did_you_mean(tag, choices.__members__)}"
+        )
     return choices[tag]
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from phosphene.core import user_code
 from phosphene.core.checkpoints import checkpoint
-from phosphene.core.errors import NetworkError, nearest
+from phosphene.core.errors import NetworkError, did_you_mean
 from phosphene.core.networks.network import Network
-from phosphene.zoo.furnish import RANDOM, given
+from phosphene.zoo.assemble import RANDOM, read_weights
 
 
 def is_file(spec: str) -> bool:
@@ -46,7 +46,7 @@ def build(spec: str, *, weights: str | Path | None, classes: int | None) -> Netw
     network = made if isinstance(made, Network) else Network(made, notes=("preprocessing of ImageNet at 224 assumed",))
     if weights is None or weights == RANDOM:
         return network
-    found = given(weights)
+    found = read_weights(weights)
     checkpoint.install(found, network.module)
     return replace(network, sha256=found.sha256, notes=(*network.notes, *found.notes))
 
@@ -66,5 +66,5 @@ def _function(path: Path, name: str) -> Any:
     found = getattr(module, name, None)
     if not callable(found):
         own = [key for key, each in vars(module).items() if getattr(each, "__module__", None) == module.__name__]
-        raise NetworkError(f"{path} has no function {name!r}; {nearest(name, own)}")
+        raise NetworkError(f"{path} has no function {name!r}; {did_you_mean(name, own)}")
     return found

@@ -9,15 +9,15 @@ from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.drawing import (
     Scale,
     colors,
-    contour,
-    cutout,
     grid,
     heatmap,
     label,
     legend,
     magnitude,
+    outline,
     overlay,
     signed,
+    transparent_outside,
 )
 from phosphene.core.images.image import encode_png
 from phosphene.core.images.palette import TABLES
@@ -178,24 +178,24 @@ def test_labels_fit_whatever_they_say():
 
 
 def test_contour_draws_the_edge_of_the_box_only():
-    drawn = contour(np.zeros((50, 60, 3), np.uint8), (10, 20, 30, 50), (255, 0, 0))
+    drawn = outline(np.zeros((50, 60, 3), np.uint8), (10, 20, 30, 50), (255, 0, 0))
     assert (drawn[..., 0] > 0).sum() == 2 * 30 + 2 * 18
     assert drawn[10, 20].tolist() == drawn[29, 49].tolist() == [255, 0, 0]
     assert drawn[11, 21].tolist() == drawn[9, 20].tolist() == [0, 0, 0]
-    assert contour(CAT, (-50, -50, 9999, 9999)).shape == CAT.shape
+    assert outline(CAT, (-50, -50, 9999, 9999)).shape == CAT.shape
     assert CAT.flags.writeable
 
 
 def test_cutout():
     mask = np.zeros(CAT.shape[:2], bool)
     mask[:10] = True
-    found = cutout(CAT, mask)
+    found = transparent_outside(CAT, mask)
     assert np.array_equal(found[..., :3], CAT)
     assert found[:10, :, 3].min() == 255
     assert found[10:, :, 3].max() == 0
     assert encode_png(found)
     with pytest.raises(ImageError, match="resize the mask"):
-        cutout(CAT, mask[:5])
+        transparent_outside(CAT, mask[:5])
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def load(path: str | Path, *, limit_bytes: int = 4 * 2**30) -> Checkpoint:
     file = Path(path)
     found = weightfile.read(file, limit_bytes)
     state, notes = _table(file, found.objects)
-    weightfile.walk(file, state, found.size, limit_bytes)
+    weightfile.check_tensors(file, state, found.size, limit_bytes)
     return Checkpoint(state, found.sha256, str(file), found.format, (*notes, *_remarks(state)))
 
 

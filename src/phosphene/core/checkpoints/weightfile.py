@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 def read(file: Path, limit: int) -> Found:
-    """The objects of a file; its tensors are not yet to be trusted, see `walk`.
+    """The objects of a file; its tensors are not yet to be trusted, see `check_tensors`.
 
     Args:
         file: of weights, or said to be.
@@ -58,7 +58,7 @@ def read(file: Path, limit: int) -> Found:
     return Found(form, objects, size, files.sha256(file))
 
 
-def walk(file: Path, state: Mapping[str, Tensor], size: int, limit: int) -> None:
+def check_tensors(file: Path, state: Mapping[str, Tensor], size: int, limit: int) -> None:
     """Refuse tensors that are more than the bytes behind them, without touching a number.
 
     torch makes sure that the last place of a tensor lies in its storage; so one whose places all differ is as small.

@@ -102,7 +102,7 @@ def magnitude(
     return colors(strength, map, scale.high), scale
 
 
-def labels(values: Values, *, unit: str = "") -> tuple[Uint8Image, Scale]:
+def class_colors(values: Values, *, unit: str = "") -> tuple[Uint8Image, Scale]:
     """Whole numbers that stand for names, each in a color of its own, the most frequent in grey.
 
     Args:
@@ -215,21 +215,21 @@ def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[s
     return sheet
 
 
-def readable(tiles: Sequence[Uint8Image], least: int = 128) -> list[Uint8Image]:
+def enlarged(tiles: Sequence[Uint8Image], least: int = 128) -> list[Uint8Image]:
     """Pictures of one size, small ones enlarged by a whole number so that their labels have room.
 
     Args:
         tiles: uint8 (H, W, 3) each.
         least: pixels of the shorter side.
 
-    >>> readable([np.zeros((28, 28, 3), np.uint8)])[0].shape
+    >>> enlarged([np.zeros((28, 28, 3), np.uint8)])[0].shape
     (140, 140, 3)
     """
     times = -(-least // min(tiles[0].shape[:2]))
     return [each.repeat(times, 0).repeat(times, 1) for each in tiles]
 
 
-def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Uint8Image:
+def outline(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Uint8Image:
     """A picture with the outline of a box, inside the box and cut at the edges of the picture.
 
     Args:
@@ -247,7 +247,7 @@ def contour(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = 
     return drawn
 
 
-def cutout(pixels: Values, mask: Values) -> Uint8Image:
+def transparent_outside(pixels: Values, mask: Values) -> Uint8Image:
     """What a mask shows of a picture, transparent elsewhere: uint8 (H, W, 4).
 
     Args:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from phosphene.core import files
-from phosphene.core.errors import ImageError, OptionError, nearest
+from phosphene.core.errors import ImageError, OptionError, did_you_mean
 from phosphene.core.images.decode import Color, Decoding, Limits, Uint8Image, from_pillow
 
 __all__ = ["SUFFIXES", "Limits", "Picture", "Uint8Image", "encode_png", "find", "levels", "load", "resize", "save"]
@@ -267,7 +267,7 @@ def _missing(path: Path, error: OSError | ValueError) -> str:
         return "is a folder; give its files, or find() them"
     if isinstance(error, FileNotFoundError) and path.parent.is_dir():
         names = [_line(each.name) for each in path.parent.iterdir() if each.suffix.lower() in SUFFIXES]
-        near = nearest(path.name, names) if names else "its folder holds no picture"
+        near = did_you_mean(path.name, names) if names else "its folder holds no picture"
         return f"does not exist; {near}"
     reason = str(getattr(error, "strerror", None) or error).lower()
     return f"cannot be read: {reason}; check the path and who may read it"

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from phosphene.core.errors import OptionError, nearest
+from phosphene.core.errors import OptionError, did_you_mean
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def paint(plane: Floats, map: str, high: float) -> npt.NDArray[np.uint8]:
         OptionError: no such map.
     """
     if map not in TABLES:
-        raise OptionError(f"no color map is called {map!r}; {nearest(map, TABLES)}")
+        raise OptionError(f"no color map is called {map!r}; {did_you_mean(map, TABLES)}")
     share = plane / (high or 1.0)
     share = (share + 1) / 2 if map in DIVERGING else share
     return np.asarray(TABLES[map][np.rint(share.clip(0, 1) * (_SHADES - 1)).astype(np.intp)], np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from phosphene.core.errors import ImageError, nearest
+from phosphene.core.errors import ImageError, did_you_mean
 
 SAMPLES = {
     "cat": ("skimage", "data/chelsea.png"),
@@ -31,7 +31,7 @@ def sample(name: str) -> Path:
     'chelsea.png'
     """
     if name not in SAMPLES:
-        raise ImageError(f"there is no sample photograph {name!r}; {nearest(name, SAMPLES)}")
+        raise ImageError(f"there is no sample photograph {name!r}; {did_you_mean(name, SAMPLES)}")
     package, path = SAMPLES[name]
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from phosphene.core.errors import LayerError, nearest
+from phosphene.core.errors import LayerError, did_you_mean
 from phosphene.core.networks.anatomy import blocks
 from phosphene.core.networks.network import Network
 
@@ -30,7 +30,7 @@ def match_layers(network: Network, patterns: Iterable[str] = ()) -> tuple[str, .
         matching = [name for name in names if _expression(pattern).fullmatch(name)]
         if not matching:
             hint = f"(phosphene layers {network.name} lists all {len(names) - 1}; ** matches across dots)"
-            raise LayerError(f"no layer of {network.name} matches {pattern!r}; {nearest(pattern, names)} {hint}")
+            raise LayerError(f"no layer of {network.name} matches {pattern!r}; {did_you_mean(pattern, names)} {hint}")
         chosen.update(matching)
     return tuple(name for name in names if name in chosen)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from phosphene.core.errors import ImageError, LayerError, NetworkError, TargetError, nearest
+from phosphene.core.errors import ImageError, LayerError, NetworkError, TargetError, did_you_mean
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import Box as Box
 from phosphene.core.images.preprocess import Images as Images
@@ -240,13 +240,13 @@ class Network:
         return self.layers[name]
 
     def _missing(self, name: str) -> str:
-        base = name.partition("#")[0]
+        base, near = name.partition("#")[0], did_you_mean(name, self.layers)
         if base in dict(self.module.named_modules()):
             calls = sum(layer.partition("#")[0] == base for layer in self.layers)
             why = f"is called {calls} time{'s' if calls > 1 else ''}" if calls else "is never called on its own"
-            return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {nearest(name, self.layers)}"
+            return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {near}"
         hint = f"(phosphene layers {self.name} lists all {len(self.layers)})"
-        return f"{self.name} has no layer {name!r}; {nearest(name, self.layers)} {hint}"
+        return f"{self.name} has no layer {name!r}; {near} {hint}"
 
     def index(self, label: str) -> int:
         """The class of a label; case, underscores and further synonyms after a comma do not matter.
@@ -264,7 +264,7 @@ class Network:
             indices = ", ".join(map(str, matching))
             ambiguous = f"{len(matching)} classes of {self.name} are called {label!r}"
             raise TargetError(f"{ambiguous}: {indices}; give the index instead")
-        known = nearest(label, self.labels) if self.labels else "it has no labels: give an index"
+        known = did_you_mean(label, self.labels) if self.labels else "it has no labels: give an index"
         raise TargetError(f"{self.name} has no class {label!r}; {known}")
 
     def label(self, index: int) -> str:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.attribution.localize.boxes import box_in_photograph
-from phosphene.core.errors import ImageError, OptionError, OutputError, nearest
+from phosphene.core.errors import ImageError, OptionError, OutputError, did_you_mean
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Box, Images, Network
@@ -122,7 +122,7 @@ def backproject(
         return ()
     method = method or default_method(network, patches[0].layer)
     if method not in METHODS:
-        raise OptionError(f"no projection is called {method!r}; {nearest(method, METHODS)}")
+        raise OptionError(f"no projection is called {method!r}; {did_you_mean(method, METHODS)}")
     projector = _Projector(network, run, method, effective)
     projections = {index: cached for index, patch in enumerate(patches) if (cached := projector.cached(patch))}
     missing = {index: patch for index, patch in enumerate(patches) if index not in projections}

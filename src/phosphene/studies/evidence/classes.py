@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phosphene.core.errors import TargetError, nearest
+from phosphene.core.errors import TargetError, did_you_mean
 from phosphene.core.networks.network import Network, fold_label
 from phosphene.survey.store.run import Run
 
@@ -29,7 +29,7 @@ def find_class(network: Network, run: Run, name: str) -> tuple[str, int | None]:
             return label, None
         if fold_label(name) in map(fold_label, network.labels):  # the name of several classes
             raise
-        near = nearest(name, (*labels, *network.labels))
+        near = did_you_mean(name, (*labels, *network.labels))
         raise TargetError(f"no label and no class is called {name!r}; {near}") from error
     if index >= network.classes:
         raise TargetError(

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from phosphene.core.errors import ImageError
-from phosphene.core.images.drawing import contour
+from phosphene.core.images.drawing import outline
 from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Box
 from phosphene.survey.store.run import Patch, Run
@@ -68,7 +68,7 @@ def contexts(run: Run, patches: Sequence[Patch], *, side: int = 320, notify: Not
         dimmed = pixels // 3
         inside = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
         dimmed[inside] = pixels[inside]
-        return contour(dimmed, (top - 2, left - 2, bottom + 2, right + 2))
+        return outline(dimmed, (top - 2, left - 2, bottom + 2, right + 2))
 
     return _draw(run, patches, context, notify)
 

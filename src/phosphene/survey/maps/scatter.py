@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from phosphene.core.errors import OptionError, nearest
+from phosphene.core.errors import OptionError, did_you_mean
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.images.palette import HUES
 
@@ -101,7 +101,7 @@ def key(names: Sequence[str], classes: Sequence[str] | None = None) -> dict[str,
         raise OptionError(f"{len(classes)} classes cannot be told apart by color; give at most {len(_MARKS)}")
     for name in classes:
         if name not in counts:
-            raise OptionError(f"no image is of class {name!r}; {nearest(name, counts)}")
+            raise OptionError(f"no image is of class {name!r}; {did_you_mean(name, counts)}")
     return _marked(classes, counts)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from phosphene.core.errors import ImageError, nearest
+from phosphene.core.errors import ImageError, did_you_mean
 from phosphene.core.images import image
 from phosphene.survey.sources.archive import FILE, LABELS, SHARDS, Member, Shard
 
@@ -53,7 +53,7 @@ class Gathering:
                 self._table(folder / each.name)
             elif not each.suffix and not each.exists():  # no picture's name: a folder, mistyped
                 there = [other.name for other in folder.iterdir()] if folder.is_dir() else []
-                raise ImageError(f"{escape(each)} does not exist; {nearest(each.name, map(escape, there))}")
+                raise ImageError(f"{escape(each)} does not exist; {did_you_mean(each.name, map(escape, there))}")
             else:
                 self._add(escape(folder / each.name), "")
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.core import files
-from phosphene.core.errors import ImageError, OptionError, nearest
+from phosphene.core.errors import ImageError, OptionError, did_you_mean
 from phosphene.core.images import image
 from phosphene.core.images.decode import Decoding
 from phosphene.survey.sources.archive import Member, Shard
@@ -122,7 +122,7 @@ def read(source: str) -> image.Picture:
     except OSError as error:
         raise ImageError(f"{shard} cannot be read: {reason(error)}") from error
     if unescape(name) not in members:
-        raise ImageError(f"{shard} holds no picture {name!r}; {nearest(name, map(escape, members))}")
+        raise ImageError(f"{shard} holds no picture {name!r}; {did_you_mean(name, map(escape, members))}")
     return _member(source, members[unescape(name)])
 
 
@@ -159,7 +159,7 @@ def roll(
     (451, '')
     """
     if labels not in {"auto", "none"}:
-        raise OptionError(f"labels cannot be {labels!r}; {nearest(labels, ('auto', 'none'))}")
+        raise OptionError(f"labels cannot be {labels!r}; {did_you_mean(labels, ('auto', 'none'))}")
     if limit is not None and limit < 1:
         raise OptionError(f"limit is {limit}; keep at least 1 image, or leave it out for all")
     if seed < 0:

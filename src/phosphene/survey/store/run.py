@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.core import files
-from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError, nearest
+from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError, did_you_mean
 from phosphene.core.images.image import Picture
 from phosphene.core.images.preprocess import Box
 from phosphene.core.networks.network import Network
@@ -241,7 +241,7 @@ class Run:
             few = ", ".join(f"{number} is {sources[number]}" for number in found[:3])
             raise ImageError(f"{len(found)} images are called {name!r}: {few}; give the number")
         names = [re.split(r"/|::", source)[-1] for source in sources[:_SEARCHED]]
-        raise ImageError(f"the survey in {self.folder} has no image {name!r}; {nearest(name, names)}")
+        raise ImageError(f"the survey in {self.folder} has no image {name!r}; {did_you_mean(name, names)}")
 
     def query(self, sql: str, *, limit: int | None = None) -> Rows:
         """See `phosphene.survey.store.sql.query`."""
@@ -271,7 +271,7 @@ class Run:
 
     def _layer(self, layer: str) -> Mapping[str, Any]:
         if layer not in self.manifest["layers"]:
-            raise LayerError(f"the survey in {self.folder} has no layer {layer!r}; {nearest(layer, self.layers)}")
+            raise LayerError(f"the survey in {self.folder} has no layer {layer!r}; {did_you_mean(layer, self.layers)}")
         facts: Mapping[str, Any] = self.manifest["layers"][layer]
         return facts
 
@@ -287,7 +287,7 @@ class Run:
 
 def _choose(what: str, name: str, names: tuple[str, ...]) -> None:
     if name not in names:
-        raise OptionError(f"no {what} is called {name!r}; {nearest(name, names)}")
+        raise OptionError(f"no {what} is called {name!r}; {did_you_mean(name, names)}")
 
 
 _SEARCHED = 20_000

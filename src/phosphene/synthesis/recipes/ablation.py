@@ -46,7 +46,7 @@ class Ablation:
                 tiles.append(each.pictures()[row])
                 rank = f", rank {each.ranks[row]}" if each.ranks[row] else ""
                 labels.append(f"{name}: {each.activations[row]:.3g}{rank}")
-        return drawing.grid(drawing.readable(tiles, _LABELLED), len(self.columns), labels=labels)
+        return drawing.grid(drawing.enlarged(tiles, _LABELLED), len(self.columns), labels=labels)
 
     def roughness(self) -> dict[str, tuple[float, ...]]:
         """Mean step from pixel to pixel of each picture, in [0, 1]: what blur and decay hold down."""

@@ -150,7 +150,7 @@ class Strip:
             for each in self.inversions:
                 tiles.append(each.pictures()[row])
                 labels.append(f"{each.layer}: {each.errors[row]:.3f}")
-        return drawing.grid(drawing.readable(tiles), len(self.inversions) + 1, labels=labels)
+        return drawing.grid(drawing.enlarged(tiles), len(self.inversions) + 1, labels=labels)
 
     def save(self, folder: str | Path) -> list[dict[str, Any]]:
         """Write strip.png, original.png, and the pictures and scores of each layer.

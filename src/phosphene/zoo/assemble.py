@@ -15,10 +15,10 @@ RANDOM = "random"
 """Instead of a file of weights: none at all, for tests and benchmarks."""
 
 
-def given(weights: str | Path) -> Checkpoint:
+def read_weights(weights: str | Path) -> Checkpoint:
     """The weights in a file, or none of them for "random".
 
-    >>> given("random").notes
+    >>> read_weights("random").notes
     ('random weights: nothing was learned',)
     """
     if weights == RANDOM:
@@ -26,7 +26,7 @@ def given(weights: str | Path) -> Checkpoint:
     return checkpoint.load(weights)
 
 
-def furnish(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, labels: tuple[str, ...]) -> Network:
+def assemble(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, labels: tuple[str, ...]) -> Network:
     """The module with these weights, in evaluation mode and frozen.
 
     Args:
@@ -40,7 +40,7 @@ def furnish(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, labe
     return Network(module.eval().requires_grad_(False), preprocess, labels, sha256=weights.sha256, notes=weights.notes)
 
 
-def own_classes(name: str, classes: int | None, own: int = 1000) -> None:
+def check_classes(name: str, classes: int | None, own: int = 1000) -> None:
     """Refuse a number of classes that a network's own weights do not have.
 
     Raises:
