@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.neighbors import NearestNeighbors
 
 from interleave import compare
-from phosphene.survey.maps.nearest import nearest
+from phosphene.survey.maps.nearest import nearest_rows
 
 
 def rows(path: Path, count: int, wide: int) -> npt.NDArray[np.float16]:
@@ -47,16 +47,16 @@ def main() -> None:
         peer = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(table.astype(np.float32))
         single = query[None].astype(np.float32)
         tracemalloc.start()
-        found = nearest(table, query, k)
+        found = nearest_rows(table, query, k)
         print(f"peak {tracemalloc.get_traced_memory()[1] / 2**20:.0f} MB")
         tracemalloc.stop()
         print("equal to brute force:", (found.indices[0] == brute(table, query, k)).all())
         print("equal to scikit-learn:", (found.indices == peer.kneighbors(single)[1]).all())
         ways = {
             "brute force, float64": lambda: brute(table, query, k),
-            "phosphene l2": lambda: nearest(table, query, k),
-            "phosphene cosine": lambda: nearest(table, query, k, metric="cosine"),
-            "phosphene, 32 queries": lambda: nearest(table, table[:32], k),
+            "phosphene l2": lambda: nearest_rows(table, query, k),
+            "phosphene cosine": lambda: nearest_rows(table, query, k, metric="cosine"),
+            "phosphene, 32 queries": lambda: nearest_rows(table, table[:32], k),
             "scikit-learn, in memory": lambda: peer.kneighbors(single),
         }
         print(compare(ways, options.repeats))

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from phosphene.survey.engine.survey import survey
-from phosphene.survey.sources.image_list import roll
+from phosphene.survey.sources.image_list import list_images
 from phosphene.survey.store.run import Run
 from phosphene.survey.store.table import read_table
 from phosphene.zoo import load
@@ -50,7 +50,7 @@ def child(sources: Path, run: Path, every: float = 1.0) -> subprocess.Popen[str]
 
 def listed(folder: Path, work: Path, name: str, count: int) -> Path:
     """A file that lists so many pictures; where there are fewer, they come again as links."""
-    sources = list(roll(folder, labels="none").sources)
+    sources = list(list_images(folder, labels="none").sources)
     for number in range(len(sources), count):
         link = work / "again" / f"{number}{Path(sources[number % len(sources)]).suffix}"
         link.parent.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ def broken(folder: Path, work: Path, count: int, bad: int) -> None:
         (place / f"{number:05}{Path(source).suffix}").write_bytes(content)
     command = [Path(sys.executable).with_name("phosphene"), "survey", str(place), "-o", str(work / "some"), "--quiet"]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
-    run = Run.open(work / "some")
+    run = Run(work / "some")
     named = sum("ImageError" in line for line in told.stderr.splitlines())
     print(f"broken: {int(run.images['ok'].sum())} results, {named} named failures, exit code {told.returncode}")
 

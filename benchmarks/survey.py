@@ -1,6 +1,6 @@
 """What a survey costs on top of the pass, and against peers: python benchmarks/survey.py FOLDER [NETWORK …] [--peers].
 
-Decoded batches are kept in memory, so that the network and what listens to it are all that is timed. One thread.
+Decoded batches are kept in memory, so that only the network and the accumulators are timed. One thread.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from interleave import compare
 from occlusion import build
 from phosphene.cli.memory import keep_memory
 from phosphene.core.networks.network import Network
-from phosphene.survey.engine.fold import Batch, Fold, Plan
-from phosphene.survey.engine.survey import BATCH, default, plan_of
-from phosphene.survey.engine.threads import labels_of
-from phosphene.survey.sources.image_list import Roll, roll
+from phosphene.survey.accumulators import default_accumulators
+from phosphene.survey.engine.fold import Batch, Fold
+from phosphene.survey.engine.plan import BATCH, SurveyPlan
+from phosphene.survey.engine.threads import label_places
+from phosphene.survey.sources.image_list import ImageList, list_images
 
 LAYERS = {"lite0": (), "resnet50": ("conv1", "**.conv?", "**.downsample.0"), "vgg16": ()}
 """The default layers, every block output and the logits; on resnet50 every convolution."""
@@ -32,11 +33,12 @@ class Bench:
 
     def __init__(self, name: str, folder: str, count: int) -> None:
         self.network: Network = build(name)
-        self.roll: Roll = roll(folder, limit=count)
-        self.plan: Plan = plan_of(self.network, self.roll, default(self.network), layers=LAYERS[name])
-        found = [self.network.prepare(self.roll.load(number)).images for number in range(len(self.roll))]
-        self.images = torch.cat(found)
-        self.labels, self.fold, self.round = labels_of(self.roll), Fold(self.plan), 0
+        self.list: ImageList = list_images(folder, limit=count)
+        accumulators = default_accumulators(self.network)
+        self.plan = SurveyPlan.of(self.network, self.list, accumulators, layers=LAYERS[name])
+        prepared = [self.network.prepare(self.list.load(number)).images for number in range(len(self.list))]
+        self.images = torch.cat(prepared)
+        self.labels, self.fold, self.round = label_places(self.list), Fold(self.plan), 0
 
     def batches(self) -> Iterator[Batch]:
         """The photographs of another round, under new numbers."""
@@ -60,16 +62,18 @@ class Bench:
                 self.network.module(self.network.preprocess.normalize(batch.images))
 
     def survey(self) -> None:
-        """The pass with everybody listening."""
+        """The pass with all accumulators."""
         labels = np.tile(self.labels, self.round + 2)
         for batch in self.batches():
-            self.fold.add(self.fold.listen(self.network, batch, labels))
+            self.fold.add(self.fold.read(self.network, batch, labels))
 
 
 def cost(bench: Bench, repeats: int, before: int) -> None:
     """The survey against the bare pass, from its first image on, and after many."""
     ways: dict[str, Callable[[], object]] = {"bare forward": bench.bare, "survey": bench.survey}
-    print(f"{len(bench.plan.sites)} layers, {sum(s.channels for s in bench.plan.sites.values()):,} units, k = 64")
+    print(
+        f"{len(bench.plan.layers)} layers, {sum(layer.channels for layer in bench.plan.layers.values()):,} units, k = 64"
+    )
     print(compare(ways, repeats))
     for _ in range(before):
         bench.survey()
@@ -99,33 +103,33 @@ def peers(bench: Bench, repeats: int, folder: Path) -> None:
     from zennit.composites import EpsilonPlusFlat
 
     module, count = bench.network.module, len(bench.images)
-    layers = [name for name in bench.plan.sites if name in bench.network.layers]
+    layers = [name for name in bench.plan.layers if name in bench.network.layers]
     normal = bench.network.preprocess.normalize(bench.images)
     concept = ChannelConcept()
 
     def shipped() -> None:
-        seer = FeatureVisualization(
+        visualization = FeatureVisualization(
             CondAttribution(module),
             Pictures(normal),
             dict.fromkeys(layers, concept),
             max_target="max",
             path=str(folder),
         )
-        seer.run(EpsilonPlusFlat(), 0, count, BATCH, count + 1)
+        visualization.run(EpsilonPlusFlat(), 0, count, BATCH, count + 1)
 
     def alone() -> None:
         best = Maximization("activation", "max", path=str(folder))
         with torch.inference_mode():
             for start in range(0, count, BATCH):
-                found: dict[str, Tensor] = {}
-                bench.network.stream(bench.images[start : start + BATCH], layers, found.__setitem__)
+                by_layer: dict[str, Tensor] = {}
+                bench.network.stream(bench.images[start : start + BATCH], layers, by_layer.__setitem__)
                 numbers = np.arange(start, min(start + BATCH, count))
-                for layer, maps in found.items():
+                for layer, maps in by_layer.items():
                     flat = maps if maps.ndim == 4 else maps[:, :, None, None]
                     best.analyze_layer(flat, concept, layer, numbers, np.zeros(len(numbers)))
 
     def pass_for_each_layer() -> None:
-        for layer in bench.plan.sites:
+        for layer in bench.plan.layers:
             for image in bench.images.split(1):
                 with torch.no_grad():
                     bench.network.tap(image, [layer])[layer].clone()

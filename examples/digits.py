@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
 from phosphene.core.images import drawing, image
-from phosphene.survey.maps.embedding_map import embedding_map
+from phosphene.survey.maps.map_images import embedding_map
 
 
 def main(path: str = "digits.png") -> None:

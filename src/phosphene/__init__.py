@@ -59,12 +59,12 @@ if TYPE_CHECKING:
     from phosphene.survey.accumulators.embedding import Embeddings as Embeddings
     from phosphene.survey.accumulators.histogram import Histogram as Histogram
     from phosphene.survey.accumulators.histogram import Samples as Samples
+    from phosphene.survey.accumulators.moments import DeadUnits as DeadUnits
+    from phosphene.survey.accumulators.moments import Moments as Moments
+    from phosphene.survey.accumulators.moments import Sparsity as Sparsity
     from phosphene.survey.accumulators.selectivity import ClassSelectivity as ClassSelectivity
-    from phosphene.survey.accumulators.statistics import DeadUnits as DeadUnits
-    from phosphene.survey.accumulators.statistics import Moments as Moments
-    from phosphene.survey.accumulators.statistics import Sparsity as Sparsity
     from phosphene.survey.accumulators.top import TopPatches as TopPatches
-    from phosphene.survey.maps.embedding_map import embedding_map as embedding_map
+    from phosphene.survey.maps.map_images import embedding_map as embedding_map
     from phosphene.survey.maps.neighbors import neighbors as neighbors
     from phosphene.survey.store.run import Run as Run
     from phosphene.synthesis.canvas.canvas import Fourier as Fourier
@@ -143,11 +143,11 @@ _HOMES = {
     "survey.accumulators.accumulator": ("Accumulator",),
     "survey.accumulators.coactivation": ("CoActivation",),
     "survey.accumulators.embedding": ("Embeddings",),
-    "survey.maps.embedding_map": ("embedding_map",),
+    "survey.maps.map_images": ("embedding_map",),
     "survey.accumulators.histogram": ("Histogram", "Samples"),
     "survey.maps.neighbors": ("neighbors",),
     "survey.accumulators.selectivity": ("ClassSelectivity",),
-    "survey.accumulators.statistics": ("DeadUnits", "Moments", "Sparsity"),
+    "survey.accumulators.moments": ("DeadUnits", "Moments", "Sparsity"),
     "survey.store.run": ("Run",),
     "survey.accumulators.top": ("TopPatches",),
     "synthesis.recipes.ablation": ("ablate",),

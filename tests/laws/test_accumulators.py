@@ -13,16 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-import phosphene.survey.accumulators.coactivation
-import phosphene.survey.engine.survey  # noqa: F401  # all the others
-from phosphene.survey.accumulators.accumulator import Accumulator, Seen, State
-from survey.worlds import World, fold, world
+import phosphene.survey.accumulators  # noqa: F401  # registers all
+from phosphene.survey.accumulators.accumulator import Accumulator, AccumulatorState, BatchStatistics
+from survey.layer_maps import LayerMaps, fold, layer_maps
 
-FEW: dict[str, Any] = {"k": 5, "each": 2}
+FEW: dict[str, Any] = {"k": 5, "per_octave": 2}
 """Options that make an accumulator keep little, so that much is turned away."""
 
 NAMES = sorted(Accumulator.table)
-TABLES = {"units", "patches", "classes", "histograms", "samples", "similar"}
 
 every = pytest.mark.parametrize("accumulator", [Accumulator.find(n)() for n in NAMES], ids=NAMES)
 shapes = pytest.mark.parametrize("grid", [(5, 4), (1, 1)], ids=["maps", "vectors"])
@@ -33,13 +31,13 @@ def few(accumulator: Accumulator) -> Accumulator:
     return cls(**{option.name: FEW[option.name] for option in cls.options() if option.name in FEW})
 
 
-def data(accumulator: Accumulator, state: State) -> bytes:
+def data(accumulator: Accumulator, state: AccumulatorState) -> bytes:
     """The settled state as it would be saved."""
-    return save({name: each.contiguous() for name, each in accumulator.settle(state).items()})
+    return save({name: each.contiguous() for name, each in accumulator.compact(state).items()})
 
 
-def merged(accumulator: Accumulator, world: World, *states: State) -> State:
-    state = accumulator.start(world.site)
+def merged(accumulator: Accumulator, case: LayerMaps, *states: AccumulatorState) -> AccumulatorState:
+    state = accumulator.start(case.layer)
     for each in states:
         accumulator.merge(state, load(data(accumulator, each)))
     return state
@@ -65,80 +63,80 @@ def test_there_are_some() -> None:
 @shapes
 @pytest.mark.parametrize("size", [1, 2, 7, 37, 150])
 def test_order_and_size_of_batches_do_not_matter(accumulator: Accumulator, grid: tuple[int, int], size: int) -> None:
-    every, accumulator = world(grid=grid), few(accumulator)
-    plain = fold(accumulator, every, torch.arange(150).split(4))
-    other = fold(accumulator, every, shuffled(150, size))
+    case, accumulator = layer_maps(grid=grid), few(accumulator)
+    plain = fold(accumulator, case, torch.arange(150).split(4))
+    other = fold(accumulator, case, shuffled(150, size))
     assert data(accumulator, plain) == data(accumulator, other)
-    equal(*(accumulator.result(accumulator.settle(each), every.site) for each in (plain, other)))
+    equal(*(accumulator.result(accumulator.compact(each), case.layer) for each in (plain, other)))
 
 
 @every
 def test_parts_merge_to_the_whole_in_any_order_and_grouping(accumulator: Accumulator) -> None:
-    every, accumulator = world(), few(accumulator)
-    whole = data(accumulator, fold(accumulator, every, torch.arange(150).split(4)))
-    a, b, c = (fold(accumulator, every, shuffled(150, 50)[part].split(7)) for part in range(3))
+    case, accumulator = layer_maps(), few(accumulator)
+    whole = data(accumulator, fold(accumulator, case, torch.arange(150).split(4)))
+    a, b, c = (fold(accumulator, case, shuffled(150, 50)[part].split(7)) for part in range(3))
     for order in itertools.permutations((a, b, c)):
-        assert data(accumulator, merged(accumulator, every, *order)) == whole
-    left = merged(accumulator, every, merged(accumulator, every, a, b), c)
-    right = merged(accumulator, every, a, merged(accumulator, every, b, c))
+        assert data(accumulator, merged(accumulator, case, *order)) == whole
+    left = merged(accumulator, case, merged(accumulator, case, a, b), c)
+    right = merged(accumulator, case, a, merged(accumulator, case, b, c))
     assert data(accumulator, left) == data(accumulator, right) == whole
 
 
 @every
 def test_nothing_is_the_identity(accumulator: Accumulator) -> None:
-    every, accumulator = world(), few(accumulator)
-    state = fold(accumulator, every, torch.arange(150).split(4))
+    case, accumulator = layer_maps(), few(accumulator)
+    state = fold(accumulator, case, torch.arange(150).split(4))
     before = data(accumulator, state)
-    assert data(accumulator, merged(accumulator, every, state)) == before
-    accumulator.merge(state, accumulator.settle(accumulator.start(every.site)))
+    assert data(accumulator, merged(accumulator, case, state)) == before
+    accumulator.merge(state, accumulator.compact(accumulator.start(case.layer)))
     assert data(accumulator, state) == before
 
 
 @every
 def test_a_survey_goes_on_from_what_was_saved(accumulator: Accumulator) -> None:
-    every, accumulator = world(), few(accumulator)
+    case, accumulator = layer_maps(), few(accumulator)
     first, second = torch.arange(66).split(4), torch.arange(66, 150).split(4)
-    saved = data(accumulator, fold(accumulator, every, first))
-    state = accumulator.start(every.site)
+    saved = data(accumulator, fold(accumulator, case, first))
+    state = accumulator.start(case.layer)
     accumulator.merge(state, pickle.loads(pickle.dumps(load(saved))))
     for which in second:
-        seen = every.see(which)
-        accumulator.update(state, seen)
-        accumulator.settle(state)  # looking changes nothing
-    whole = data(accumulator, fold(accumulator, every, [*first, *second]))
+        statistics = case.statistics(which)
+        accumulator.update(state, statistics)
+        accumulator.compact(state)  # looking changes nothing
+    whole = data(accumulator, fold(accumulator, case, [*first, *second]))
     assert data(accumulator, state) == whole
 
 
 @every
 def test_joined_batches_are_one_batch(accumulator: Accumulator) -> None:
-    every, accumulator = world(), few(accumulator)
-    apart, together, waiting = accumulator.start(every.site), accumulator.start(every.site), list[Seen]()
+    case, accumulator = layer_maps(), few(accumulator)
+    apart, together, waiting = accumulator.start(case.layer), accumulator.start(case.layer), list[BatchStatistics]()
     for which in shuffled(150, 7):
-        seen = every.see(which)
-        accumulator.update(apart, seen)
-        waiting.append(seen)
-    accumulator.update(together, Seen.joined(waiting))
+        statistics = case.statistics(which)
+        accumulator.update(apart, statistics)
+        waiting.append(statistics)
+    accumulator.update(together, BatchStatistics.joined(waiting))
     assert data(accumulator, apart) == data(accumulator, together)
 
 
 @every
 def test_what_others_will_read_is_left_alone(accumulator: Accumulator) -> None:
-    every = world()
-    seen, state = every.see(range(20)), accumulator.start(every.site)
-    before = copy.deepcopy(vars(seen))
-    accumulator.update(state, seen)
+    case = layer_maps()
+    statistics, state = case.statistics(range(20)), accumulator.start(case.layer)
+    before = copy.deepcopy(vars(statistics))
+    accumulator.update(state, statistics)
     for name, value in before.items():
         if isinstance(value, torch.Tensor):
-            assert value.numpy().tobytes() == getattr(seen, name).numpy().tobytes(), name
-    settled = accumulator.settle(state)
+            assert value.numpy().tobytes() == getattr(statistics, name).numpy().tobytes(), name
+    settled = accumulator.compact(state)
     kept = data(accumulator, state)
-    accumulator.result(settled, every.site)
+    accumulator.result(settled, case.layer)
     assert data(accumulator, state) == kept
 
 
 @every
 def test_of_a_broken_map_nothing_counts_but_that_it_broke(accumulator: Accumulator) -> None:
-    one, other = world(), world()
+    one, other = layer_maps(), layer_maps()
     broken = ~one.finite
     other.maps[broken] = torch.tensor([torch.inf, -torch.inf, 7.0, torch.nan]).expand_as(other.maps)[broken]
     states = [fold(accumulator, each, torch.arange(150).split(4)) for each in (one, other)]
@@ -148,15 +146,15 @@ def test_of_a_broken_map_nothing_counts_but_that_it_broke(accumulator: Accumulat
 @every
 @pytest.mark.parametrize("images", [0, 1, 150])
 def test_tables_keep_the_contract(accumulator: Accumulator, images: int) -> None:
-    every = world()
-    state = fold(accumulator, every, torch.arange(images).split(4) if images else ())
-    found = accumulator.result(accumulator.settle(state), every.site)
-    assert set(found) <= TABLES
+    case = layer_maps()
+    state = fold(accumulator, case, torch.arange(images).split(4) if images else ())
+    found = accumulator.result(accumulator.compact(state), case.layer)
+    assert set(found) == set(accumulator.tables)
     for table, columns in found.items():
         lengths = {len(column) for column in columns.values()}
         assert len(lengths) == 1
-        if table in ("units", "similar"):
-            assert lengths == {every.site.channels}
+        if table == "units":
+            assert lengths == {case.layer.channels}
         else:
             assert columns["channel"].dtype == np.int32
             assert (np.diff(columns["channel"]) >= 0).all() or "side" in columns
@@ -167,10 +165,10 @@ def test_tables_keep_the_contract(accumulator: Accumulator, images: int) -> None
 
 @every
 def test_every_channel_has_rows_of_its_own(accumulator: Accumulator) -> None:
-    every = world()
-    state = accumulator.start(every.site)
-    for name, tensor in accumulator.settle(state).items():
-        assert tensor.ndim == 0 or tensor.shape[0] == every.site.channels, name
+    case = layer_maps()
+    state = accumulator.start(case.layer)
+    for name, tensor in accumulator.compact(state).items():
+        assert tensor.ndim == 0 or tensor.shape[0] == case.layer.channels, name
 
 
 @every
@@ -181,14 +179,14 @@ def test_options_survive_a_copy(accumulator: Accumulator) -> None:
 
 
 def test_the_world_is_as_bad_as_it_claims() -> None:
-    every = world()
-    finite = every.finite
+    case = layer_maps()
+    finite = case.finite
     assert finite.any(1).all()
     assert not finite.all(0)[[0, 2, 12, 13]].any()
     assert finite.all(0)[[1, 3, 4, 5]].all()
-    most = every.maps.amax((2, 3))
+    most = case.maps.amax((2, 3))
     assert len(most[:, 3].unique()) == 2
     assert len(most[:, 8].abs().clamp(max=2**20).unique()) == 1
-    numbers: Sequence[int] = every.rows.tolist()
+    numbers: Sequence[int] = case.numbers.tolist()
     assert len(set(numbers)) == 150
     assert numbers != sorted(numbers)

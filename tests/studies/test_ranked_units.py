@@ -11,7 +11,7 @@ import pytest
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError
 from phosphene.studies.ranked_units import UnitOrder, ranked_units
-from phosphene.survey.accumulators.statistics import Moments
+from phosphene.survey.accumulators.moments import Moments
 from phosphene.survey.accumulators.top import TopPatches
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +50,20 @@ def small_run(folder: Path, network: Network | None = None) -> Run:
     files.write_array(folder / "embeddings.npy", embeddings)
     pixels = np.stack([image.load(source).pixels[4:36, 14:46] for source in sources])
     files.write_array(folder / "pixels.npy", pixels)
-    seal(folder, _manifest(network))
-    return Run.open(folder)
+    reseal(folder, _manifest(network))
+    return Run(folder)
+
+
+def reseal(folder: Path, record: Mapping[str, Any]) -> None:
+    """Seal all tables and arrays that the folder holds now.
+
+    Args:
+        folder: of the run.
+        record: what result.json is to hold besides.
+    """
+    paths = [path for suffix in ("npy", "parquet") for path in folder.rglob(f"*.{suffix}")]
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    seal(folder, {**{key: value for key, value in record.items() if key != "digest"}, "files": []}, names)
 
 
 def text(*values: str) -> np.ndarray:
@@ -72,7 +87,7 @@ def _images(sources: tuple[str, ...], digests: tuple[str, ...], random: np.rando
         "source": text(*sources),
         "label": text(*(CLASSES[number % 3] for number in range(PICTURES))),
         "ok": ok,
-        "error": text(*("" if each else "cat.png is cut off" for each in ok)),
+        "error": text(*("" if known else "cat.png is cut off" for known in ok)),
         "width": np.where(ok, 60, 0).astype(np.int32),
         "height": np.where(ok, 40, 0).astype(np.int32),
         "sha256": text(*digests),
@@ -81,7 +96,7 @@ def _images(sources: tuple[str, ...], digests: tuple[str, ...], random: np.rando
         "bottom": np.where(ok, 40.0, 0.0),
         "right": np.where(ok, 50.0, 0.0),
         "predicted": np.where(ok, np.arange(PICTURES) % 5, -1).astype(np.int32),
-        "prediction": text(*("tabby" if each else "" for each in ok)),
+        "prediction": text(*("tabby" if known else "" for known in ok)),
         "probability": np.where(ok, random.uniform(0.2, 1, PICTURES), np.nan).astype(np.float32),
         "logit": np.where(ok, random.normal(5, 1, PICTURES), np.nan).astype(np.float32),
     }
@@ -112,7 +127,7 @@ def _units(maxima: np.ndarray) -> dict[str, np.ndarray]:
         "places": places,
         "broken": np.zeros(len(UNITS), np.int64),
         "dead": dead,
-        "class": text(*("" if each else CLASSES[number % 3] for number, each in enumerate(dead))),
+        "class": text(*("" if is_dead else CLASSES[number % 3] for number, is_dead in enumerate(dead))),
         "selectivity": np.where(dead, np.nan, np.linspace(0.1, 0.9, len(UNITS))),
         "d_prime": np.where(dead, np.nan, np.linspace(0.5, 3, len(UNITS))),
     }
@@ -143,11 +158,11 @@ def _patches(maxima: np.ndarray, random: np.random.Generator) -> dict[str, np.nd
 
 def _classes(maxima: np.ndarray) -> dict[str, np.ndarray]:
     members = [np.arange(PICTURES - 1) % 3 == number for number in range(3)]
-    means = np.stack([maxima[:, each].mean(1, dtype=np.float64) for each in members], 1)
+    means = np.stack([maxima[:, member].mean(1, dtype=np.float64) for member in members], 1)
     return {
         **_unit_columns(3),
         "class": np.tile(text(*CLASSES), len(UNITS)),
-        "images": np.tile([int(each.sum()) for each in members], len(UNITS)),
+        "images": np.tile([int(member.sum()) for member in members], len(UNITS)),
         "mean_max": means.reshape(-1),
         "selectivity": (means - means.mean(1, keepdims=True)).reshape(-1),
         "d_prime": (means / 2).reshape(-1),
@@ -156,7 +171,7 @@ def _classes(maxima: np.ndarray) -> dict[str, np.ndarray]:
 
 def _histograms(maxima: np.ndarray) -> dict[str, np.ndarray]:
     edges = np.arange(-8.0, 9.0)
-    counts = np.stack([np.histogram(each, edges)[0] for each in maxima])
+    counts = np.stack([np.histogram(values, edges)[0] for values in maxima])
     bins = len(edges) - 1
     columns = {
         **_unit_columns(2 * bins),
@@ -179,12 +194,19 @@ def _samples(maxima: np.ndarray) -> dict[str, np.ndarray]:
 def _manifest(network: Network | None) -> dict[str, object]:
     model = {"name": network.name, "sha256": network.sha256} if network else {"name": "made-up", "sha256": ""}
     return {
-        "phosphene": "0.1.0",
+        "phosphene": version("phosphene"),
         "verb": "survey",
         "seed": 0,
         "options": {"k": K, "layers": list(LAYERS)},
+        "target": "",
         "model": model,
-        "layers": {name: {"channels": channels, "grid": list(grid)} for name, (channels, grid) in LAYERS.items()},
+        "inputs": [],
+        "predictions": [],
+        "files": [],
         "cost": {"forwards": PICTURES - 1, "backwards": 0, "seconds": 0.1},
         "errors": ["cat.png is cut off"],
+        "notes": [],
+        "layers": {name: {"channels": channels, "grid": list(grid)} for name, (channels, grid) in LAYERS.items()},
+        "embedding": "",
+        "labeled": True,
     }

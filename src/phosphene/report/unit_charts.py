@@ -13,7 +13,8 @@ from phosphene.report.chart import Bin, histogram
 from phosphene.report.html import number
 from phosphene.report.page import Bar, Chart, Column, Section, Table
 from phosphene.studies.unit_evidence import CLASSES, UnitEvidence
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 
 def charts(evidence: UnitEvidence) -> tuple[Chart, ...]:

@@ -24,7 +24,8 @@ from phosphene.studies.evidence.crops import PatchCrop, patch_crops
 from phosphene.studies.evidence.selection import strongest_crops
 from phosphene.studies.evidence.tables import patch_rows, plain
 from phosphene.studies.evidence.tiles import fit_square
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 PATCHES = 6
 """Patches of each unit."""
@@ -205,7 +206,7 @@ def _selectivity_notes(run: Run, target: str, selective: Mapping[str, tuple[Sele
     """What too few images of the class do not allow to conclude."""
     counts = {unit.images for units in selective.values() for unit in units}
     if not counts:
-        how = "labeled" if run.manifest["named"] else "predicted to be"
+        how = "labeled" if run.labeled else "predicted to be"
         return (f"no unit can be called selective for {target}: that takes images {how} so, and others",)
     if counts == {1}:
         return (f"the survey has one image of {target}: the units are selective for that image",)

@@ -25,7 +25,6 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost, File, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
 from phosphene.studies.evidence.reference_levels import spatial_maximum, surveyed_unit
-from phosphene.studies.evidence.tables import table_names
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
@@ -198,7 +197,7 @@ class _Activated(NamedTuple):
 def _surveyed(run: Run, objective: Objective) -> _Activated | None:
     """The strongest patches of a unit and their embeddings; None where the survey lacks the unit or a table."""
     layer, channel = surveyed_unit(objective)
-    if layer not in run.layers or not {"patches", "embeddings"} <= table_names(run):
+    if layer not in run.layers or not {"patches", "embeddings"} <= {*run.tables, *run.arrays}:
         return None
     patches = run.patches(layer, channel)
     numbers, values = np.array([patch.image for patch in patches]), np.array([patch.activation for patch in patches])

@@ -14,12 +14,12 @@ from phosphene.core.errors import OptionError, did_you_mean
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.result import File, Result
+from phosphene.core.table import Table
 from phosphene.studies.evidence.crops import PatchCrop
 from phosphene.studies.evidence.selection import strongest_crops
 from phosphene.studies.evidence.tables import UNIT_COLUMNS, plain, require_columns
 from phosphene.studies.evidence.tiles import fit_square
 from phosphene.survey.store.run import Run
-from phosphene.survey.store.table import Columns
 
 UnitOrder = Literal["selectivity", "max", "mean", "sparsity", "index"]
 
@@ -53,7 +53,7 @@ class RankedUnits(Result):
     run: Run
     layer: str
     sort: UnitOrder
-    units: Columns
+    units: Table
     top: int
     patches: Mapping[int, tuple[PatchCrop, ...]]
 
@@ -88,7 +88,7 @@ class RankedUnits(Result):
 
     def facts(self) -> Mapping[str, Any]:
         """The rows, and the network that the survey names."""
-        return {"model": self.run.manifest["model"], "units": list(self.rows)}
+        return {"model": self.run.record["model"], "units": list(self.rows)}
 
     def pictures(self) -> Sequence[Uint8Image]:
         """The wall."""
@@ -128,7 +128,7 @@ def ranked_units(
     last = units["dead"] & (sort != "index")
     key = _key(units, sort)
     order = np.lexsort((units["channel"], key, np.isnan(key), last))
-    units = {name: column[order] for name, column in units.items()}
+    units = units.take(order)
     shown = units["channel"][:top][~units["dead"][:top]].tolist()
     return RankedUnits(
         run=run,
@@ -141,7 +141,7 @@ def ranked_units(
     )
 
 
-def _key(units: Columns, sort: UnitOrder) -> npt.NDArray[np.float64]:
+def _key(units: Table, sort: UnitOrder) -> npt.NDArray[np.float64]:
     """What rises in the order asked for; NaN where it is not known."""
     if sort == "index":
         return units["channel"].astype(np.float64)

@@ -18,6 +18,7 @@ from phosphene.core.networks.fields import ReceptiveField
 from phosphene.core.networks.network import Network
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost, File, Result
+from phosphene.core.table import Table
 from phosphene.studies.evidence.backprojection import Backprojection, backproject
 from phosphene.studies.evidence.crops import Notify, PatchCrop, contexts, patch_crops
 from phosphene.studies.evidence.neurons import ProjectionMethod
@@ -25,8 +26,8 @@ from phosphene.studies.evidence.peaks import RANDOM, peak_patches, random_images
 from phosphene.studies.evidence.selection import parse_unit, strongest_patches
 from phosphene.studies.evidence.tables import UNIT_COLUMNS, patch_rows, plain, require_columns
 from phosphene.studies.evidence.tiles import fit_square
-from phosphene.survey.store.run import Patch, Run
-from phosphene.survey.store.table import Columns
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 PROJECTIONS: tuple[ProjectionMethod, ...] = ("deconvnet", "guided-backprop")
 """Methods whose projections stand beside the strongest patches; in reverse order where there is no max pooling."""
@@ -95,7 +96,7 @@ class UnitEvidence(Result):
     weakest: tuple[PatchCrop, ...] = ()
     random: tuple[PatchCrop, ...] = ()
     levels: tuple[Level, ...] = ()
-    classes: Columns = dataclasses.field(default_factory=dict)
+    classes: Table = dataclasses.field(default_factory=lambda: Table({}))
     drift: float = 0.0
 
     @property
@@ -277,7 +278,7 @@ def _levels(evidence: UnitEvidence, notify: Notify) -> tuple[tuple[Level, ...], 
     return tuple(levels), max(changes, default=0.0)
 
 
-def _by_selectivity(classes: Columns) -> Columns:
+def _by_selectivity(classes: Table) -> Table:
     """The most selective classes first, those with a single image after all others."""
     order = np.lexsort((-classes["d_prime"], -classes["selectivity"], classes["images"] < 2))
-    return {name: column[order] for name, column in classes.items()}
+    return classes.take(order)

@@ -1,4 +1,4 @@
-"""Which images? One pass over a folder, and what every unit looks for. `phosphene.survey(net, "photos/", "run/")`."""
+"""Which images? One pass over a folder, and statistics of every unit: `phosphene.survey(net, "photos/", "run/")`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phosphene.survey.store.run import Run as Run
 
 
 class _Callable(ModuleType):
-    """The package and the verb share the name phosphene.survey: whoever imports the one can call the other."""
+    """A module that can be called: the package and the verb share the name phosphene.survey."""
 
     def __call__(self, *args: Any, **options: Any) -> Run:
         return survey(*args, **options)

@@ -51,14 +51,26 @@ def test_no_other_result_takes_the_folder_of_a_survey(surveyed: Path, capsys: py
     sealed = (surveyed / "result.json").read_bytes()
     for verb in (("visualize", "tabby"), ("dream", "sample:cat"), ("invert", "sample:cat")):
         assert run(*verb, "--model", "net.py:make", "--steps", "2", "-o", "run") == 2
-        assert "-o run holds a survey, which would be lost; name another folder" in capsys.readouterr().err
+        assert "run holds the result of phosphene survey; name another folder with -o" in capsys.readouterr().err
     assert (surveyed / "result.json").read_bytes() == sealed
     assert run("visualize", "tabby", "--model", "net.py:make", "-o", "net.py") == 2
-    assert "-o net.py is a file; name a folder" in capsys.readouterr().err
+    assert "net.py is a file; name a folder with -o" in capsys.readouterr().err
 
 
 def test_co_activation_is_kept_when_asked(place: Path) -> None:
-    run("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--coactivation", "--layers", "logits", "--quiet")
+    run(
+        "survey",
+        "photos/",
+        "-o",
+        "run/",
+        "--model",
+        "net.py:make",
+        "--keep",
+        "co-activation",
+        "--layers",
+        "logits",
+        "--quiet",
+    )
     assert [path.name for path in (place / "run" / "similar").iterdir()] == ["logits.npy"]
 
 
@@ -83,7 +95,7 @@ def test_a_path_that_is_not_there(place: Path, name: str, code: int, capsys: pyt
 def test_none_is_too_few(place: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("survey", "photos/", "-o", "run/", "--model", "net.py:make", option, "0") == 2
     assert f"OptionError: {option[2:]} is 0; " in capsys.readouterr().err
-    assert not (place / "run" / "survey.json").exists()
+    assert not (place / "run").exists()
 
 
 def test_a_sound_run_verifies_and_a_damaged_one_is_named(surveyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +130,7 @@ def test_neighbors_of_an_image_of_the_run_and_of_another(surveyed: Path, capsys:
     new = photographs(surveyed.parent / "new", 20) / "class-0" / "0018.png"
     assert run("neighbors", "run/", "0003.png", str(new), "--k", "4", "--model", "net.py:make", "-o", "near/") == 0
     told = capsys.readouterr().out
-    assert "0003.png → " in told
+    assert "0003.png by features" in told
     assert "  class-0  " in told
     assert ".png" in told.splitlines()[1]
     record = json.loads((surveyed.parent / "near" / "0003" / "result.json").read_text())

@@ -20,7 +20,8 @@ from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import BATCH, Backprojection, backproject
 from phosphene.studies.evidence.crops import crops
 from phosphene.studies.evidence.neurons import ProjectionMethod
-from phosphene.survey.store.run import Patch
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.seal import CACHE
 
 
 def patches(seen: Any, layer: str = "features.5") -> list[Patch]:
@@ -29,7 +30,7 @@ def patches(seen: Any, layer: str = "features.5") -> list[Patch]:
 
 
 def kept_files(seen: Any) -> list[Path]:
-    return sorted(each for each in (seen.run.folder / "cache").rglob("*") if each.is_file())
+    return sorted(each for each in (seen.run.folder / CACHE).rglob("*") if each.is_file())
 
 
 def test_each_patch_is_projected_from_its_own_place_value_and_switches(plated: Any) -> None:
@@ -87,14 +88,15 @@ def test_a_damaged_file_is_made_again_and_never_shown(own: Any) -> None:
 
 
 def test_weights_without_a_hash_are_not_kept(own: Any) -> None:
-    own.run.manifest["model"]["sha256"] = ""
+    own.run.record["model"]["sha256"] = ""
     network = dataclasses.replace(own.network, sha256="")
     backproject(network, own.run, patches(own))
     assert kept_files(own) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(own: Any) -> None:
-    (own.run.folder / "cache").write_text("in the way")
+    (own.run.folder / CACHE).parent.mkdir(exist_ok=True)
+    (own.run.folder / CACHE).write_text("in the way")
     told: list[str] = []
     found = backproject(own.network, own.run, patches(own), notify=told.append)
     assert all(each.values.any() for each in found)

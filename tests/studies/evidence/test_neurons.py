@@ -23,7 +23,7 @@ from phosphene.studies.evidence.neurons import (
     inside,
     neuron_gradients,
 )
-from phosphene.survey.store.run import Patch
+from phosphene.survey.store.patch import Patch
 
 CLASSES = {"deconvnet": Deconvnet, "guided-backprop": GuidedBackprop, "gradient": Gradient}
 

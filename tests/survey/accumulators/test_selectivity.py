@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from phosphene.core.errors import OptionError
-from phosphene.survey.accumulators.accumulator import Site
+from phosphene.survey.accumulators.accumulator import SurveyLayer
 from phosphene.survey.accumulators.selectivity import ClassSelectivity
-from survey.worlds import LABELS, World, tables, world
+from survey.layer_maps import LABELS, LayerMaps, layer_maps, tables
 
 
-def vectors(values: list[list[float]], labels: list[int], names: tuple[str, ...] = LABELS) -> World:
+def vectors(values: list[list[float]], labels: list[int], names: tuple[str, ...] = LABELS) -> LayerMaps:
     """Images whose only place says `values`, (N, C)."""
     maps = torch.tensor(values)[:, :, None, None]
-    return World(Site("logits", maps.shape[1], (1, 1), names), torch.arange(len(maps)), torch.tensor(labels), maps)
+    return LayerMaps(
+        SurveyLayer("logits", maps.shape[1], (1, 1), names), torch.arange(len(maps)), torch.tensor(labels), maps
+    )
 
 
 def contrast(one: np.ndarray, rest: np.ndarray) -> tuple[float, float]:
@@ -26,13 +28,13 @@ def contrast(one: np.ndarray, rest: np.ndarray) -> tuple[float, float]:
 
 
 def test_equal_to_the_definition() -> None:
-    every = world()
-    classes = tables(ClassSelectivity(), every)["classes"]
+    case = layer_maps()
+    classes = tables(ClassSelectivity(), case)["classes"]
     for channel in (0, 1, 2, 3, 10, 12):
-        finite = every.finite[:, channel].numpy()
-        most = every.maps[:, channel].amax((1, 2)).double().numpy()
+        finite = case.finite[:, channel].numpy()
+        most = case.maps[:, channel].amax((1, 2)).double().numpy()
         for number, label in enumerate(LABELS):
-            mine = every.labels.numpy() == number
+            mine = case.labels.numpy() == number
             one, rest = most[finite & mine], most[finite & ~mine]
             (row,) = ((classes["channel"] == channel) & (classes["class"] == label)).nonzero()[0]
             assert classes["images"][row] == len(one)
@@ -77,9 +79,9 @@ def test_the_most_selective_class_of_each_unit() -> None:
 def test_a_class_of_too_few_images_names_no_unit() -> None:
     found = vectors([[9.0], [1.0], [1.0], [2.0], [2.0]], [0, 1, 1, 2, 2])
     assert tables(ClassSelectivity(), found)["units"]["class"].tolist() == ["quay"]
-    assert tables(ClassSelectivity(least=1), found)["units"]["class"].tolist() == ["cat"]
+    assert tables(ClassSelectivity(min_images=1), found)["units"]["class"].tolist() == ["cat"]
     assert tables(ClassSelectivity(), found)["classes"]["class"].tolist() == list(LABELS)
-    units = tables(ClassSelectivity(least=3), found)["units"]
+    units = tables(ClassSelectivity(min_images=3), found)["units"]
     assert units["class"].tolist() == [""]
     assert np.isnan([units["selectivity"], units["d_prime"]]).all()
 
@@ -107,10 +109,10 @@ def test_broken_images_count_in_no_class() -> None:
 
 
 def test_memory_is_what_it_says() -> None:
-    state = ClassSelectivity().start(Site("layer", 50, (7, 7), tuple(map(str, range(1000)))))
+    state = ClassSelectivity().start(SurveyLayer("layer", 50, (7, 7), tuple(map(str, range(1000)))))
     assert sum(each.nbytes for each in state.values()) == 50 * (12 * 1001 + 32)
 
 
 def test_none_is_too_few() -> None:
-    with pytest.raises(OptionError, match=r"least is 0; .* at least 1"):
+    with pytest.raises(OptionError, match=r"min_images is 0; .* at least 1"):
         ClassSelectivity(0)

@@ -1,13 +1,16 @@
-"""The one pass: what it records is true, and the same bytes come of it however it is interrupted or shared."""
+"""The survey: what it records is correct, and it gives the same bytes however it is interrupted or shared."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,22 +19,25 @@ from numpy.typing import NDArray
 
 import nets
 from phosphene.core import files
-from phosphene.core.errors import LayerError, OptionError, RunError
+from phosphene.core.errors import FolderError, LayerError, OptionError, RunError
 from phosphene.core.networks.network import Network
+from phosphene.core.progress import Progress
+from phosphene.survey.accumulators import Accumulator, default_accumulators
 from phosphene.survey.accumulators.embedding import Embeddings
-from phosphene.survey.accumulators.statistics import Moments
+from phosphene.survey.accumulators.moments import DeadUnits, Moments, Sparsity
 from phosphene.survey.accumulators.top import TopPatches
 from phosphene.survey.engine import finish
 from phosphene.survey.engine import survey as engine
 from phosphene.survey.engine.fold import Fold
-from phosphene.survey.engine.survey import default, plan_of, survey
-from phosphene.survey.sources.image_list import roll
+from phosphene.survey.engine.plan import SurveyPlan
+from phosphene.survey.engine.survey import survey
+from phosphene.survey.sources.image_list import list_images
 from phosphene.survey.store.run import Run
 from phosphene.survey.store.table import write_table
 from survey.photographs import photographs
 
 BROKEN = (4, 17)  # of the files
-GONE = (11, 25)  # their numbers in the roll
+GONE = (11, 25)  # their numbers in the list
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +56,20 @@ def run(network: Network, folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def digests(run: Run) -> dict[str, str]:
-    return {entry["path"]: entry["sha256"] for entry in run.manifest["files"]}
+    return {entry["path"]: entry["sha256"] for entry in run.record["files"]}
 
 
 def maps(network: Network, folder: Path, layer: str) -> NDArray[np.float32]:
     """All maps of a layer, (N, C, H, W), computed in the batches of the survey; NaN for broken pictures."""
-    images = roll(folder)
-    found: dict[int, torch.Tensor] = {}
-    for numbers in plan_of(network, images, [TopPatches()]).batches():
+    images = list_images(folder)
+    by_number: dict[int, torch.Tensor] = {}
+    for numbers in SurveyPlan.of(network, images, [TopPatches()]).batches():
         good = [number for number in numbers.tolist() if number not in GONE]
         batch = torch.cat([network.prepare(images.load(number)).images for number in good])
         with torch.no_grad():
-            found |= dict(zip(good, network.tap(batch, [layer])[layer], strict=True))
-    blank = torch.full_like(next(iter(found.values())), torch.nan)
-    return torch.stack([found.get(number, blank) for number in range(len(images))]).numpy()
+            by_number |= dict(zip(good, network.tap(batch, [layer])[layer], strict=True))
+    blank = torch.full_like(next(iter(by_number.values())), torch.nan)
+    return torch.stack([by_number.get(number, blank) for number in range(len(images))]).numpy()
 
 
 @pytest.mark.parametrize("layer", ["cap", "relu"])
@@ -74,9 +80,9 @@ def test_patches_are_those_of_all_maps_at_once(network: Network, run: Run, folde
         for side, best in (("top", dense[:, channel].max((1, 2))), ("bottom", -dense[:, channel].min((1, 2)))):
             expected = sorted(good, key=lambda number, best=best: (-best[number], number))[:5]
             patches = run.patches(layer, channel, side)
-            assert [each.image for each in patches] == expected
-            for each in patches:
-                assert dense[each.image, channel, each.row, each.column] == each.activation
+            assert [patch.image for patch in patches] == expected
+            for patch in patches:
+                assert dense[patch.image, channel, patch.row, patch.column] == patch.activation
 
 
 def test_units_are_told_in_numbers(network: Network, run: Run, folder: Path) -> None:
@@ -94,8 +100,8 @@ def test_images_know_their_label_their_class_and_what_was_wrong(network: Network
     images = run.images
     assert images["label"].tolist() == [f"class-{number // 10}" for number in range(30)]
     assert np.flatnonzero(~images["ok"]).tolist() == list(GONE)
-    assert all(line.count("0004.png") + line.count("0017.png") == 1 for line in run.manifest["errors"])
-    assert len(run.manifest["errors"]) == 2
+    assert all(line.count("0004.png") + line.count("0017.png") == 1 for line in run.record["errors"])
+    assert len(run.record["errors"]) == 2
     good = int(np.flatnonzero(images["ok"])[0])
     logits = network(network.prepare(run.picture(good)).images)[0]
     assert images["predicted"][good] == logits.argmax().item()
@@ -107,7 +113,7 @@ def test_embeddings_are_rows_and_failures_are_nan(network: Network, run: Run) ->
     assert np.isnan(run.embeddings[list(GONE)]).all()
     assert not np.isnan(np.delete(run.embeddings, GONE, 0)).any()
     assert run.pixels.shape == (30, 32, 32, 3)
-    assert run.manifest["embedding"] == Embeddings().layers(network, ())[0]
+    assert run.record["embedding"] == Embeddings().layers(network, ())[0]
 
 
 @pytest.mark.parametrize("workers", [2, 5])
@@ -116,35 +122,35 @@ def test_workers_do_not_change_a_byte(network: Network, run: Run, folder: Path, 
 
 
 class Stopped(Exception):
-    """What stands for a user's Ctrl-C in a test."""
+    """Stands for Ctrl-C."""
 
 
 @pytest.mark.parametrize("after", [1, 3, 8])
 def test_an_interrupted_survey_goes_on(network: Network, run: Run, folder: Path, tmp_path: Path, after: int) -> None:
     told = []
 
-    def stop(done: int, _total: int, _failures: int) -> None:
-        told.append(done)
+    def stop(progress: Progress) -> None:
+        told.append(progress.done)
         if len(told) == after:
             raise Stopped
 
     with pytest.raises(Stopped):
         survey(network, folder, tmp_path / "run", k=5, workers=2, watch=stop)
     with pytest.raises(RunError, match="run the same phosphene survey command again"):
-        Run.open(tmp_path / "run")
+        Run(tmp_path / "run")
     again: list[int] = []
-    found = survey(network, folder, tmp_path / "run", k=5, watch=lambda done, *_: again.append(done))
-    assert digests(found) == digests(run)
+    resumed = survey(network, folder, tmp_path / "run", k=5, watch=lambda progress: again.append(progress.done))
+    assert digests(resumed) == digests(run)
     assert len(again) <= 8 - after + 1  # what was saved is not done again
-    assert not (tmp_path / "run" / "work").exists()
+    assert not (tmp_path / "run" / ".phosphene" / "state").exists()
 
 
 def test_a_finished_survey_is_opened_not_repeated(
     network: Network, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = survey(network, folder, tmp_path / "run", [Moments()])
-    monkeypatch.setattr(engine, "work_here", lambda *_, **__: pytest.fail("it ran again"))
-    assert survey(network, folder, tmp_path / "run", [Moments()]).manifest == first.manifest
+    monkeypatch.setattr(engine, "run_threads", lambda *_, **__: pytest.fail("it ran again"))
+    assert survey(network, folder, tmp_path / "run", [Moments()]).record == first.record
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_a_finished_survey_is_opened_not_repeated(
 def test_a_folder_belongs_to_one_survey(
     network: Network, folder: Path, tmp_path: Path, change: dict[str, object], what: str, finished: bool
 ) -> None:
-    def stop(*_: int) -> None:
+    def stop(_: Progress) -> None:
         raise Stopped
 
     if finished:
@@ -168,7 +174,7 @@ def test_a_folder_belongs_to_one_survey(
 
 
 def test_two_surveys_do_not_share_a_folder(network: Network, folder: Path, tmp_path: Path) -> None:
-    def second(*_: int) -> None:
+    def second(_: Progress) -> None:
         with pytest.raises(RunError, match="another survey is running in"):
             survey(network, folder, tmp_path / "run", [Moments()])
 
@@ -176,31 +182,31 @@ def test_two_surveys_do_not_share_a_folder(network: Network, folder: Path, tmp_p
 
 
 def test_a_damaged_state_is_not_believed(network: Network, run: Run, folder: Path, tmp_path: Path) -> None:
-    def stop(done: int, *_: int) -> None:
-        if done > 12:
+    def stop(progress: Progress) -> None:
+        if progress.done > 12:
             raise Stopped
 
     with pytest.raises(Stopped):
         survey(network, folder, tmp_path / "run", k=5, watch=stop)
-    state = tmp_path / "run" / "work" / "state"
+    state = tmp_path / "run" / ".phosphene" / "state" / "states"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)
-    found = survey(network, folder, tmp_path / "run", k=5)
-    assert digests(found) == digests(run)
-    assert any("was damaged, so all images were looked at again" in note for note in found.manifest["notes"])
+    resumed = survey(network, folder, tmp_path / "run", k=5)
+    assert digests(resumed) == digests(run)
+    assert any("was damaged, so all images were read again" in note for note in resumed.notes)
 
 
 def test_without_labels_the_classes_are_those_that_the_network_names(
     network: Network, folder: Path, tmp_path: Path
 ) -> None:
     run = survey(network, folder, tmp_path / "run", k=5, labels="none")
-    seen = set(run.images["prediction"].tolist()) - {""}
-    assert set(run.classes("relu", 0)["class"].tolist()) == seen
-    assert run.manifest["named"] is False
+    predictions = set(run.images["prediction"].tolist()) - {""}
+    assert set(run.classes("relu", 0)["class"].tolist()) == predictions
+    assert run.labeled is False
 
 
-def test_a_run_listens_where_it_is_told(network: Network, folder: Path, tmp_path: Path) -> None:
+def test_a_run_reads_the_layers_that_were_chosen(network: Network, folder: Path, tmp_path: Path) -> None:
     run = survey(network, folder, tmp_path / "run", [TopPatches(2, weakest=False)], layers="cap,conv")
     assert run.layers == ("cap", "conv")
     assert run.images["predicted"].tolist() == [-1] * 30
@@ -214,27 +220,27 @@ def test_the_network_is_left_as_it_was_found(folder: Path, tmp_path: Path) -> No
     network = nets.build("residual")
     network.module.train()
     network.module.requires_grad_(True)
-    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
     torch.manual_seed(3)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     survey(network, folder, tmp_path / "run", [Moments()], workers=3)
     assert network.module.training
-    assert all(each.requires_grad for each in network.module.parameters())
-    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
-    assert not any(each._forward_hooks for each in network.module.modules())
+    assert all(parameter.requires_grad for parameter in network.module.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.module.state_dict().items())
+    assert not any(module._forward_hooks for module in network.module.modules())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
 
 
 def test_a_network_of_one_layer_goes_without_embeddings(folder: Path, tmp_path: Path) -> None:
     network = nets.build("linear")
-    assert not any(isinstance(each, Embeddings) for each in default(network))
+    assert not any(isinstance(accumulator, Embeddings) for accumulator in default_accumulators(network))
     run = survey(network, folder, tmp_path / "run", k=3)
     assert run.layers == ("logits",)
 
 
 @pytest.mark.parametrize("name", ["tokens", "tuple", "in-place", "dead"])
-def test_habits_of_networks(name: str, folder: Path, tmp_path: Path) -> None:
+def test_other_kinds_of_networks(name: str, folder: Path, tmp_path: Path) -> None:
     network = nets.build(name)
     run = survey(network, folder, tmp_path / "run", k=3)
     assert len(run.units()["channel"]) == sum(network.shape(layer)[0] for layer in run.layers)
@@ -243,9 +249,9 @@ def test_habits_of_networks(name: str, folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_state_does_not_grow_with_the_images(network: Network, folder: Path) -> None:
-    images = roll(folder)
-    fold = Fold(plan_of(network, images, default(network, 5)))
-    sizes = {key: {name: each.shape for name, each in state.items()} for key, state in fold.states.items()}
+    images = list_images(folder)
+    fold = Fold(SurveyPlan.of(network, images, default_accumulators(network, k=5)))
+    sizes = {key: {name: tensor.shape for name, tensor in state.items()} for key, state in fold.states.items()}
     assert all(30 not in shape for state in sizes.values() for shape in state.values())
 
 
@@ -284,7 +290,7 @@ def test_a_network_that_cannot_be_copied_works_in_one_thread_and_says_so(folder:
 
     network = Network(torch.nn.Sequential(Alone(3, 4, 3, 2), torch.nn.ReLU()), nets.build("gap").preprocess)
     run = survey(network, folder, tmp_path / "run", [Moments()], workers=2)
-    assert any("cannot be copied for another thread: it holds a lock" in note for note in run.manifest["notes"])
+    assert any("cannot be copied for another thread: it holds a lock" in note for note in run.record["notes"])
 
 
 def test_weights_that_changed_are_another_survey(folder: Path, tmp_path: Path) -> None:
@@ -299,12 +305,12 @@ def test_weights_that_changed_are_another_survey(folder: Path, tmp_path: Path) -
 
 def test_what_a_kill_after_the_end_left_is_removed(network: Network, folder: Path, tmp_path: Path) -> None:
     run = survey(network, folder, tmp_path / "run", [Moments()])
-    (run.folder / "work").mkdir()
-    (run.folder / "work" / "state").write_text("old")
-    (run.folder / "survey.json").write_text("{}")
-    assert survey(network, folder, tmp_path / "run", [Moments()]).manifest == run.manifest
-    assert sorted(each.name for each in run.folder.iterdir()) == sorted(
-        ["result.json", *(entry["path"] for entry in run.manifest["files"])]
+    (run.folder / ".phosphene" / "state").mkdir()
+    (run.folder / ".phosphene" / "state" / "states").write_text("old")
+    (run.folder / ".phosphene" / "state" / "plan.json").write_text("{}")
+    assert survey(network, folder, tmp_path / "run", [Moments()]).record == run.record
+    assert sorted(path.name for path in run.folder.iterdir()) == sorted(
+        [".phosphene", "result.json", *(entry["path"] for entry in run.record["files"])]
     )
 
 
@@ -314,7 +320,7 @@ torch.set_num_threads(1)
 sys.path[:0] = {path!r}
 import nets
 from phosphene.survey.engine.survey import survey
-survey(nets.build("residual"), {folder!r}, sys.argv[1], k=5, every=0.02, watch=lambda *_: print(flush=True))
+survey(nets.build("residual"), {folder!r}, sys.argv[1], k=5, save_every=0.02, watch=lambda *_: print(flush=True))
 """
 
 
@@ -329,8 +335,8 @@ def test_a_kill_at_any_moment_changes_no_byte(run: Run, folder: Path, tmp_path: 
         time.sleep(random.uniform(0, 0.04))
         os.kill(child.pid, signal.SIGKILL)
         child.communicate()
-    found = survey(nets.build("residual"), folder, target, k=5)
-    assert digests(found) == digests(run)
+    resumed = survey(nets.build("residual"), folder, target, k=5)
+    assert digests(resumed) == digests(run)
     assert files.sha256(target / "embeddings.npy") == digests(run)["embeddings.npy"]
 
 
@@ -352,5 +358,96 @@ def test_an_interrupt_while_tables_are_written_changes_no_byte(
         with pytest.raises(KeyboardInterrupt):
             survey(network, folder, tmp_path / "run", k=5)
     with pytest.raises(RunError, match="is not finished"):
-        Run.open(tmp_path / "run")
+        Run(tmp_path / "run")
     assert digests(survey(network, folder, tmp_path / "run", k=5)) == digests(run)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("inside", ["work/a.png", "survey.json", "notes.txt", "embeddings.npy", ".phosphene/mine.txt"])
+def test_a_folder_with_files_of_the_user_is_refused_and_left_alone(
+    network: Network, folder: Path, tmp_path: Path, inside: str
+) -> None:
+    path = tmp_path / "own" / inside
+    path.parent.mkdir(parents=True)
+    path.write_bytes((folder / "class-0" / "0000.png").read_bytes())
+    before = contents(tmp_path)
+    with pytest.raises(FolderError, match="-o"):
+        survey(network, folder, tmp_path / "own", [Moments()])
+    with pytest.raises(FolderError, match="-o"):
+        survey(network, tmp_path / "own", tmp_path / "own", [Moments()])
+    assert contents(tmp_path) == before
+
+
+def test_files_beside_a_run_are_left_alone(network: Network, folder: Path, tmp_path: Path) -> None:
+    def stop(_: Progress) -> bool:
+        return True
+
+    with pytest.raises(RunError, match=r"stopped after \d+ of 30 images; call it again"):
+        survey(network, folder, tmp_path / "run", [Moments()], watch=stop)
+    for name in ("work/a.txt", "notes.txt"):
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_text("mine")
+    survey(network, folder, tmp_path / "run", [Moments()])
+    survey(network, folder, tmp_path / "run", [Moments()])
+    assert (tmp_path / "run" / "work" / "a.txt").read_text() == (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_table_of_the_user_is_not_overwritten(network: Network, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="stopped"):
+        survey(network, folder, tmp_path / "run", [Moments()], watch=lambda _: True)
+    (tmp_path / "run" / "units.parquet").write_text("mine")
+    with pytest.raises(FolderError, match=r"units.parquet was not written by phosphene"):
+        survey(network, folder, tmp_path / "run", [Moments()])
+    assert (tmp_path / "run" / "units.parquet").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", ""])
+def test_a_run_whose_files_were_deleted_meanwhile_is_not_finished(
+    network: Network, folder: Path, tmp_path: Path, name: str
+) -> None:
+    def delete(progress: Progress) -> None:
+        path = tmp_path / "run" / name
+        if progress.done > 20 and path.is_file():
+            path.unlink()
+        elif progress.done > 20 and path.is_dir():
+            shutil.rmtree(path)
+
+    with pytest.raises(RunError, match=r"was deleted while the survey ran; run it again into a new folder"):
+        survey(network, folder, tmp_path / "run", [Moments()], workers=1, watch=delete)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_accumulators_that_write_the_same_are_refused_before_the_pass(network: Network, folder: Path) -> None:
+    class Peaks(DeadUnits, name="test-peaks"): ...
+
+    class Undeclared(DeadUnits, name="test-undeclared"):
+        tables: ClassVar[Mapping[str, str]] = {}
+
+    images = list_images(folder)
+    try:
+        with pytest.raises(OptionError, match="column max of units is written by dead-units and by test-peaks"):
+            SurveyPlan.of(network, images, [DeadUnits(), Peaks()])
+        with pytest.raises(OptionError, match="test-undeclared returns the table units and does not declare it"):
+            SurveyPlan.of(network, images, [Undeclared()])
+    finally:
+        for name in ("test-peaks", "test-undeclared"):
+            del Accumulator.table[name]
+    with pytest.raises(OptionError, match="give another name"):
+
+        class Images(DeadUnits, name="test-images"):
+            tables: ClassVar[Mapping[str, str]] = {"images": "an image"}
+
+    assert "test-images" not in Accumulator.table
+
+
+def test_a_plan_with_an_accumulator_that_is_not_loaded_says_so(network: Network, folder: Path, tmp_path: Path) -> None:
+    class Own(Sparsity, name="test-own"): ...
+
+    with pytest.raises(RunError, match="stopped"):
+        survey(network, folder, tmp_path / "run", [Own()], watch=lambda _: True)
+    del Accumulator.table["test-own"]
+    with pytest.raises(RunError, match=r"with the accumulator .test-own., which is not known here; load .* --plugin"):
+        survey(network, folder, tmp_path / "run", [Sparsity()])

@@ -58,7 +58,7 @@ def test_every_image_is_in_the_mosaic() -> None:
     seen = {tuple(color) for color in drawn.pixels.reshape(-1, 3).tolist()}
     assert seen == {tuple(tile(number)[0, 0].tolist()) for number in range(10) if number != 4} | {(255, 255, 255)}
     assert drawn.note == "9 images in 3 × 3 cells, the least total displacement"
-    assert mosaic(places, tile, side=16, most=12).pixels.shape == (12, 12, 3)
+    assert mosaic(places, tile, side=16, max_width=12).pixels.shape == (12, 12, 3)
 
 
 def test_thumbnails_stand_at_their_places() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from phosphene.core.errors import OptionError
 from phosphene.survey.maps import nearest as module
-from phosphene.survey.maps.nearest import agreement, nearest
+from phosphene.survey.maps.nearest import agreement, nearest_rows
 
 
 def rows(count: int, wide: int = 24, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -38,7 +38,7 @@ def brute(
 def test_as_brute_force_also_over_a_file(metric: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", rows(300))
     vectors, queries = np.load(tmp_path / "v.npy", mmap_mode="r"), rows(7, seed=1)
-    found, (indices, distances) = nearest(vectors, queries, 9, metric=metric), brute(rows(300), queries, 9, metric)
+    found, (indices, distances) = nearest_rows(vectors, queries, 9, metric=metric), brute(rows(300), queries, 9, metric)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
     assert (found.indices.dtype, found.distances.dtype) == (np.int64, np.float64)
@@ -47,10 +47,10 @@ def test_as_brute_force_also_over_a_file(metric: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
 def test_streamed_in_crumbs_it_is_the_same(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = rows(300), rows(7, seed=1)
-    whole = nearest(vectors, queries, 9, metric=metric)
+    whole = nearest_rows(vectors, queries, 9, metric=metric)
     monkeypatch.setattr(module, "_CHUNK", 24 * 11)
-    monkeypatch.setattr(module, "_ROOM", 300 * 2)
-    crumbs = nearest(vectors, queries, 9, metric=metric)
+    monkeypatch.setattr(module, "_DISTANCES", 300 * 2)
+    crumbs = nearest_rows(vectors, queries, 9, metric=metric)
     np.testing.assert_array_equal(crumbs.indices, whole.indices)
     np.testing.assert_array_equal(crumbs.distances, whole.distances)
 
@@ -58,7 +58,7 @@ def test_streamed_in_crumbs_it_is_the_same(metric: Any, monkeypatch: pytest.Monk
 def test_nothing_cancels_far_from_zero() -> None:
     # |a|² - 2ab + |b|² of these rows is right to 1e-4 at best, and their squared distances are 1e-6.
     vectors = 1e5 + 1e-3 * np.random.default_rng(0).random((50, 16))
-    found, (indices, distances) = nearest(vectors, vectors[:5], 6), brute(vectors, vectors[:5], 6, "l2")
+    found, (indices, distances) = nearest_rows(vectors, vectors[:5], 6), brute(vectors, vectors[:5], 6, "l2")
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
     assert (found.distances[:, 0] == 0).all()
@@ -67,32 +67,32 @@ def test_nothing_cancels_far_from_zero() -> None:
 def test_equals_come_by_the_lower_index() -> None:
     vectors = rows(200)
     vectors[[150, 60, 90]] = vectors[3]
-    found = nearest(vectors, vectors[90], 5)
+    found = nearest_rows(vectors, vectors[90], 5)
     assert found.indices[0, :4].tolist() == [3, 60, 90, 150]
     assert found.distances[0, :4].tolist() == [0, 0, 0, 0]
-    assert nearest(np.ones((40, 4)), np.zeros(4), 3).indices.tolist() == [[0, 1, 2]]
+    assert nearest_rows(np.ones((40, 4)), np.zeros(4), 3).indices.tolist() == [[0, 1, 2]]
 
 
 def test_broken_rows_are_never_returned() -> None:
     vectors = rows(20)
     vectors[4], vectors[7, 3], vectors[9] = np.nan, np.inf, 0
-    by_l2, by_cosine = (nearest(vectors, vectors[0], 20, metric=metric).indices[0] for metric in ("l2", "cosine"))
+    by_l2, by_cosine = (nearest_rows(vectors, vectors[0], 20, metric=metric).indices[0] for metric in ("l2", "cosine"))
     assert set(by_l2.tolist()) == set(range(20)) - {4, 7}
     assert set(by_cosine.tolist()) == set(range(20)) - {4, 7, 9}  # zero has no direction
 
 
 def test_rows_left_out() -> None:
     vectors = rows(30)
-    found = nearest(vectors, vectors, 5, without=np.arange(30))
+    found = nearest_rows(vectors, vectors, 5, without=np.arange(30))
     assert not (found.indices == np.arange(30)[:, None]).any()
-    first = nearest(vectors, vectors[:1], 4).indices[0]
-    assert nearest(vectors, vectors[:1], 2, without=first[None, :2]).indices[0].tolist() == first[2:].tolist()
+    first = nearest_rows(vectors, vectors[:1], 4).indices[0]
+    assert nearest_rows(vectors, vectors[:1], 2, without=first[None, :2]).indices[0].tolist() == first[2:].tolist()
 
 
 def test_fewer_rows_than_asked_for() -> None:
-    assert nearest(rows(4), rows(2), 9, without=[0, 1]).indices.shape == (2, 3)
+    assert nearest_rows(rows(4), rows(2), 9, without=[0, 1]).indices.shape == (2, 3)
     with pytest.raises(OptionError, match="no row to choose from"):
-        nearest(rows(1), rows(1), 1, without=[0])
+        nearest_rows(rows(1), rows(1), 1, without=[0])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_fewer_rows_than_asked_for() -> None:
 )
 def test_what_cannot_be_asked(queries: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        nearest(rows(9), queries, options.pop("k", 3), **options)
+        nearest_rows(rows(9), queries, options.pop("k", 3), **options)
 
 
 def test_memory_does_not_hold_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_memory_does_not_hold_the_table(tmp_path: Path, monkeypatch: pytest.Monk
     vectors = np.load(tmp_path / "v.npy", mmap_mode="r")
     monkeypatch.setattr(module, "_CHUNK", 2**14)
     tracemalloc.start()
-    nearest(vectors, rows(1, 64), 10)
+    nearest_rows(vectors, rows(1, 64), 10)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.2e6  # eight bytes a row four times over, and the crumbs; the table is 10 MB in float64

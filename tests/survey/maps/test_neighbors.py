@@ -1,8 +1,7 @@
-"""Neighbors of an image: by features and by pixels, from a run alone."""
+"""Neighbors of an image, by features and by pixels."""
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 
 from nets import build
-from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.errors import ImageError, OptionError, RunError
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.anatomy import embedding_layer
-from phosphene.survey.accumulators.embedding import Embeddings, embed
+from phosphene.survey.accumulators.embedding import Embeddings
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.maps.mosaic import fitted, photograph
 from phosphene.survey.maps.neighbors import neighbors
@@ -34,25 +32,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_nearest_are_of_its_kind_and_itself_is_not_among_them(run: Run) -> None:
-    found = neighbors(run, "7.png", 6)
+    result = neighbors(run, "7.png", 6)
     number, twin = run.find("7.png"), run.find("twin.png")
-    for near in (found.features, found.pixels):
-        assert [each.label for each in near] == ["dark"] * 6
+    for near in (result.features, result.pixels):
+        assert [neighbor.label for neighbor in near] == ["dark"] * 6
         assert (near[0].image, near[0].distance) == (twin, 0)
-        assert number not in {each.image for each in near}
-        assert run.find("broken.png") not in {each.image for each in near}
-    assert found.label == "dark"
-    assert found.source.endswith("7.png")
-    assert neighbors(run, number, 6).features == found.features
+        assert number not in {neighbor.image for neighbor in near}
+        assert run.find("broken.png") not in {neighbor.image for neighbor in near}
+    assert result.label == "dark"
+    assert result.source.endswith("7.png")
+    assert neighbors(run, number, 6).features == result.features
 
 
 def test_distances_are_those_of_the_run(run: Run) -> None:
     number = run.find("0.png")
-    found, rows = neighbors(run, number, 3), run.embeddings.astype(np.float64)
-    for each in found.features:
-        assert each.distance == pytest.approx(np.linalg.norm(rows[each.image] - rows[number]), rel=1e-12)
-    small = run.pixels[[number, found.pixels[0].image]] / 255
-    assert found.pixels[0].distance == pytest.approx(np.linalg.norm(small[0] - small[1]), rel=1e-12)
+    result, rows = neighbors(run, number, 3), run.embeddings.astype(np.float64)
+    for neighbor in result.features:
+        assert neighbor.distance == pytest.approx(np.linalg.norm(rows[neighbor.image] - rows[number]), rel=1e-12)
+    small = run.pixels[[number, result.pixels[0].image]] / 255
+    assert result.pixels[0].distance == pytest.approx(np.linalg.norm(small[0] - small[1]), rel=1e-12)
     near = neighbors(run, number, 3, metric="cosine").features[0]
     cosine = rows[near.image] @ rows[number] / np.linalg.norm(rows[near.image]) / np.linalg.norm(rows[number])
     assert near.distance == pytest.approx(1 - cosine, abs=1e-12)
@@ -65,16 +63,18 @@ def test_a_picture_of_the_run_is_known_by_its_content_and_another_is_embedded(ru
     new = Picture.from_array(np.full((40, 40, 3), 200, np.uint8), "new.png")
     with pytest.raises(OptionError, match="not in the run"):
         neighbors(run, new)
-    found = neighbors(run, new, 3, embed=functools.partial(embed, network, embedding_layer(network)))
-    assert found.query is new
-    assert {each.label for each in found.pixels} == {"bright"}
-    assert (found.label, found.source) == ("", "new.png")
+    result = neighbors(run, new, 3, network=network)
+    assert result.query is new
+    with pytest.raises(RunError, match="is a survey of gap"):
+        neighbors(run, new, network=build("residual"))
+    assert {neighbor.label for neighbor in result.pixels} == {"bright"}
+    assert (result.label, result.source) == ("", "new.png")
 
 
 def test_fewer_images_than_asked_for_is_said(run: Run) -> None:
-    found = neighbors(run, 0, 50)
-    assert len(found.features) == len(found.pixels) == 12
-    assert found.notes == ("there are 12 images to choose from, not 50: all are shown",)
+    result = neighbors(run, 0, 50)
+    assert len(result.features) == len(result.pixels) == 12
+    assert result.notes == ("there are 12 images to choose from, not 50: all are shown",)
     assert neighbors(run, 0, 12).notes == ()
 
 
@@ -86,18 +86,18 @@ def test_images_that_cannot_be_asked_for(run: Run) -> None:
 
 
 def test_the_plate_shows_the_query_and_both_rows(run: Run, tmp_path: Path) -> None:
-    found = neighbors(run, "3.png", 5)
-    plate = found.picture(side=64)
+    result = neighbors(run, "3.png", 5)
+    plate = result.picture(side=64)
     assert plate.shape[1] == 128 + 16 + 5 * 64 + 4 * 4
     assert plate[60:100, 20:100].mean() > 150  # the query, large and bright, at the left
-    saved = found.save(tmp_path)
-    assert [(each["path"], each["kind"]) for each in saved] == [
+    record = result.save(tmp_path)
+    assert [(file["path"], file["kind"]) for file in record["files"]] == [
         ("neighbors.png", "picture"),
         ("neighbors.json", "table"),
     ]
     table = json.loads((tmp_path / "neighbors.json").read_text())
-    assert [each["image"] for each in table["features"]] == [each.image for each in found.features]
-    assert table["query"]["label"] == "bright"
+    assert [row["image"] for row in table["features"]] == [neighbor.image for neighbor in result.features]
+    assert table["query"]["label"] == record["query"]["label"] == "bright"
 
 
 def test_a_file_that_is_gone_is_shown_from_the_run(run: Run, tmp_path: Path) -> None:

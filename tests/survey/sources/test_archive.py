@@ -15,7 +15,7 @@ import pytest
 from phosphene.core.errors import ImageError
 from phosphene.core.images.image import encode_png
 from phosphene.survey.sources.archive import Shard
-from phosphene.survey.sources.image_list import read, roll
+from phosphene.survey.sources.image_list import list_images, read
 
 PNG = encode_png(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
 
@@ -57,7 +57,7 @@ def test_members_count_by_suffix_in_their_order_and_the_later_of_two_wins(tmp_pa
     members = [("z.png", PNG), ("./d/a.PNG", PNG), ("notes.md", b"x"), ("__MACOSX/._z.png", PNG), (".b.png", PNG)]
     if suffix == ".tar":  # zipfile warns of two of a name
         members.append(("z.png", other))
-    found = roll(made(tmp_path / f"s{suffix}", members))
+    found = list_images(made(tmp_path / f"s{suffix}", members))
     assert names(found) == ["z.png", "./d/a.PNG"]
     assert [found.load(n).height for n in (0, 1)] == [9 if suffix == ".tar" else 4, 4]
     assert [read(source).sha256 for source in found.sources] == [found.load(n).sha256 for n in (0, 1)]
@@ -68,7 +68,7 @@ def test_absolute_and_climbing_names_are_names_and_nothing_is_unpacked(tmp_path,
     folder = tmp_path / "in"
     folder.mkdir()
     wild = ["/etc/phosphene-test.png", "../up.png", "a/../../up.png", "C:/x.png", "deep/" * 60 + "a.png", "ü图.png"]
-    found = roll(made(folder / f"s{suffix}", [(name, PNG) for name in wild]))
+    found = list_images(made(folder / f"s{suffix}", [(name, PNG) for name in wild]))
     assert names(found) == wild
     for number, source in enumerate(found.sources):
         assert found.load(number).sha256 == read(source).sha256
@@ -78,7 +78,7 @@ def test_absolute_and_climbing_names_are_names_and_nothing_is_unpacked(tmp_path,
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_long_and_strange_names_of_tars(tmp_path, form):
     wild = ["x" * 300 + ".png", "caf\udce9.png", "new\nline.png"]
-    found = roll(tar_of(tmp_path / "s.tar", [(name, PNG) for name in wild], form))
+    found = list_images(tar_of(tmp_path / "s.tar", [(name, PNG) for name in wild], form))
     assert len(found) == 3
     for number, source in enumerate(found.sources):
         assert source.encode().decode().splitlines() == [source]
@@ -100,7 +100,7 @@ def test_links_and_folders_in_shards_are_left_out(tmp_path):
         archive.writestr(link, "/etc/passwd")
         archive.writestr("d.png/", "")
         archive.writestr("a.png", PNG)
-    assert names(roll([tmp_path / "s.tar", tmp_path / "s.zip"])) == ["a.png", "a.png"]
+    assert names(list_images([tmp_path / "s.tar", tmp_path / "s.zip"])) == ["a.png", "a.png"]
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
@@ -116,16 +116,16 @@ def test_labels_lie_beside_pictures(tmp_path, suffix):
         ("d/4.cls", b"elsewhere"),
     ]
     pictures = [(f"{name}.png", PNG) for name in ("0", "1.seg", "2", "3", "4", "d.e/4")]
-    found = roll(made(tmp_path / f"s{suffix}", [*members, *pictures]))
+    found = list_images(made(tmp_path / f"s{suffix}", [*members, *pictures]))
     assert list(found.classes) == ["281", "tabby cat", "café", "7", "", ""]
     assert not found.damage
-    assert roll(tmp_path / f"s{suffix}", labels="none").labels == ()
+    assert list_images(tmp_path / f"s{suffix}", labels="none").labels == ()
 
 
 def test_labels_that_cannot_be_read_are_one_line(tmp_path):
     members = [("0.cls", b"\xff"), ("1.json", b"{"), ("2.json", b"[" * 60_000), ("3.txt", b"x" * 100_000)]
     pictures = [(f"{number}.png", PNG) for number in range(5)]
-    found = roll(tar_of(tmp_path / "s.tar", [*members, ("4.cls", b"ok"), *pictures]))
+    found = list_images(tar_of(tmp_path / "s.tar", [*members, ("4.cls", b"ok"), *pictures]))
     assert list(found.classes) == ["", "", "", "", "ok"]
     assert found.damage == (
         f"{tmp_path.resolve()}/s.tar holds 4 labels that cannot be read, such as '0.cls'; write them again",
@@ -135,11 +135,11 @@ def test_labels_that_cannot_be_read_are_one_line(tmp_path):
 def test_a_cut_tar_gives_what_is_before_the_cut_and_says_so(tmp_path):
     whole = tar_of(tmp_path / "s.tar", [(f"{number}.png", PNG) for number in range(6)]).read_bytes()
     step = 512 + -(-len(PNG) // 512) * 512
-    assert not roll(tmp_path / "s.tar").damage
+    assert not list_images(tmp_path / "s.tar").damage
     cut = tmp_path / "c.tar"
     for length in [step * 3, step * 3 + 1, step * 3 + 511, step * 3 + 512, step * 3 + 512 + len(PNG) - 1, step * 6]:
         cut.write_bytes(whole[:length])
-        found = roll(cut)
+        found = list_images(cut)
         assert len(found) == length // step, length
         assert len(found.damage) == 1, length
         assert f"c.tar is {'no tar, or damaged' if 'no tar' in found.damage[0] else 'cut short'}" in found.damage[0]
@@ -147,9 +147,9 @@ def test_a_cut_tar_gives_what_is_before_the_cut_and_says_so(tmp_path):
         assert all(found.load(number).width == 6 for number in range(len(found)))
     for length in (0, 100, 511):
         cut.write_bytes(whole[:length])
-        assert "c.tar is" in refused(roll, cut)
-    assert len(roll([cut, tmp_path / "s.tar"])) == 6  # the rest goes on
-    assert roll([cut, tmp_path / "s.tar"]).damage
+        assert "c.tar is" in refused(list_images, cut)
+    assert len(list_images([cut, tmp_path / "s.tar"])) == 6  # the rest goes on
+    assert list_images([cut, tmp_path / "s.tar"]).damage
 
 
 def test_a_tar_that_turns_to_rubbish_or_lies_of_a_size_says_so(tmp_path):
@@ -157,45 +157,45 @@ def test_a_tar_that_turns_to_rubbish_or_lies_of_a_size_says_so(tmp_path):
     step = 512 + -(-len(PNG) // 512) * 512
     data[step * 2 : step * 2 + 512] = b"\x55" * 512
     (tmp_path / "s.tar").write_bytes(data)
-    found = roll(tmp_path / "s.tar")
+    found = list_images(tmp_path / "s.tar")
     assert len(found) == 2
     assert "s.tar is damaged; copy it again" in found.damage[0]
     liar = tarfile.TarInfo("0.png")
     liar.size = 2**40
     (tmp_path / "s.tar").write_bytes(liar.tobuf() + PNG)
-    assert "is cut short" in refused(roll, tmp_path / "s.tar")
+    assert "is cut short" in refused(list_images, tmp_path / "s.tar")
 
 
 def test_a_chain_of_long_names_is_damage_not_a_crash(tmp_path):
     info = tarfile.TarInfo("././@LongLink")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
     (tmp_path / "s.tar").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 5000)
-    assert "is no tar, or damaged" in refused(roll, tmp_path / "s.tar")
+    assert "is no tar, or damaged" in refused(list_images, tmp_path / "s.tar")
 
 
 def test_what_is_no_shard_is_named(tmp_path):
     for name in ("a.tar", "a.zip"):
         (tmp_path / name).write_bytes(b"hello" * 1000)
-        assert f"{name} is no {name[2:]}" in refused(roll, tmp_path / name)
+        assert f"{name} is no {name[2:]}" in refused(list_images, tmp_path / name)
         made(tmp_path / name, [("readme.md", b"x")])
-        assert f"{name} holds no picture; give another shard" in refused(roll, tmp_path / name)
+        assert f"{name} holds no picture; give another shard" in refused(list_images, tmp_path / name)
 
 
 def test_a_folder_of_shards_gives_their_pictures(tmp_path):
     tar_of(tmp_path / "b.tar", [("1.png", PNG)])
     zip_of(tmp_path / "a.zip", [("0.png", PNG)])
-    assert names(roll(tmp_path)) == names(roll(str(tmp_path / "*.*"))) == ["0.png", "1.png"]
+    assert names(list_images(tmp_path)) == names(list_images(str(tmp_path / "*.*"))) == ["0.png", "1.png"]
 
 
 def test_a_cut_or_flipped_zip_is_named(tmp_path):
     path = zip_of(tmp_path / "s.zip", [(f"{number}.png", PNG) for number in range(4)], zipfile.ZIP_STORED)
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    assert "s.zip is no zip, or cut short" in refused(roll, path)
+    assert "s.zip is no zip, or cut short" in refused(list_images, path)
     flipped = bytearray(whole)
     flipped[whole.rindex(PNG) + 40] ^= 1
     path.write_bytes(flipped)
-    found = roll(path)
+    found = list_images(path)
     assert [loads(found, number) for number in range(4)] == [True, True, True, False]
     assert "s.zip::3.png is damaged in its shard; copy the shard again" in refused(found.load, 3)
 
@@ -226,7 +226,7 @@ def test_no_damage_of_a_shard_is_a_crash_or_another_picture(tmp_path, suffix):
             del data[chance.randrange(len(data)) :]
         path.write_bytes(data)
         try:
-            found = roll(path)
+            found = list_images(path)
         except ImageError:
             continue
         assert len(found) == 8 or found.damage or place >= table
@@ -237,7 +237,7 @@ def test_no_damage_of_a_shard_is_a_crash_or_another_picture(tmp_path, suffix):
 
 def test_a_zip_bomb_is_a_failure_that_costs_nothing(tmp_path):
     packed = zip_of(tmp_path / "s.zip", [("bomb.png", bytes(65 * 2**20)), ("ok.png", PNG)])
-    found = roll(packed)
+    found = list_images(packed)
     assert "bomb.png is larger than the 64 MiB allowed" in refused(found.load, 0)
     assert found.load(1).width == 6
 
@@ -248,25 +248,25 @@ def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
     entry = data.index(b"PK\1\2")
     data[entry + 24 : entry + 28] = struct.pack("<I", 1000)
     bomb.write_bytes(data)
-    assert "is damaged in its shard" in refused(roll(bomb).load, 0)
+    assert "is damaged in its shard" in refused(list_images(bomb).load, 0)
 
 
 def test_zips_we_do_not_read_are_named(tmp_path):
-    found = roll(zip_of(tmp_path / "s.zip", [("a.png", PNG)], zipfile.ZIP_BZIP2))
+    found = list_images(zip_of(tmp_path / "s.zip", [("a.png", PNG)], zipfile.ZIP_BZIP2))
     assert "a.png is packed by method 12 of zip; pack it again" in refused(found.load, 0)
     data = bytearray(zip_of(tmp_path / "s.zip", [("a.png", PNG)]).read_bytes())
     data[6] |= 1
     (tmp_path / "s.zip").write_bytes(data)
-    assert "a.png is encrypted" in refused(roll(tmp_path / "s.zip").load, 0)
+    assert "a.png is encrypted" in refused(list_images(tmp_path / "s.zip").load, 0)
     data[:4] = b"oops"
     (tmp_path / "s.zip").write_bytes(data)
-    assert "is not where its shard says" in refused(roll(tmp_path / "s.zip").load, 0)
+    assert "is not where its shard says" in refused(list_images(tmp_path / "s.zip").load, 0)
 
 
 def test_a_member_without_a_name_is_passed_over(tmp_path):
     path = zip_of(tmp_path / "s.zip", [("x.png", PNG), ("y.png", PNG)])
     path.write_bytes(path.read_bytes().replace(b"x.png", b"\0.png"))  # zipfile ends a name at a zero
-    assert names(roll(path)) == ["y.png"]
+    assert names(list_images(path)) == ["y.png"]
 
 
 def test_a_table_of_a_zip_that_points_outside_is_damage(tmp_path):
@@ -274,7 +274,7 @@ def test_a_table_of_a_zip_that_points_outside_is_damage(tmp_path):
     entry = data.index(b"PK\1\2")
     data[entry + 42 : entry + 46] = struct.pack("<I", 2**31)
     (tmp_path / "s.zip").write_bytes(data)
-    assert "s.zip is damaged; copy it again" in refused(roll, tmp_path / "s.zip")
+    assert "s.zip is damaged; copy it again" in refused(list_images, tmp_path / "s.zip")
 
 
 def test_a_zip_behind_a_program_and_one_that_was_streamed(tmp_path):
@@ -288,7 +288,7 @@ def test_a_zip_behind_a_program_and_one_that_was_streamed(tmp_path):
     (tmp_path / "streamed.zip").write_bytes(pipe.getvalue())
     plain = zip_of(tmp_path / "plain.zip", [("a.png", PNG)]).read_bytes()
     (tmp_path / "program.zip").write_bytes(os.urandom(999) + plain)
-    found = roll([tmp_path / "streamed.zip", tmp_path / "program.zip"])
+    found = list_images([tmp_path / "streamed.zip", tmp_path / "program.zip"])
     assert [found.load(number).width for number in (0, 1)] == [6, 6]
 
 

@@ -6,7 +6,7 @@ import pytest
 from phosphene.core.errors import ImageError
 from phosphene.core.images.image import encode_png
 from phosphene.survey.sources.gather import escape, split, unescape
-from phosphene.survey.sources.image_list import roll
+from phosphene.survey.sources.image_list import list_images
 
 PNG = encode_png(np.zeros((4, 4, 3), np.uint8))
 
@@ -25,7 +25,7 @@ def seen(found, folder):
 
 def refused(source, **options):
     with pytest.raises(ImageError) as caught:
-        roll(source, **options)
+        list_images(source, **options)
     text = str(caught.value)
     assert "\n" not in text
     assert text.isprintable()
@@ -34,32 +34,32 @@ def refused(source, **options):
 
 def test_a_folder_gives_pictures_in_order_and_hides_the_hidden(tmp_path):
     fill(tmp_path, "b.png", "a/z.JPG", "a/deep/er/y.webp", ".hidden.png", ".git/c.png", "notes.txt", "list.csv")
-    assert seen(roll(tmp_path), tmp_path) == [("a/deep/er/y.webp", ""), ("a/z.JPG", ""), ("b.png", "")]
+    assert seen(list_images(tmp_path), tmp_path) == [("a/deep/er/y.webp", ""), ("a/z.JPG", ""), ("b.png", "")]
 
 
 def test_folders_of_classes_label_and_one_loose_picture_ends_that(tmp_path):
     fill(tmp_path, "dog/1.png", "cat/2.png", "cat/old/3.png")
-    found = roll(tmp_path)
+    found = list_images(tmp_path)
     assert seen(found, tmp_path) == [("cat/2.png", "cat"), ("cat/old/3.png", "cat"), ("dog/1.png", "dog")]
     assert found.labels == ("cat", "dog")
-    assert roll(tmp_path, labels="none").labels == ()
+    assert list_images(tmp_path, labels="none").labels == ()
     fill(tmp_path, "loose.png")
-    assert roll(tmp_path).labels == ()
+    assert list_images(tmp_path).labels == ()
 
 
 def test_sources_mix_in_their_order_and_an_image_counts_once(tmp_path):
     fill(tmp_path, "one/b.png", "one/a.png", "two/c.png", "d.bin")
-    found = roll([tmp_path / "d.bin", tmp_path / "two", str(tmp_path / "*/*.png"), str(tmp_path / "one")])
+    found = list_images([tmp_path / "d.bin", tmp_path / "two", str(tmp_path / "*/*.png"), str(tmp_path / "one")])
     assert [name for name, _ in seen(found, tmp_path)] == ["d.bin", "two/c.png", "one/a.png", "one/b.png"]
     assert found.notes == ("3 pictures were named again; each counts once",)
-    assert roll(iter([tmp_path / "two"])).notes == ()
+    assert list_images(iter([tmp_path / "two"])).notes == ()
 
 
 def test_a_label_is_filled_in_and_never_overruled(tmp_path):
     fill(tmp_path, "x/cat/1.png")
     (tmp_path / "t.csv").write_text("file,class\nx/cat/1.png,cat\n")
     (tmp_path / "u.csv").write_text("file,class\nx/cat/1.png,dog\n")
-    assert roll([tmp_path / "x/cat/1.png", tmp_path / "t.csv", tmp_path / "x"]).labels == ("cat",)
+    assert list_images([tmp_path / "x/cat/1.png", tmp_path / "t.csv", tmp_path / "x"]).labels == ("cat",)
     assert "labelled both 'cat' and 'dog'; keep one" in refused([tmp_path / "x", tmp_path / "u.csv"])
 
 
@@ -77,7 +77,7 @@ def test_a_label_is_filled_in_and_never_overruled(tmp_path):
 def test_tables_as_people_write_them(tmp_path, text):
     fill(tmp_path, "a.png", "sub/b.png")
     (tmp_path / "t.csv").write_text(text, newline="")
-    found = roll(tmp_path / "t.csv")
+    found = list_images(tmp_path / "t.csv")
     assert seen(found, tmp_path) == [("a.png", "cat"), ("sub/b.png", "dog")]
     assert len(found.notes) == text.count("a.png") - 1
     assert found.load(1).width == 4
@@ -86,7 +86,7 @@ def test_tables_as_people_write_them(tmp_path, text):
 def test_a_table_without_labels_and_with_files_that_are_missing(tmp_path):
     fill(tmp_path, "b.png")
     (tmp_path / "t.csv").write_text(f"file\ngone.png\nb.png\n{tmp_path}/far.png\n{'x' * 300}.png\na\0.png\n")
-    found = roll(tmp_path / "t.csv")
+    found = list_images(tmp_path / "t.csv")
     assert found.labels == ()
     assert found.load(1).width == 4
     for number in (0, 2, 3, 4):
@@ -98,21 +98,21 @@ def test_a_folder_that_is_not_there_is_no_picture(tmp_path):
     fill(tmp_path, "photos/a.png")
     assert "phtos does not exist; did you mean 'photos'?" in refused(tmp_path / "phtos")
     assert "b does not exist" in refused(tmp_path / "a" / "b")
-    assert len(roll([tmp_path / "photos", tmp_path / "gone.png"])) == 2
+    assert len(list_images([tmp_path / "photos", tmp_path / "gone.png"])) == 2
 
 
 def test_paths_of_a_table_start_beside_it_or_in_its_folder(tmp_path):
     (tmp_path / "train.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
     fill(tmp_path, "pictures/b.png", ".cache/a.png")
-    only = roll(tmp_path / "train.csv")
+    only = list_images(tmp_path / "train.csv")
     assert [name for name, _ in seen(only, tmp_path)] == ["pictures/a.png", "pictures/b.png"]
     assert only.notes == (f"the paths in {tmp_path.resolve()}/train.csv start at pictures/ beside it",)
     fill(tmp_path, "test/a.png")  # now there are two, and none has the table's name
-    assert seen(roll(tmp_path / "train.csv"), tmp_path)[0][0] == "a.png"
+    assert seen(list_images(tmp_path / "train.csv"), tmp_path)[0][0] == "a.png"
     fill(tmp_path, "train/a.png")
-    assert seen(roll(tmp_path / "train.csv"), tmp_path)[0][0] == "train/a.png"
+    assert seen(list_images(tmp_path / "train.csv"), tmp_path)[0][0] == "train/a.png"
     fill(tmp_path, "b.png")
-    assert seen(roll(tmp_path / "train.csv"), tmp_path)[0][0] == "a.png"
+    assert seen(list_images(tmp_path / "train.csv"), tmp_path)[0][0] == "a.png"
 
 
 @pytest.mark.parametrize(

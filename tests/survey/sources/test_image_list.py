@@ -13,7 +13,7 @@ import pytest
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.image import encode_png
-from phosphene.survey.sources.image_list import Entry, read, roll
+from phosphene.survey.sources.image_list import Entry, list_images, read
 
 
 def png(number):
@@ -45,7 +45,7 @@ def everywhere(photos, tmp_path):
     return [photos, tmp_path / "a.tar", tmp_path / "b.ZIP"]
 
 
-def refused(kind=ImageError, call=roll, /, *args, **options):
+def refused(kind=ImageError, call=list_images, /, *args, **options):
     with pytest.raises(kind) as caught:
         call(*args, **options)
     text = str(caught.value)
@@ -54,8 +54,8 @@ def refused(kind=ImageError, call=roll, /, *args, **options):
     return text
 
 
-def test_a_roll_is_numbered_entries_that_load_and_read_back_alike(everywhere):
-    found = roll(everywhere)
+def test_a_list_is_numbered_entries_that_load_and_read_back_alike(everywhere):
+    found = list_images(everywhere)
     assert len(found) == len(found.entries) == 60
     for number, entry in enumerate(found):
         assert entry == found[number] == found.entries[number]
@@ -68,7 +68,7 @@ def test_a_roll_is_numbered_entries_that_load_and_read_back_alike(everywhere):
 
 
 def test_many_threads_read_what_one_reads(everywhere):
-    found = roll(everywhere)
+    found = list_images(everywhere)
     numbers = list(range(60)) * 5
     with ThreadPoolExecutor(8) as pool:
         assert [number_of(each) for each in pool.map(found.load, numbers)] == [number % 20 for number in numbers]
@@ -76,8 +76,8 @@ def test_many_threads_read_what_one_reads(everywhere):
         assert [number_of(each) for each in pool.map(read, sources)] == [number % 20 for number in numbers]
 
 
-def test_a_roll_pickles_and_still_loads(everywhere):
-    found = roll(everywhere)
+def test_a_list_pickles_and_still_loads(everywhere):
+    found = list_images(everywhere)
     again = pickle.loads(pickle.dumps(found))
     assert again.entries == found.entries
     assert again.digest == found.digest
@@ -86,8 +86,8 @@ def test_a_roll_pickles_and_still_loads(everywhere):
 
 def test_sources_open_from_any_working_folder(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    by_name = roll("photos")
-    assert roll("./photos/../photos/*.png").digest == roll(photos).digest == by_name.digest
+    by_name = list_images("photos")
+    assert list_images("./photos/../photos/*.png").digest == list_images(photos).digest == by_name.digest
     monkeypatch.chdir("/")
     assert number_of(by_name.load(3)) == number_of(read(by_name[3].source)) == 3
 
@@ -96,53 +96,53 @@ def test_what_a_link_in_a_folder_is_called_stays(photos):
     (photos / "zz.png").symlink_to("05.png")
     (photos / "blob").write_bytes(png(77))
     (photos / "zzz.png").symlink_to("blob")
-    found = roll(photos)
+    found = list_images(photos)
     assert [source.rpartition("/")[2] for source in found.sources[-2:]] == ["zz.png", "zzz.png"]
     assert [number_of(found.load(number)) for number in (20, 21)] == [5, 77]
 
 
 def test_the_digest_follows_sources_labels_and_order(photos):
-    before = roll(photos)
-    assert before.digest == roll(str(photos)).digest
-    seen = {before.digest, roll(sorted(photos.iterdir(), reverse=True)).digest}
+    before = list_images(photos)
+    assert before.digest == list_images(str(photos)).digest
+    seen = {before.digest, list_images(sorted(photos.iterdir(), reverse=True)).digest}
     (photos / "20.png").write_bytes(png(20))
-    seen.add(roll(photos).digest)
+    seen.add(list_images(photos).digest)
     table = photos / "table.csv"
     for label in ("a", "b"):
         table.write_text("path,label\n" + "".join(f"{number:02d}.png,{label}\n" for number in range(20)))
-        seen.add(roll(table).digest)
-    assert roll(table, labels="none").digest == before.digest
+        seen.add(list_images(table).digest)
+    assert list_images(table, labels="none").digest == before.digest
     assert len(seen) == 5
 
 
 def test_the_digest_cannot_be_fooled_by_where_one_name_ends(tmp_path):
     for name, text in (("a", "path,label\nab.png,c\n"), ("b", 'path,label\na.png,"b.png"\n')):
         (tmp_path / f"{name}.csv").write_text(text)
-    assert roll(tmp_path / "a.csv").digest != roll(tmp_path / "b.csv").digest
+    assert list_images(tmp_path / "a.csv").digest != list_images(tmp_path / "b.csv").digest
 
 
 def test_a_limit_keeps_the_order_and_is_a_matter_of_the_seed(photos):
-    whole = roll(photos)
-    some = roll(photos, limit=7, seed=3)
+    whole = list_images(photos)
+    some = list_images(photos, limit=7, seed=3)
     assert len(some) == 7
     assert list(some.sources) == [source for source in whole.sources if source in some.sources]
-    assert some.digest == roll(photos, limit=7, seed=3).digest
-    assert some.digest != roll(photos, limit=7, seed=4).digest
+    assert some.digest == list_images(photos, limit=7, seed=3).digest
+    assert some.digest != list_images(photos, limit=7, seed=4).digest
     assert [number_of(some.load(number)) for number in range(7)] == [
         whole.sources.index(source) for source in some.sources
     ]
-    assert roll(photos, limit=20).digest == roll(photos, limit=99, seed=5).digest == whole.digest
+    assert list_images(photos, limit=20).digest == list_images(photos, limit=99, seed=5).digest == whole.digest
 
 
 def test_the_choice_of_a_seed_does_not_change_with_the_version(photos):
-    names = [source[-6:-4] for source in roll(photos, limit=5, seed=0).sources]
+    names = [source[-6:-4] for source in list_images(photos, limit=5, seed=0).sources]
     raw = np.random.PCG64(0).random_raw(20)
     assert names == sorted(f"{number:02d}" for number in np.argsort(raw)[:5])
     assert names == ["02", "03", "11", "13", "15"]
 
 
 def test_every_image_is_chosen_equally_often(photos):
-    count = Counter(source for seed in range(600) for source in roll(photos, limit=5, seed=seed).sources)
+    count = Counter(source for seed in range(600) for source in list_images(photos, limit=5, seed=seed).sources)
     assert len(count) == 20
     # Hypergeometric: 150 ± 10.6 times each; five standard deviations.
     assert max(abs(each - 150) for each in count.values()) < 53
@@ -151,7 +151,7 @@ def test_every_image_is_chosen_equally_often(photos):
 def test_a_bad_image_is_one_named_failure_and_the_rest_goes_on(photos):
     (photos / "07.png").write_bytes(b"dear diary")
     (photos / "08.png").write_bytes(b"")
-    found = roll([photos, photos / "gone.png"])
+    found = list_images([photos, photos / "gone.png"])
     assert "07.png is no PNG, JPEG" in refused(ImageError, found.load, 7)
     assert "08.png is empty" in refused(ImageError, found.load, 8)
     assert "gone.png does not exist" in refused(ImageError, found.load, 20)
@@ -159,7 +159,7 @@ def test_a_bad_image_is_one_named_failure_and_the_rest_goes_on(photos):
 
 
 def test_read_names_what_is_not_there(everywhere, tmp_path):
-    roll(everywhere)
+    list_images(everywhere)
     assert "did you mean '04.png' or" in refused(ImageError, read, f"{tmp_path}/a.tar::040.png")
     assert "holds no picture" in refused(ImageError, read, f"{tmp_path}/a.tar::../00.png")
     assert "no such file" in refused(ImageError, read, f"{tmp_path}/c.tar::00.png")
@@ -169,7 +169,7 @@ def test_read_names_what_is_not_there(everywhere, tmp_path):
 
 
 def test_a_shard_that_went_away_is_a_failure_of_its_images(everywhere, tmp_path):
-    found = roll(everywhere)
+    found = list_images(everywhere)
     (tmp_path / "a.tar").unlink()
     assert "a.tar::00.png cannot be read: no such file" in refused(ImageError, found.load, 20)
     assert number_of(found.load(40)) == 0
@@ -177,7 +177,7 @@ def test_a_shard_that_went_away_is_a_failure_of_its_images(everywhere, tmp_path)
 
 def test_a_file_whose_name_looks_like_a_member_is_a_file(tmp_path):
     (tmp_path / "x.tar::1.png").write_bytes(png(42))
-    found = roll(tmp_path)
+    found = list_images(tmp_path)
     assert number_of(found.load(0)) == number_of(read(found[0].source)) == 42
 
 
@@ -188,7 +188,7 @@ def test_names_that_are_not_utf_8_survive_text(tmp_path):
     (tmp_path / label).mkdir()
     for number, name in enumerate(names):
         (tmp_path / label / name).write_bytes(png(number))
-    found = roll(tmp_path)
+    found = list_images(tmp_path)
     assert found.labels == ("caf\\udce9",)
     assert len(set(found.sources)) == len(names)
     assert len(found.digest) == 64
@@ -201,23 +201,23 @@ def test_names_that_are_not_utf_8_survive_text(tmp_path):
 
 def test_a_picture_with_a_strange_name_fails_in_one_line(tmp_path):
     (tmp_path / os.fsdecode(b"a\xff\n.png")).write_bytes(b"no picture")
-    refused(ImageError, roll(tmp_path).load, 0)
+    refused(ImageError, list_images(tmp_path).load, 0)
 
 
 def test_what_holds_nothing_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "holds no picture" in refused(ImageError, roll, tmp_path / "empty")
-    assert "no file matches" in refused(ImageError, roll, str(tmp_path / "*.png"))
-    assert "there is no picture to survey; give a folder" in refused(ImageError, roll, [])
-    assert "limit is 0" in refused(OptionError, roll, tmp_path, limit=0)
-    assert "seed is -1" in refused(OptionError, roll, tmp_path, seed=-1)
-    assert "labels cannot be 'all'" in refused(OptionError, roll, tmp_path, labels="all")
+    assert "holds no picture" in refused(ImageError, list_images, tmp_path / "empty")
+    assert "no file matches" in refused(ImageError, list_images, str(tmp_path / "*.png"))
+    assert "there is no picture to survey; give a folder" in refused(ImageError, list_images, [])
+    assert "limit is 0" in refused(OptionError, list_images, tmp_path, limit=0)
+    assert "seed is -1" in refused(OptionError, list_images, tmp_path, seed=-1)
+    assert "labels cannot be 'all'" in refused(OptionError, list_images, tmp_path, labels="all")
 
 
 def test_memory_is_that_of_the_names(tmp_path):
     """A million entries must fit: shared labels, no object for each image but the text of its source."""
     (tmp_path / "many.csv").write_text("path,label\n" + "".join(f"{n:06d}.png,c{n % 3}\n" for n in range(1000)))
-    found = roll(tmp_path / "many.csv")
+    found = list_images(tmp_path / "many.csv")
     assert len({id(label) for label in found.classes}) == 3
     assert found.places.nbytes == 32 * 1000
     # A pickle holds each label once.

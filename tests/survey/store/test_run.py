@@ -1,4 +1,4 @@
-"""A finished survey, read: what was written is what is answered, and what is not there is said."""
+"""A finished survey, read: values equal those that were written, and errors name what is missing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from phosphene.core import files
 from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError
 from phosphene.core.images import image
 from phosphene.core.images.preprocess import Box
-from phosphene.survey.store.run import Patch, Run
-from phosphene.survey.store.seal import seal
+from phosphene.core.result import Result
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 from phosphene.survey.store.table import read_table, write_table
-from survey.runs import LAYERS, PICTURES, UNITS, K, small_run
+from survey.runs import LAYERS, PICTURES, UNITS, K, reseal, small_run
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ def equal(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
 def test_a_run_knows_its_layers(run: Run) -> None:
     assert run.layers == tuple(LAYERS)
     assert [(run.channels(layer), run.grid(layer)) for layer in run.layers] == list(LAYERS.values())
-    assert run.manifest["verb"] == "survey"
-    assert Run.open(str(run.folder)).layers == run.layers
-    assert repr(run) == f"Run(folder={run.folder!r})"
+    assert run.record["verb"] == "survey"
+    assert Run(str(run.folder)).layers == run.layers
+    assert repr(run) == f"Run({str(run.folder)!r})"
 
 
 def test_images_are_read_once_and_cannot_be_changed(run: Run) -> None:
@@ -56,23 +57,29 @@ def test_images_are_read_once_and_cannot_be_changed(run: Run) -> None:
 def test_units_are_the_rows_of_the_table(run: Run) -> None:
     assert [*zip(run.units()["layer"], run.units()["channel"].tolist(), strict=True)] == UNITS
     for layer, channel in UNITS:
-        found, wanted = run.unit(layer, channel), rows(run, "units", layer=layer, channel=channel)
-        assert list(found) == list(wanted)
-        assert repr(list(found.values())) == repr([column.tolist()[0] for column in wanted.values()])
+        facts = run.unit(layer, channel)
+        expected = rows(run, "units", layer=layer, channel=channel)
+        assert list(facts) == list(expected)
+        assert repr(list(facts.values())) == repr([column.tolist()[0] for column in expected.values()])
     assert equal(run.units("features.3"), rows(run, "units", layer="features.3"))
 
 
 @pytest.mark.parametrize("side", ["top", "bottom"])
 def test_patches_are_the_rows_of_the_table_by_rank(run: Run, side: str) -> None:
     for layer, channel in UNITS:
-        found, wanted = run.patches(layer, channel, side), rows(run, "patches", layer=layer, channel=channel, side=side)
-        assert [each.rank for each in found] == list(range(K))
-        assert [each.image for each in found] == wanted["image"].tolist()
-        assert [each.activation for each in found] == wanted["activation"].tolist()
-        assert [each.box for each in found] == [*zip(*(wanted[name].tolist() for name in Box._fields), strict=True)]
-        assert run.patches(layer, channel, side, 2) == found[:2]
-        assert run.patches(layer, channel, side, 100) == found
-    first = found[0]
+        patches, expected = (
+            run.patches(layer, channel, side),
+            rows(run, "patches", layer=layer, channel=channel, side=side),
+        )
+        assert [patch.rank for patch in patches] == list(range(K))
+        assert [patch.image for patch in patches] == expected["image"].tolist()
+        assert [patch.activation for patch in patches] == expected["activation"].tolist()
+        assert [patch.box for patch in patches] == [
+            *zip(*(expected[name].tolist() for name in Box._fields), strict=True)
+        ]
+        assert run.patches(layer, channel, side, 2) == patches[:2]
+        assert run.patches(layer, channel, side, 100) == patches
+    first = patches[0]
     assert first == dataclasses.replace(first)
     assert isinstance(first, Patch)
     assert isinstance(first.box, Box)
@@ -85,8 +92,8 @@ def test_patches_come_by_rank_in_whatever_order_they_were_written(tmp_path: Path
     table = read_table(run.folder / "patches.parquet")
     shuffled = np.random.default_rng(0).permutation(len(table["rank"]))
     write_table(run.folder / "patches.parquet", {name: column[shuffled] for name, column in table.items()})
-    seal(run.folder, {key: value for key, value in run.manifest.items() if key not in {"files", "digest"}})
-    assert Run.open(run.folder).patches("features.5", 3) == before
+    reseal(run.folder, run.record)
+    assert Run(run.folder).patches("features.5", 3) == before
 
 
 def test_the_other_tables_of_a_unit(run: Run) -> None:
@@ -115,8 +122,8 @@ def test_similar_units_are_there_if_they_were_asked_for(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"kept no similar/features.3.npy. Run it again with the accumulator"):
         run.similar("features.3")
     files.write_array(run.folder / "similar" / "features.3.npy", np.eye(4, dtype=np.float32))
-    seal(run.folder, {key: value for key, value in run.manifest.items() if key not in {"files", "digest"}})
-    assert np.array_equal(Run.open(run.folder).similar("features.3"), np.eye(4))
+    reseal(run.folder, run.record)
+    assert np.array_equal(Run(run.folder).similar("features.3"), np.eye(4))
 
 
 def test_pictures_are_read_again(run: Run) -> None:
@@ -158,8 +165,8 @@ def test_a_name_of_several_images_is_refused(tmp_path: Path) -> None:
     columns = dict(run.images)
     columns["source"] = np.array([f"/{number // 2}/{'ab'[number % 2]}.tar::7" for number in range(PICTURES)], object)
     write_table(run.folder / "images.parquet", columns)
-    seal(run.folder, {key: value for key, value in run.manifest.items() if key not in {"files", "digest"}})
-    run = Run.open(run.folder)
+    reseal(run.folder, run.record)
+    run = Run(run.folder)
     assert run.find("3/b.tar::7") == 7
     assert run.find("7") == 7
     with pytest.raises(ImageError, match=r"6 images are called 'a.tar::7': 0 is /0/a.tar::7, 2 is .*; give the number"):
@@ -191,8 +198,8 @@ def test_what_the_survey_did_not_keep_is_said(tmp_path: Path) -> None:
     (run.folder / "samples.parquet").unlink()
     units = read_table(run.folder / "units.parquet", where={"layer": "features.5"})
     write_table(run.folder / "units.parquet", units)
-    seal(run.folder, {key: value for key, value in run.manifest.items() if key not in {"files", "digest"}})
-    run = Run.open(run.folder)
+    reseal(run.folder, run.record)
+    run = Run(run.folder)
     with pytest.raises(RunError, match=r"kept no samples.parquet. Run it again with the accumulator"):
         run.samples("features.3", 0)
     with pytest.raises(RunError, match=r"kept no statistics of features.3. Run it again"):
@@ -203,11 +210,32 @@ def test_what_the_survey_did_not_keep_is_said(tmp_path: Path) -> None:
 
 
 def test_sql_over_the_run(run: Run) -> None:
-    rows = run.query("select layer, channel from units where dead", limit=10)
-    assert rows == (("layer", "channel"), [("features.5", 5)])
-    assert rows.columns == ("layer", "channel")
+    table = run.query("select layer, channel from units where dead", limit=10)
+    assert table.rows == [("features.5", 5)]
+    assert table.columns == ("layer", "channel")
 
 
 def test_a_run_of_a_network_names_it(tmp_path: Path) -> None:
     network = dataclasses.replace(nets.build("gap"), sha256="ab" * 32)
-    assert small_run(tmp_path / "run", network).manifest["model"] == {"name": "gap", "sha256": "ab" * 32}
+    assert small_run(tmp_path / "run", network).record["model"] == {"name": "gap", "sha256": "ab" * 32}
+
+
+def test_any_table_is_read_by_its_name(run: Run) -> None:
+    assert run.tables == ("classes", "histograms", "images", "patches", "samples", "units")
+    assert run.arrays == ("embeddings", "pixels")
+    assert equal(run.table("classes", "features.3", 1), rows(run, "classes", layer="features.3", channel=1))
+    assert len(run.table("patches")["rank"]) == 2 * K * len(UNITS)
+    with pytest.raises(RunError, match=r"kept no other.parquet"):
+        run.table("other")
+
+
+def test_a_run_is_a_result_and_its_copy_is_a_run(run: Run, tmp_path: Path) -> None:
+    assert isinstance(run, Result)
+    assert run.manifest() == run.record
+    assert run.save(tmp_path / "copy") == run.record
+    copy = Run(tmp_path / "copy")
+    assert (copy.folder / "result.json").read_bytes() == (run.folder / "result.json").read_bytes()
+    assert copy.verify() == ()
+    assert run.lines() == ("11 images, 10 units of 2 layers, 1 dead, in 0 s",)
+    assert "<img" in run._repr_html_()
+    assert len(run.pictures()) == 11

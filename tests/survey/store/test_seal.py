@@ -15,7 +15,7 @@ import pytest
 from phosphene.core import files
 from phosphene.core.errors import OutputError, RunError
 from phosphene.survey.store.run import Run
-from phosphene.survey.store.seal import RESULT, Damage, seal, strangers, unseal, verify
+from phosphene.survey.store.seal import CACHE, RESULT, Damage, foreign_files, seal, unseal, verify
 from survey.runs import small_run
 
 READS: dict[str, Callable[[Run], object]] = {
@@ -65,7 +65,7 @@ def delete(path: Path, _: random.Random) -> None:
 
 def swap(path: Path, dice: random.Random) -> None:
     """Its name on another file."""
-    other = dice.choice([each for each in path.parent.iterdir() if each.name not in {path.name, RESULT}])
+    other = dice.choice([file for file in path.parent.iterdir() if file.name not in {path.name, RESULT}])
     kept = path.with_name("kept")
     path.rename(kept)
     other.rename(path)
@@ -79,23 +79,23 @@ def test_damage_is_found_and_named_and_never_an_answer(whole: Run, tmp_path: Pat
     name = dice.choice([RESULT, *READS])
     before = {path.name: files.sha256(path) for path in folder.iterdir()}
     (flip, cut, blank, delete, swap)[seed % 5](folder / name, dice)
-    after = {each: files.sha256(folder / each) if (folder / each).exists() else "" for each in before}
-    damaged = {each for each in before if after[each] != before[each]}
+    after = {path: files.sha256(folder / path) if (folder / path).exists() else "" for path in before}
+    damaged = {path for path in before if after[path] != before[path]}
     assert name in damaged
     if RESULT in damaged:
         with pytest.raises(RunError, match=RESULT.replace(".", r"\.")):
-            Run.open(folder, check=False)
+            Run(folder, check=False)
         return
-    run = Run.open(folder, check=False)
-    assert {each.path for each in run.verify()} == damaged
-    for each, read in READS.items():
-        if each in damaged:
-            with pytest.raises(RunError, match=each) as caught:
+    run = Run(folder, check=False)
+    assert {damage.path for damage in run.verify()} == damaged
+    for path, read in READS.items():
+        if path in damaged:
+            with pytest.raises(RunError, match=path) as caught:
                 read(run)
             assert "\n" not in str(caught.value)
         else:
             assert repr(read(run)) == repr(read(whole))
-    if any(each.endswith(".parquet") for each in damaged):
+    if any(path.endswith(".parquet") for path in damaged):
         with pytest.raises(RunError):
             run.query("select 1")
 
@@ -117,7 +117,7 @@ def test_no_byte_of_the_manifest_can_change(whole: Run, tmp_path: Path) -> None:
 
 def test_damage_after_a_file_was_believed_is_found(whole: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.folder, tmp_path / "run")
-    run, path = Run.open(folder), folder / "units.parquet"
+    run, path = Run(folder), folder / "units.parquet"
     assert run.units()["channel"].size == 10
     facts = path.stat()
     flip(path, random.Random(0))
@@ -129,17 +129,17 @@ def test_damage_after_a_file_was_believed_is_found(whole: Run, tmp_path: Path) -
 def test_opening_compares_sizes_and_verifying_every_byte(whole: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.folder, tmp_path / "run")
     flip(folder / "pixels.npy", random.Random(0))
-    assert Run.open(folder).verify(full=False) == ()
+    assert Run(folder).verify(full=False) == ()
     assert verify(folder) == (Damage("pixels.npy", "has other content than was written"),)
     (folder / "units.parquet").unlink()
     cut(folder / "pixels.npy", random.Random(0))
     with pytest.raises(RunError, match=r"damaged: pixels.npy has .* bytes; 36,992 were written and 1 more. phosphene"):
-        Run.open(folder)
-    assert [str(each) for each in verify(folder, full=False)][1:] == ["units.parquet is missing"]
+        Run(folder)
+    assert [str(damage) for damage in verify(folder, full=False)][1:] == ["units.parquet is missing"]
 
 
 def test_a_file_is_hashed_once(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run.open(shutil.copytree(whole.folder, tmp_path / "run"))
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     hashed: list[str] = []
     real = files.sha256
     monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path.name) or real(path))
@@ -153,23 +153,23 @@ def test_a_file_that_cannot_be_read_is_damage(whole: Run, tmp_path: Path) -> Non
     folder = shutil.copytree(whole.folder, tmp_path / "run")
     (folder / "units.parquet").unlink()
     (folder / "units.parquet").symlink_to(folder / "units.parquet")
-    assert [each.path for each in verify(folder)] == ["units.parquet"]
+    assert [damage.path for damage in verify(folder)] == ["units.parquet"]
 
 
 def test_files_of_others_are_named_and_do_no_harm(whole: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.folder, tmp_path / "run")
-    assert strangers(folder) == ()
+    assert foreign_files(folder) == ()
     (folder / "notes").mkdir()
     for name in ("notes/a.txt", "map.parquet"):
         (folder / name).write_text("x")
-    assert strangers(folder) == ("map.parquet", "notes/a.txt")
-    assert Run.open(folder).verify() == ()
+    assert foreign_files(folder) == ("map.parquet", "notes/a.txt")
+    assert Run(folder).verify() == ()
 
 
 def test_what_holds_no_finished_survey_says_what_to_do(whole: Run, tmp_path: Path) -> None:
     def line(folder: Path) -> str:
         with pytest.raises(RunError) as caught:
-            Run.open(folder)
+            Run(folder)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -183,9 +183,10 @@ def test_what_holds_no_finished_survey_says_what_to_do(whole: Run, tmp_path: Pat
     for content in ("{}", "[]", "5", "{", '{"verb": "survey"}', "\xff"):
         files.write(empty / RESULT, content)
         assert "result.json is damaged: its checksum is gone. Copy the run again" in line(empty)
-    for name in ("work/state", "survey.json"):
-        files.write(tmp_path / name[:4] / name, "x")
-        assert "not finished; run the same phosphene survey command again to finish it" in line(tmp_path / name[:4])
+    for name in (".phosphene/state/states", ".phosphene/state/plan.json"):
+        folder = tmp_path / Path(name).name
+        files.write(folder / name, "x")
+        assert "not finished; run the same phosphene survey command again to finish it" in line(folder)
     lost = shutil.copytree(whole.folder, tmp_path / "lost")
     (lost / RESULT).unlink()
     assert "result.json is missing, without which no file can be trusted" in line(lost)
@@ -206,10 +207,9 @@ def test_the_seal_lists_tables_and_arrays_with_their_facts(whole: Run) -> None:
 
 def test_the_same_files_and_facts_give_the_same_manifest(whole: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.folder, tmp_path / "run")
-    rest = {key: value for key, value in whole.manifest.items() if key not in {"files", "digest"}}
-    (folder / "work").mkdir()
-    (folder / "work" / "state.npy").write_bytes(b"unfinished")
-    seal(folder, rest)
+    rest = {key: value for key, value in whole.record.items() if key != "digest"}
+    hashes = seal(folder, rest, READS)
+    assert hashes == {name: files.sha256(folder / name) for name in (*READS, RESULT)}
     assert (folder / RESULT).read_bytes() == (whole.folder / RESULT).read_bytes()
     assert unseal(folder)["digest"] != files.sha256(b"")
 
@@ -220,7 +220,7 @@ def test_the_manifest_is_the_last_thing_written(whole: Run, tmp_path: Path, monk
     synced: list[str] = []
     real = files.sync
     monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name) or real(path))
-    seal(folder, {"verb": "survey"})
+    seal(folder, {"verb": "survey"}, READS)
     assert sorted(synced[:-1]) == sorted(READS)
     assert synced[-1].endswith(".tmp")
 
@@ -230,12 +230,12 @@ def test_the_manifest_is_the_last_thing_written(whole: Run, tmp_path: Path, monk
     (folder / RESULT).unlink()
     monkeypatch.setattr(files, "sync", lambda path: real(path) if path.suffix != ".tmp" else fail(path))
     with pytest.raises(OutputError, match="the disk is full"):
-        seal(folder, {"verb": "survey"})
+        seal(folder, {"verb": "survey"}, READS)
     assert not (folder / RESULT).exists()
 
 
-def test_what_was_drawn_from_a_run_is_no_stranger(tmp_path: Path) -> None:
+def test_the_cache_of_a_run_is_not_foreign(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run")
-    files.write(run.folder / "cache" / "drawn", b"")
+    files.write(run.folder / CACHE / "projection", b"")
     files.write(run.folder / "notes.txt", b"mine")
-    assert strangers(run.folder) == ("notes.txt",)
+    assert foreign_files(run.folder) == ("notes.txt",)

@@ -7,6 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phosphene.core.errors import OptionError
@@ -24,8 +25,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_query_reads_the_tables(run: Run) -> None:
-    found = query(run.folder, "select layer, count(*) as n from units group by layer order by layer")
-    assert found == (("layer", "n"), [("features.3", 4), ("features.5", 6)])
+    table = query(run.folder, "select layer, count(*) as n from units group by layer order by layer")
+    assert table.columns == ("layer", "n")
+    assert table.rows == [("features.3", 4), ("features.5", 6)]
+    assert (table["n"].dtype, table["layer"].dtype) == (np.int64, object)
+    assert query(run.folder, "select 1 as a, null as a, 2.5::double as a").rows == [(1, None, 2.5)]
     assert query(run.folder, "from images", limit=2).rows == query(run.folder, "from images").rows[:2]
     assert len(query(run.folder, "show tables").rows) == 6
     assert query(run.folder, "from units", tables=["units"]).columns[:2] == ("layer", "channel")
@@ -119,15 +123,15 @@ def test_the_fence_stands_without_the_check_of_the_statement(
             query(run.folder, sql)
     assert list(tmp_path.iterdir()) == []
     settings = ("autoinstall_known_extensions", "autoload_known_extensions", "temp_directory")
-    found = query(run.folder, f"select {', '.join(f'current_setting({each!r})' for each in settings)}").rows
-    assert found == [(False, False, "")]
+    rows = query(run.folder, f"select {', '.join(f'current_setting({name!r})' for name in settings)}").rows
+    assert rows == [(False, False, "")]
 
 
 def test_an_error_in_sql_names_the_tables_and_their_columns(run: Run) -> None:
     with pytest.raises(OptionError, match=r"column \"foo\" not found") as caught:
         query(run.folder, "select foo from units")
     for name, columns in {name: read_table(run.folder / f"{name}.parquet") for name in ("units", "patches")}.items():
-        shown = ", ".join('"column"' if each == "column" else each for each in columns)
+        shown = ", ".join('"column"' if column == "column" else column for column in columns)
         assert f"{name} ({shown})" in str(caught.value)
 
 

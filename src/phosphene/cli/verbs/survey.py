@@ -1,4 +1,4 @@
-"""`phosphene survey`, `verify`, `query`: make a run, check it, ask it."""
+"""`phosphene survey`, `verify`, `query`: make a run, check it, query it."""
 
 from __future__ import annotations
 
@@ -11,100 +11,106 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich import progress as bars
 
 from phosphene.cli.options import everywhere
 from phosphene.cli.session import Session, session
-from phosphene.survey.engine.survey import Watch
+from phosphene.core.progress import Progress, Watch
+from phosphene.survey.accumulators import Accumulator
 from phosphene.survey.engine.survey import survey as run_survey
 from phosphene.survey.store.run import Run
-from phosphene.survey.store.seal import strangers
+from phosphene.survey.store.seal import foreign_files
+
+
+def _names(*, default: bool) -> str:
+    return ", ".join(name for name, cls in sorted(Accumulator.table.items()) if cls.default is default)
+
+
+def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """The names in options such as --keep a,b --keep c.
+
+    Raises:
+        OptionError: no accumulator of that name.
+    """
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    return [str(Accumulator.find(name).name) for name in names]
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @click.option("--layers", multiple=True, help='Layers, or patterns such as "blocks.*". [default: every block, logits]')
 @click.option("--k", default=64, show_default=True, help="Strongest and weakest patches to keep of each unit.")
-@click.option("--limit", type=int, help="So many images alone, drawn by the seed.")
+@click.option("--limit", type=int, help="Only so many images, a sample drawn with the seed.")
 @click.option(
     "--labels",
     type=click.Choice(["auto", "none"]),
     default="auto",
     show_default=True,
-    help="Those of the source: auto takes them where there are any, none ignores them.",
+    help="Those of the source: auto reads them where there are any, none ignores them.",
 )
-@click.option("--coactivation", is_flag=True, help="Keep which units of a layer respond to the same images.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    callback=_split,
+    help=f"Accumulators to keep besides the default ones: {_names(default=False)}.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    callback=_split,
+    help=f"Accumulators to keep instead of the default ones: {_names(default=True)}.",
+)
 @click.option("--workers", type=int, help="Threads that share the work. [default: one for each core]")
-@click.option("--ray", "address", help="Work on a Ray cluster: its address, or local.")
+@click.option("--ray", help="Work on a Ray cluster: its address, or local.")
 @click.option("--batch", type=int, help="Images in a pass. [default: 4]")
 @everywhere
-def survey(images: tuple[str, ...], **options: Any) -> int:
-    """Show every image to the network once, and keep what every unit looks for.
+def survey(images: tuple[str, ...], only: list[str], **options: Any) -> int:
+    """Pass every image through the network once, and keep statistics of every unit.
 
     IMAGES are folders, patterns, a CSV of paths and labels, tar or zip shards. -o names the folder of the run; without
-    it, the first of them does, below phosphene-out/survey. It may be interrupted at any moment: the same command goes
-    on where it was.
+    it, the first of them does, below phosphene-out/survey. It may be interrupted at any moment: the same command
+    resumes.
     """
-    own = {name: options.pop(name) for name in ("layers", "k", "limit", "labels", "workers", "batch")}
-    coactivation, address = options.pop("coactivation"), options.pop("address")
-    run = session("survey", options)
-    folder = run.folder(Path(images[0]).resolve().stem)
-    accumulators = _with_coactivation(run, own["k"]) if coactivation else None
+    own = {name: options.pop(name) for name in ("layers", "k", "limit", "labels", "keep", "workers", "ray", "batch")}
+    command = session("survey", options)
+    folder = command.folder(Path(images[0]).resolve().stem)
     chosen = {name: value for name, value in own.items() if value is not None}
-    with _watched(run) as watch:
-        remote = _fleet(address, own["workers"]) if address else None
-        found = run_survey(
-            run.network, images, folder, accumulators, seed=run.seed, watch=watch, remote=remote, **chosen
-        )
-    return _tell(run, found)
-
-
-def _with_coactivation(run: Session, k: int) -> tuple[Any, ...]:
-    from phosphene.survey.accumulators.coactivation import CoActivation
-    from phosphene.survey.engine.survey import default
-
-    return (*default(run.network, k), CoActivation())
-
-
-def _fleet(address: str, workers: int | None) -> Any:
-    from phosphene.survey.engine.ray_cluster import Fleet
-
-    return Fleet(address, workers=workers)
+    with _bar(command) as watch:
+        run = run_survey(command.network, images, folder, only or None, seed=command.seed, watch=watch, **chosen)
+    return _report(command, run)
 
 
 @contextmanager
-def _watched(run: Session) -> Iterator[Watch]:
+def _bar(command: Session) -> Iterator[Watch]:
     """A bar: images, images a second, time left, failures."""
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (TextColumn("survey"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=run.console, transient=True, disable=run.quiet) as bar:
+    text, speed = bars.TextColumn("{task.description}"), bars.TextColumn("{task.fields[rate]}")
+    columns = (text, bars.BarColumn(), bars.MofNCompleteColumn(), speed, bars.TimeRemainingColumn())
+    with bars.Progress(*columns, console=command.console, transient=True, disable=command.quiet) as bar:
         task = bar.add_task("survey", total=None, rate="")
 
-        def watch(done: int, total: int, failures: int) -> None:
+        def watch(progress: Progress) -> None:
             speed = bar.tasks[task].speed
-            text = f"{speed:.1f} images/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=f"{text}{f', {failures} failed' if failures else ''}")
+            rate = f"{speed:.1f} images/s" if speed else ""
+            bar.update(task, completed=progress.done, total=progress.total, description=progress.what, rate=rate)
 
         yield watch
 
 
-def _tell(run: Session, found: Run) -> int:
+def _report(command: Session, run: Run) -> int:
     """The outcome in a few lines, the failures by name, the exit code."""
-    errors = found.manifest["errors"]
-    for line in errors:
+    for line in run.errors:
         click.echo(f"ImageError: {line}", err=True)
-    ok, seconds = int(found.images["ok"].sum()), found.manifest["cost"]["seconds"]
-    units = found.units()
-    layers = f"{len(found.layers)} layer{'s' * (len(found.layers) != 1)}"
-    known = f"{len(units['channel']):,} units of {layers}, {int(units['dead'].sum()):,} dead"
-    run.say(f"{ok:,} image{'s' * (ok != 1)}, {known}, in {seconds:.0f} s → {found.folder}")
-    for note in found.manifest["notes"]:
-        run.say(f"  {note}")
-    if ok:
-        run.say(f"  next: phosphene units {found.folder} --layer {found.layers[-1]}")
-    if run.as_json:
-        click.echo(json.dumps(found.manifest, indent=1))
-    return 3 if errors else 0
+    for line in run.lines():
+        command.say(f"{line} → {run.folder}")
+    for note in run.notes:
+        command.say(f"  {note}")
+    if run.images["ok"].any():
+        command.say(f"  next: phosphene units {run.folder} --layer {run.layers[-1]}")
+    if command.as_json:
+        click.echo(json.dumps(run.record, indent=1))
+    return 3 if run.errors else 0
 
 
 @click.command()
@@ -113,16 +119,16 @@ def _tell(run: Session, found: Run) -> int:
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 def verify(run: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001  --debug is read before click is
     """Read every byte of a run, and name each file that is not as it was written. Exit code 3 if there is one."""
-    found = Run.open(run, check=False)
-    damage = found.verify(full=True)
+    opened = Run(run, check=False)
+    damage = opened.verify(full=True)
     if as_json:
-        click.echo(json.dumps({"run": run, "damage": [str(each) for each in damage]}, indent=1))
+        click.echo(json.dumps({"run": run, "damage": [str(entry) for entry in damage]}, indent=1))
         return 3 if damage else 0
-    for each in damage:
-        click.echo(f"RunError: {each}", err=True)
-    for name in strangers(found.folder):
+    for entry in damage:
+        click.echo(f"RunError: {entry}", err=True)
+    for name in foreign_files(opened.folder):
         click.echo(f"  {name} does not belong to the run")
-    files = len(found.manifest["files"])
+    files = len(opened.record["files"])
     click.echo(f"{files - len(damage)} of {files} files of {run} are as they were written")
     return 3 if damage else 0
 
@@ -134,25 +140,25 @@ def verify(run: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001  --debu
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 def query(run: str, sql: str, *, limit: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Ask the tables of a run in SQL, read-only: images, units, patches, classes, histograms, samples.
+    """Query the tables of a run in SQL, read-only: images, units, patches, classes, histograms, samples, and others.
 
     \b
     phosphene query run/ "select layer, count(*) from units where dead group by layer"
     phosphene query run/ 'select image, row, "column" from patches where layer = $$blocks.4$$ and channel = 50'
     """  # noqa: D301  the escape is meant: click keeps such a paragraph as it stands
-    rows = Run.open(run).query(sql, limit=limit)
+    table = Run(run).query(sql, limit=limit)
     if as_json:
-        found = [dict(zip(rows.columns, map(_plain, row), strict=True)) for row in rows.rows]
-        click.echo(json.dumps(found, indent=1, default=str))
+        rows = [dict(zip(table.columns, map(_plain, row), strict=True)) for row in table.rows]
+        click.echo(json.dumps(rows, indent=1, default=str))
         return 0
-    click.echo("\t".join(rows.columns))
-    for row in rows.rows:
+    click.echo("\t".join(table.columns))
+    for row in table.rows:
         click.echo("\t".join(map(str, row)))
     return 0
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON can say it, which knows neither NaN nor infinity; decimal numbers are numbers."""
+    """A cell in JSON, which has neither NaN nor infinity; decimal numbers become floats."""
     if isinstance(value, Decimal):
         return float(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -61,7 +61,7 @@ def units(survey: str, layer: str, sort: UnitOrder, **options: Any) -> int:
     top, patches = options.pop("top"), int(options.pop("patches"))
     run = session("units", options)
     folder = run.folder(layer)
-    ranked = ranked_units(Run.open(survey), layer, sort, top=top, patches=patches)
+    ranked = ranked_units(Run(survey), layer, sort, top=top, patches=patches)
     stored = run.save(report(ranked), folder)
     if not run.as_json:
         _print(ranked)
@@ -98,9 +98,9 @@ def classes(survey: str, name: str, k: int, **options: Any) -> int:
 
 def open_survey(run: Session, folder: str) -> Run:
     """A survey; where no --model is given, the session gets the network that the survey names."""
-    survey = Run.open(folder)
+    survey = Run(folder)
     if click.get_current_context().get_parameter_source("model") is ParameterSource.DEFAULT:
-        run.model = survey.manifest["model"]["name"]
+        run.model = survey.record["model"]["name"]
     return survey
 
 

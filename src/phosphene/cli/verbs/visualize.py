@@ -143,7 +143,7 @@ def _witnesses(run: Session, natural: str | None, second: str | None) -> tuple[R
     """What pictures will be held against, opened before the long work: a survey or photographs, another network."""
     source: Run | PhotographSource = natural or [str(sample(name)) for name in SAMPLES]
     if natural is not None and (Path(natural) / "result.json").exists():
-        source = Run.open(natural)
+        source = Run(natural)
         source.check_network(run.network)
     elif natural is not None:
         Photographs.of(natural, 1)  # an error now, if there are none

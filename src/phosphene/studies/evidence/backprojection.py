@@ -28,7 +28,8 @@ from phosphene.studies.evidence.neurons import (
     neuron_gradients,
 )
 from phosphene.survey.engine.patch_boxes import input_box
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 from phosphene.survey.store.seal import CACHE
 
 BATCH = 4

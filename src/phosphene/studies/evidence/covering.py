@@ -14,7 +14,8 @@ from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
 from phosphene.studies.evidence.backprojection import Backprojection
 from phosphene.studies.evidence.crops import read_photographs
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 
 def cover_projections(

@@ -13,7 +13,8 @@ from phosphene.core.errors import ImageError
 from phosphene.core.images.drawing import outline
 from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Box
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 Notify = Callable[[str], object]
 """Called with one line about each thing that cannot be shown as it should be."""

@@ -17,7 +17,7 @@ from phosphene.core.networks.anatomy import has_max_pooling, has_relu_below
 from phosphene.core.networks.network import Activations, Box, Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.survey.engine.patch_boxes import input_box
-from phosphene.survey.store.run import Patch
+from phosphene.survey.store.patch import Patch
 
 ProjectionMethod = Literal["deconvnet", "guided-backprop", "gradient"]
 METHODS: Mapping[ProjectionMethod, Gradient] = {

@@ -11,7 +11,8 @@ from phosphene.core.networks.network import Network
 from phosphene.studies.evidence.crops import Notify, ignore
 from phosphene.studies.evidence.photographs import read_batches
 from phosphene.survey.engine.patch_boxes import place_box
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 RANDOM = 9
 """How many images are drawn."""

@@ -12,7 +12,7 @@ import torch
 from phosphene.core.errors import ImageError
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Box, Images, Network
-from phosphene.survey.sources.image_list import roll
+from phosphene.survey.sources.image_list import list_images
 from phosphene.survey.store.run import Run
 
 BATCH = 4
@@ -39,7 +39,7 @@ class Photographs(NamedTuple):
     def of(cls, source: Run | PhotographSource, limit: int, seed: int = 0) -> Photographs:
         """At most `limit` images, drawn by the seed, in their own order."""
         if not isinstance(source, Run):
-            images = roll(source, limit=limit, seed=seed)
+            images = list_images(source, limit=limit, seed=seed)
             return cls(images.sources, images.classes, images.load)
         readable = np.flatnonzero(source.images["ok"])
         drawn = np.sort(np.random.default_rng(seed).choice(readable, min(limit, len(readable)), replace=False)).tolist()

@@ -22,7 +22,6 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel, ChannelMax
 from phosphene.core.result import Cost, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
-from phosphene.studies.evidence.tables import table_names
 from phosphene.survey.store.run import Run
 from phosphene.synthesis.recipes.visualize import as_read
 
@@ -253,7 +252,7 @@ def _class_of(other: Network, network: Network, objective: Objective) -> int | N
 def _surveyed(run: Run, objective: Objective, quantile: float) -> ReferenceLevel | None:
     """The level of a unit by the tables of a survey; None where it lacks the unit or a table."""
     layer, channel = surveyed_unit(objective)
-    if layer not in run.layers or not {"units", "patches", "histograms"} <= table_names(run):
+    if layer not in run.layers or not {"units", "patches", "histograms"} <= set(run.tables):
         return None
     low, high, count = run.histogram(layer, channel)
     row, total = run.unit(layer, channel), int(count.sum())

@@ -9,7 +9,8 @@ import numpy as np
 
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.studies.evidence.crops import PatchCrop, patch_crops
-from phosphene.survey.store.run import Patch, Run
+from phosphene.survey.store.patch import Patch
+from phosphene.survey.store.run import Run
 
 
 def parse_unit(run: Run, target: str) -> tuple[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from phosphene.core.errors import RunError
@@ -15,11 +14,6 @@ UNIT_COLUMNS = frozenset(
     "images mean_max std_max mean std max min images_positive places_positive places broken dead".split()
 )
 """Columns of the table of units that the pages of units show."""
-
-
-def table_names(run: Run) -> set[str]:
-    """The names of the files that a survey has recorded."""
-    return {Path(file["path"]).stem for file in run.manifest["files"]}
 
 
 def require_columns(columns: Mapping[str, Any], names: Iterable[str]) -> None:

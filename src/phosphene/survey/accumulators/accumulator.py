@@ -1,6 +1,6 @@
-"""What a survey folds every image into: a commutative monoid per layer, read while the maps are still there.
+"""What a survey keeps of every unit: a commutative monoid for each layer, updated while the maps are in memory.
 
-A state is plain tensors. Folding is exact: sums are sums of integers, the rest are maxima, minima and counts. So
+A state is a few tensors. Updates are exact: sums are sums of integers, the rest are maxima, minima and counts. So
 batches may arrive in any order, from any number of threads or machines, and states may be merged in any order: the
 same images give the same bytes.
 """
@@ -8,103 +8,107 @@ same images give the same bytes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Network
 from phosphene.core.registry import Named
 
-State = dict[str, Tensor]
-"""What an accumulator knows of one layer, by name; the first dimension of each tensor is the channel."""
+AccumulatorState = dict[str, Tensor]
+"""What an accumulator has computed for one layer, by name; the first dimension of each tensor is the channel."""
 
-Columns = Mapping[str, npt.NDArray[Any]]
-"""A table, or some columns of one."""
+Array = npt.NDArray[Any]
 
-SAMPLED = 4
-"""Places of each map that are looked at for the histogram of places."""
+Columns = Mapping[str, Array]
+"""The columns of a table, each (rows,)."""
+
+SAMPLED_PLACES = 4
+"""Places of each map that are read for the histogram of places."""
 
 
-class Site(NamedTuple):
-    """Where in the network: a layer, its channels, its places, and the labels that images may have.
+class SurveyLayer(NamedTuple):
+    """A layer that a survey reads.
 
     Args:
-        layer: as the network calls it, or "logits".
+        name: of the layer, or "logits".
         channels: how many.
         grid: rows and columns of its maps; (1, 1) for a vector.
         labels: names of the classes that images may have.
     """
 
-    layer: str
+    name: str
     channels: int
     grid: tuple[int, int]
     labels: tuple[str, ...] = ()
 
 
-class Seen:
-    """One batch at one layer: what is left of the maps is a few numbers for each image and channel.
+class BatchStatistics:
+    """One batch at one layer, reduced to a few numbers for each image and channel.
 
     Args:
-        site: which layer.
-        rows: (N,) int64, the number of each image.
+        layer: which layer.
+        numbers: (N,) int64, the number of each image in the survey.
         maps: (N, C, H, W) or (N, C); not kept.
     """
 
-    def __init__(self, site: Site, rows: Tensor, maps: Tensor) -> None:
-        self.site, self.rows = site, rows
-        self.labels = torch.full_like(rows, -1)
-        """(N,) int64, place of the label in `site.labels`; -1 for none. Known once the pass has ended."""
+    def __init__(self, layer: SurveyLayer, numbers: Tensor, maps: Tensor) -> None:
+        self.layer, self.numbers = layer, numbers
+        self.labels = torch.full_like(numbers, -1)
+        """(N,) int64, place of the label in `layer.labels`; -1 for none. Set at the end of the pass."""
         flat = (maps.flatten(2) if maps.ndim > 2 else maps[:, :, None]).detach().float().contiguous()
         self.max, self.max_at = _extreme(flat, np.argmax, torch.argmax)
         self.min, self.min_at = _extreme(flat, np.argmin, torch.argmin)
         """(N, C) float32, and (N, C) int64: the place, counted along the rows."""
-        # Not a matrix product, as fast as it is: its last bits depend on how many rows there are.
+        # Not a matrix product, as fast as it is: its last bits depend on the number of rows.
         self.mean = flat.sum(2).cpu() / self.places
         """(N, C) float32."""
         self.positive = torch.gt(flat, 0, out=torch.empty_like(flat)).sum(2).cpu().long()
         """(N, C) int64, places above zero."""
         self.sample = flat.gather(2, self._sampled(flat.device)).cpu()
-        """(N, C, up to SAMPLED) float32, values at places that the number of the image chooses."""
+        """(N, C, up to SAMPLED_PLACES) float32, values at places that the number of the image determines."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Seen]) -> Seen:
+    def joined(cls, parts: Sequence[BatchStatistics]) -> BatchStatistics:
         """Several batches of one layer as one, for `update`: small operations cost the same for many images."""
         whole = cls.__new__(cls)
-        whole.site = parts[0].site
-        for name in vars(parts[0]).keys() - {"site", "finite"}:
+        whole.layer = parts[0].layer
+        for name in vars(parts[0]).keys() - {"layer", "finite"}:
             setattr(whole, name, torch.cat([getattr(part, name) for part in parts]))
         return whole
 
     @property
     def places(self) -> int:
         """How many places a map has."""
-        return self.site.grid[0] * self.site.grid[1]
+        return self.layer.grid[0] * self.layer.grid[1]
 
     @cached_property
     def finite(self) -> Tensor:
-        """(N, C) bool: no NaN and no infinity in the map. The others count as broken, and nowhere else."""
+        """(N, C) bool: no NaN and no infinity in the map. The other maps are counted as broken, and nowhere else."""
         return self.mean.isfinite() & self.max.isfinite() & self.min.isfinite()
 
     def _sampled(self, device: torch.device) -> Tensor:
-        at = _draws(tuple(self.rows.tolist()))[:, : self.places].to(device) % self.places
-        return at[:, None].expand(-1, self.site.channels, -1)
+        at = _hashes(tuple(self.numbers.tolist()))[:, : self.places].to(device) % self.places
+        return at[:, None].expand(-1, self.layer.channels, -1)
 
 
 @lru_cache(maxsize=64)
-def _draws(rows: tuple[int, ...]) -> Tensor:
-    """(N, SAMPLED) numbers in [0, 2³²), the same at every layer."""
-    return mix(torch.tensor(rows)[:, None], torch.arange(SAMPLED))
+def _hashes(numbers: tuple[int, ...]) -> Tensor:
+    """(N, SAMPLED_PLACES) numbers in [0, 2³²), the same at every layer."""
+    return mix(torch.tensor(numbers)[:, None], torch.arange(SAMPLED_PLACES))
 
 
 def _extreme(flat: Tensor, on_cpu: Callable[..., Any], elsewhere: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """The greatest or the least value of each map, and its first place; NaN where there is one."""
     if flat.shape[2] == 1:
-        # A copy: this may be the network's own tensor, which a ReLU in place is about to write over.
+        # A copy: this may be the network's own tensor, which a ReLU in place is about to overwrite.
         return flat[:, :, 0].to("cpu", copy=True), torch.zeros(flat.shape[:2], dtype=torch.long)
     # numpy finds a place in the time in which torch finds the value; torch takes ten times as long for places.
     at = torch.from_numpy(on_cpu(flat.numpy(), 2)) if flat.device.type == "cpu" else elsewhere(flat, 2)
@@ -113,38 +117,62 @@ def _extreme(flat: Tensor, on_cpu: Callable[..., Any], elsewhere: Callable[..., 
 
 @dataclasses.dataclass(frozen=True)
 class Accumulator(Named):
-    """Something worth knowing of every unit, in bounded memory. Its fields are its options; its state is apart.
+    """A statistic of every unit, in bounded memory. Its fields are its options; its state is separate.
 
     The law: `update` and `merge` give the same state, bit for bit, in whatever order and grouping images arrive.
+    What is written to the run is declared by the class, so that SQL, `Run` and the command line know it.
     """
 
+    default: ClassVar[bool] = False
+    """Whether a survey computes it when nothing else is asked for."""
+    tables: ClassVar[Mapping[str, str]] = {}
+    """The tables that `result` returns → what a row is. Several accumulators may add columns to "units"."""
+    arrays: ClassVar[Mapping[str, str]] = {}
+    """The arrays that `layer_arrays` returns, written as NAME/LAYER.npy → what they hold."""
+    image_array: ClassVar[str] = ""
+    """What a row of `image_rows` is; empty for an accumulator without. The rows are written as <name>.npy."""
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        for table in (*cls.tables, *cls.arrays):
+            if table == "images" or not re.fullmatch(r"[a-z][a-z0-9_]*", table):
+                raise OptionError(f"{cls.__qualname__} writes {table!r}; give another name, such as my_table")
+        super().__init_subclass__(**rest)
+
     def layers(self, network: Network, chosen: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
-        """Where it listens: at the layers that were chosen, unless it knows better."""
+        """The layers that it reads: by default those that the user chose."""
         return chosen
 
-    def start(self, site: Site) -> State:
-        """The state that has seen nothing: the identity of `merge`."""
+    def start(self, layer: SurveyLayer) -> AccumulatorState:
+        """The state of no image: the identity of `merge`."""
         raise NotImplementedError
 
-    def update(self, state: State, seen: Seen) -> None:
-        """Fold a batch into a state, in place."""
+    def update(self, state: AccumulatorState, batch: BatchStatistics) -> None:
+        """Add a batch to a state, in place."""
         raise NotImplementedError
 
-    def rows(self, seen: Seen) -> Tensor | None:  # noqa: ARG002
-        """A row for each image, to be kept beside the tables; (N, …), or None."""
+    def image_rows(self, batch: BatchStatistics) -> Tensor | None:  # noqa: ARG002
+        """A row for each image, written beside the tables; (N, …), or None."""
         return None
 
-    def settle(self, state: State) -> State:
-        """The state in the form in which it is saved, merged and read; a state without scratch room is its own."""
+    def compact(self, state: AccumulatorState) -> AccumulatorState:
+        """The state without its buffers, as it is saved, merged and read; by default the state itself."""
         return state
 
-    def merge(self, state: State, other: State) -> None:
-        """Fold a settled state of other images into a state, in place."""
+    def merge(self, state: AccumulatorState, other: AccumulatorState) -> None:
+        """Add a compact state of other images to a state, in place."""
         raise NotImplementedError
 
-    def result(self, state: State, site: Site) -> Mapping[str, Columns]:
-        """Table → columns of a settled state; "units" has one row per channel, the others a column "channel"."""
-        raise NotImplementedError
+    def result(self, state: AccumulatorState, layer: SurveyLayer) -> Mapping[str, Columns]:  # noqa: ARG002
+        """Table → columns of a compact state; "units" has one row for each channel, the others a column "channel".
+
+        A table with the columns image, row and column also gets the receptive field of each row's place in the original
+        file, as top, left, bottom, right and whole.
+        """
+        return {}
+
+    def layer_arrays(self, state: AccumulatorState, layer: SurveyLayer) -> Mapping[str, Array]:  # noqa: ARG002
+        """Name → array of a compact state, for what is not a table, such as a matrix of units by units."""
+        return {}
 
 
 def mix(first: Tensor, second: Tensor) -> Tensor:
@@ -173,7 +201,7 @@ def ordered(values: Tensor) -> Tensor:
 
 
 def unordered(keys: Tensor) -> Tensor:
-    """What `ordered` was given.
+    """The float32 values of which `ordered` made the keys.
 
     >>> unordered(ordered(torch.tensor([-2.5, 0.0, 7.0]))).tolist()
     [-2.5, 0.0, 7.0]
@@ -182,9 +210,9 @@ def unordered(keys: Tensor) -> Tensor:
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
 
 
-def channel_column(state_rows: int, each: int) -> npt.NDArray[np.int32]:
-    """The column "channel" of a table with `each` rows for every channel."""
-    return np.repeat(np.arange(state_rows, dtype=np.int32), each)
+def channel_column(channels: int, rows: int) -> npt.NDArray[np.int32]:
+    """The column "channel" of a table with so many rows for every channel."""
+    return np.repeat(np.arange(channels, dtype=np.int32), rows)
 
 
 _MASK = 0xFFFFFFFF

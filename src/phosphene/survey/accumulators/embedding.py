@@ -1,9 +1,9 @@
-"""The last layer before the classifier: what the network has to say of an image as a whole."""
+"""Embeddings of images: the activations of the last layer before the classifier."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,43 +11,41 @@ from torch import Tensor
 from phosphene.core.images.image import Picture, resize
 from phosphene.core.networks.anatomy import embedding_layer
 from phosphene.core.networks.network import Images, Network
-from phosphene.survey.accumulators.accumulator import Accumulator, Columns, Seen, Site, State
+from phosphene.survey.accumulators.accumulator import Accumulator, AccumulatorState, BatchStatistics, SurveyLayer
 
 THUMB = 32
-"""Side of the small copy of each image, in pixels: the space in which raw pixels are compared."""
+"""Side of the thumbnail of each image, in pixels: images are compared by their pixels at this size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings(Accumulator, name="embeddings"):
-    """A row for each image: the mean over the places of one layer, as float16, in the file embeddings.npy.
+    """A row for each image: the spatial means of one layer, as float16, in the file embeddings.npy.
 
     Args:
         layer: whose; the last one before the classifier by default.
     """
 
+    default: ClassVar[bool] = True
+    image_array: ClassVar[str] = "the spatial means of the last layer before the classifier, float16"
     layer: str = ""
 
     def layers(self, network: Network, chosen: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
-        """Its own layer alone."""
+        """Its own layer only."""
         return (self.layer or embedding_layer(network),)
 
-    def start(self, site: Site) -> State:  # noqa: ARG002
-        """Nothing: rows do not fold."""
+    def start(self, layer: SurveyLayer) -> AccumulatorState:  # noqa: ARG002
+        """An empty state: rows are written, not summed."""
         return {}
 
-    def update(self, state: State, seen: Seen) -> None:
-        """Nothing to fold."""
+    def update(self, state: AccumulatorState, batch: BatchStatistics) -> None:
+        """Nothing to add."""
 
-    def rows(self, seen: Seen) -> Tensor:
+    def image_rows(self, batch: BatchStatistics) -> Tensor:
         """(N, C) float16."""
-        return seen.mean.half()
+        return batch.mean.half()
 
-    def merge(self, state: State, other: State) -> None:
-        """Nothing to fold."""
-
-    def result(self, state: State, site: Site) -> Mapping[str, Columns]:  # noqa: ARG002
-        """No table."""
-        return {}
+    def merge(self, state: AccumulatorState, other: AccumulatorState) -> None:
+        """Nothing to add."""
 
 
 def thumbnail(images: Images) -> Tensor:
@@ -56,11 +54,11 @@ def thumbnail(images: Images) -> Tensor:
 
 
 def embed(network: Network, layer: str, picture: Picture) -> tuple[Tensor, Tensor]:
-    """What a survey would have kept of a picture: its row (C,) float16, and its thumbnail uint8 (32, 32, 3).
+    """The embedding of a picture as a survey writes it, (C,) float16, and its thumbnail, uint8 (32, 32, 3).
 
     Args:
-        network: the one of the survey.
-        layer: the one of its embeddings.
+        network: that was surveyed.
+        layer: of the embeddings of the survey.
         picture: any photograph.
     """
     images = network.prepare(picture).images

@@ -1,4 +1,4 @@
-"""Sums that do not depend on the order of what is summed, since they are sums of integers."""
+"""Sums that do not depend on the order of the summands, since they are sums of integers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 LIMIT = 2.0**20
-"""Values beyond ±LIMIT count as ±LIMIT; sums then have room for 2²³ images."""
+"""Values are clipped to ±LIMIT; sums then have room for 2²³ images."""
 
 _BITS = 48  # after the point: a float32 of 2^-24 or more needs no more
 
@@ -18,7 +18,7 @@ _BITS = 48  # after the point: a float32 of 2^-24 or more needs no more
 def powers(values: Tensor) -> Tensor:
     """Values and their squares, summed over the images.
 
-    A sum is whole + part * 2⁻⁴⁸ with integers whole and part, which `add` brings to 0 <= part < 2⁴⁸.
+    A sum is whole + part * 2⁻⁴⁸ with integers whole and part, which `add` normalizes to 0 <= part < 2⁴⁸.
 
     Args:
         values: (N, …) finite, as exact as float32; fewer than 2¹⁵ images.
@@ -26,7 +26,7 @@ def powers(values: Tensor) -> Tensor:
     Returns:
         (…, 2, 2) int64: [first or second power, whole or part].
     """
-    assert len(values) < 2**15, "more would not fit an integer"
+    assert len(values) < 2**15, "more would overflow an integer"
     values = values.double().clamp(-LIMIT, LIMIT)
     both = torch.stack([values, values * values])
     whole = both.floor()
@@ -44,25 +44,25 @@ def add(sums: Tensor, more: Tensor) -> None:
 def mean_variance(
     images: npt.NDArray[np.int64], sums: Tensor
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The mean of what was summed, and its variance Σx²/n - (Σx/n)²; in integers up to the last division.
+    """The mean Σx/n and the variance Σx²/n - (Σx/n)²; in integers up to the last division.
 
-    A variance that rounding alone could make is 0. NaN of no images.
+    A variance no greater than the rounding error is 0. NaN without images.
 
     Args:
-        images: (…) how many values each sum has.
+        images: (…) how many values were summed.
         sums: (…, 2, 2) as `powers` gives them.
 
     >>> sums = torch.zeros(1, 2, 2, dtype=torch.long)
     >>> for value in (10000 - 2**-7, 10000 + 2**-7):
     ...     add(sums, powers(torch.tensor([[value]])))
-    >>> [each.tolist() for each in mean_variance(np.array([2]), sums)] == [[10000.0], [2**-14]]
+    >>> [values.tolist() for values in mean_variance(np.array([2]), sums)] == [[10000.0], [2**-14]]
     True
     """
     parts: npt.NDArray[Any] = sums.numpy().astype(object)
     first, second = np.moveaxis(parts[..., 0] * 2**_BITS + parts[..., 1], -1, 0)
     n = np.maximum(images, 1).astype(object)
-    spread = n * second * 2**_BITS - first * first
-    spread[spread <= n * n * 2 ** (_BITS - 1)] = 0
-    mean, variance = first / (n * 2**_BITS), spread / (n * n * 4**_BITS)
+    scaled = n * second * 2**_BITS - first * first
+    scaled[scaled <= n * n * 2 ** (_BITS - 1)] = 0
+    mean, variance = first / (n * 2**_BITS), scaled / (n * n * 4**_BITS)
     none = images == 0
     return np.where(none, np.nan, mean.astype(float)), np.where(none, np.nan, variance.astype(float))

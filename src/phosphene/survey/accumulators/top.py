@@ -1,9 +1,10 @@
-"""The strongest and the weakest images of every unit."""
+"""The images of the strongest and of the weakest activations of every unit."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor
 from phosphene.core.errors import OptionError
 from phosphene.survey.accumulators.accumulator import (
     Accumulator,
+    AccumulatorState,
+    BatchStatistics,
     Columns,
-    Seen,
-    Site,
-    State,
+    SurveyLayer,
     channel_column,
     ordered,
     unordered,
@@ -24,54 +25,56 @@ from phosphene.survey.accumulators.accumulator import (
 
 @dataclasses.dataclass(frozen=True)
 class TopPatches(Accumulator, name="top-patches"):
-    """The k images that excite each unit most, and the k that excite it least, with the place in the map.
+    """The k images of the greatest activations of each unit, and the k of the least, with the place in the map.
 
     The strongest are those of the greatest maximum over the places, the weakest those of the least minimum; among equal
-    values the image of the smaller number stands first, so ties do not depend on the order of arrival. An image enters
+    values the image of the smaller number comes first, so ties do not depend on the order of arrival. An image enters
     once for each unit. An entry is one integer, (value, -image), so that comparing integers compares both.
 
     Args:
         k: how many of each.
-        weakest: whether the least are kept as well.
+        weakest: whether the k least are kept as well.
 
     Reference: Zeiler & Fergus, ECCV 2014, figure 2; Girshick et al., CVPR 2014, section 3.1.
     """
 
+    default: ClassVar[bool] = True
+    tables: ClassVar[Mapping[str, str]] = {"patches": "a unit, side and rank"}
     k: int = 64
     weakest: bool = True
 
     def __post_init__(self) -> None:
         if self.k < 1:
-            raise OptionError(f"k is {self.k}; top-patches wants at least 1")
+            raise OptionError(f"k is {self.k}; top-patches needs at least 1")
 
     @property
     def _sides(self) -> tuple[str, ...]:
         return ("top", "bottom") if self.weakest else ("top",)
 
     @property
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         return self.k + max(self.k, 32)
 
-    def start(self, site: Site) -> State:
-        """Keys and places of the entries, and room for as many newcomers before they must be sorted."""
-        state: State = {}
+    def start(self, layer: SurveyLayer) -> AccumulatorState:
+        """Keys and places of the k entries, and a buffer for new ones."""
+        state: AccumulatorState = {}
         for side in self._sides:
-            state[f"{side}.key"] = torch.full((site.channels, self._room), _NONE)
-            state[f"{side}.place"] = torch.zeros(site.channels, self._room, dtype=torch.int32)
+            state[f"{side}.key"] = torch.full((layer.channels, self._capacity), _NONE)
+            state[f"{side}.place"] = torch.zeros(layer.channels, self._capacity, dtype=torch.int32)
             state[f"{side}.filled"] = torch.tensor(self.k)
         return state
 
-    def update(self, state: State, seen: Seen) -> None:
-        """Put the batch into the free room; sort when it is full."""
-        for side, values, places in (("top", seen.max, seen.max_at), ("bottom", -seen.min, seen.min_at)):
+    def update(self, state: AccumulatorState, batch: BatchStatistics) -> None:
+        """Put the batch into the buffer; sort when it is full."""
+        for side, values, places in (("top", batch.max, batch.max_at), ("bottom", -batch.min, batch.min_at)):
             if side in self._sides:
-                keys = (ordered(values) << 32) | (_IMAGES - seen.rows[:, None])
-                self._put(state, side, keys.masked_fill_(~seen.finite, _NONE).T, places.T)
+                keys = (ordered(values) << 32) | (_IMAGES - batch.numbers[:, None])
+                self._put(state, side, keys.masked_fill_(~batch.finite, _NONE).T, places.T)
 
-    def _put(self, state: State, side: str, keys: Tensor, places: Tensor) -> None:
-        for start in range(0, keys.shape[1], self._room - self.k):
-            part = slice(start, start + self._room - self.k)
-            if int(state[f"{side}.filled"]) + keys[:, part].shape[1] > self._room:
+    def _put(self, state: AccumulatorState, side: str, keys: Tensor, places: Tensor) -> None:
+        for start in range(0, keys.shape[1], self._capacity - self.k):
+            part = slice(start, start + self._capacity - self.k)
+            if int(state[f"{side}.filled"]) + keys[:, part].shape[1] > self._capacity:
                 self._sort(state, side)
             filled = int(state[f"{side}.filled"])
             end = filled + keys[:, part].shape[1]
@@ -79,48 +82,48 @@ class TopPatches(Accumulator, name="top-patches"):
             state[f"{side}.place"][:, filled:end] = places[:, part]
             state[f"{side}.filled"].fill_(end)
 
-    def _sort(self, state: State, side: str) -> None:
+    def _sort(self, state: AccumulatorState, side: str) -> None:
         keys, places = state[f"{side}.key"], state[f"{side}.place"]
         best, index = keys.topk(self.k, sorted=True)
-        kept = places.gather(1, index)
+        best_places = places.gather(1, index)
         keys[:, self.k :] = _NONE
-        keys[:, : self.k], places[:, : self.k] = best, kept
+        keys[:, : self.k], places[:, : self.k] = best, best_places
         state[f"{side}.filled"].fill_(self.k)
 
-    def settle(self, state: State) -> State:
-        """The first k alone, sorted."""
-        settled: State = {}
+    def compact(self, state: AccumulatorState) -> AccumulatorState:
+        """The first k entries, sorted."""
+        compacted: AccumulatorState = {}
         for side in self._sides:
             best, index = state[f"{side}.key"].topk(self.k, sorted=True)
-            settled[f"{side}.key"] = best
-            settled[f"{side}.place"] = state[f"{side}.place"].gather(1, index).masked_fill(best == _NONE, 0)
-        return settled
+            compacted[f"{side}.key"] = best
+            compacted[f"{side}.place"] = state[f"{side}.place"].gather(1, index).masked_fill(best == _NONE, 0)
+        return compacted
 
-    def merge(self, state: State, other: State) -> None:
-        """Entries of both; the better k stay."""
+    def merge(self, state: AccumulatorState, other: AccumulatorState) -> None:
+        """The best k entries of both."""
         for side in self._sides:
             self._put(state, side, other[f"{side}.key"], other[f"{side}.place"])
 
-    def result(self, state: State, site: Site) -> Mapping[str, Columns]:
+    def result(self, state: AccumulatorState, layer: SurveyLayer) -> Mapping[str, Columns]:
         """The table "patches": a row for each unit, side and rank."""
-        parts = [self._rows(state, side, site) for side in self._sides]
+        parts = [self._rows(state, side, layer) for side in self._sides]
         return {"patches": {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}}
 
-    def _rows(self, state: State, side: str, site: Site) -> Columns:
+    def _rows(self, state: AccumulatorState, side: str, layer: SurveyLayer) -> Columns:
         keys, places = state[f"{side}.key"].flatten(), state[f"{side}.place"].flatten()
-        there = keys != _NONE
-        keys, places = keys[there], places[there]
+        filled = keys != _NONE
+        keys, places = keys[filled], places[filled]
         sign = 1 if side == "top" else -1
-        channels = channel_column(site.channels, self.k)[there.numpy()]
-        ranks = np.tile(np.arange(self.k, dtype=np.int32), site.channels)[there.numpy()]
+        channels = channel_column(layer.channels, self.k)[filled.numpy()]
+        ranks = np.tile(np.arange(self.k, dtype=np.int32), layer.channels)[filled.numpy()]
         return {
             "channel": channels,
             "side": np.array([side] * len(channels), dtype=object),
             "rank": ranks,
             "image": (_IMAGES - (keys & _IMAGES)).int().numpy(),
             "activation": (sign * unordered(keys >> 32)).numpy() + np.float32(0),
-            "row": (places // site.grid[1]).int().numpy(),
-            "column": (places % site.grid[1]).int().numpy(),
+            "row": (places // layer.grid[1]).int().numpy(),
+            "column": (places % layer.grid[1]).int().numpy(),
         }
 
 

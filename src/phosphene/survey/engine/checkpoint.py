@@ -1,4 +1,4 @@
-"""A survey that is not finished: what a kill at any moment leaves behind, and how to go on from it."""
+"""The folder of an unfinished survey: what is on the disk when the process is killed, and how to resume from it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Container, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +18,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from phosphene.core import files
-from phosphene.core.errors import RunError
-from phosphene.survey.accumulators.accumulator import State
+from phosphene.core.errors import FolderError, RunError
+from phosphene.core.folder import HIDDEN, OutputFolder
+from phosphene.survey.accumulators.accumulator import Accumulator, AccumulatorState
 from phosphene.survey.engine.fold import FACTS, Batch, Fold
-from phosphene.survey.store.seal import PLAN, RESULT, WORK, sealable
+from phosphene.survey.store.seal import PLAN, RESULT, STATE
 
 try:
     import fcntl
@@ -31,196 +31,220 @@ except ImportError:  # Windows
 
 
 @dataclasses.dataclass
-class Work:
+class SurveyCheckpoint:
     """The folder of a survey while it runs.
 
-    Rows of images lie in memory-mapped files, written in place: a row written twice is the same row. The states lie in
-    one file, replaced whole now and then, with the list of the batches that they hold; a batch that came after is done
-    again.
+    Rows of images are in memory-mapped files, written in place: a row written twice is the same row. The states are in
+    one file, replaced whole now and then, with the list of the batches in them; later batches are computed again.
 
     Args:
-        folder: of the run.
-        plan: what the survey does, as plain values; a folder belongs to one plan.
+        output: the folder, and which files in it are ours.
+        plan: as plain values; a folder holds one plan.
         arrays: file → a row for each image.
+        facts: a record for each image.
         done: whether each batch is in the saved states.
         failures: number of an image → why it could not be read.
-        remarks: what was chosen on the way, for the manifest.
+        notes: choices that were made, for the manifest.
         lock: descriptor of the file that keeps other processes out.
     """
 
-    folder: Path
+    output: OutputFolder
     plan: Mapping[str, Any]
     arrays: dict[str, npt.NDArray[Any]]
+    facts: npt.NDArray[Any]
     done: npt.NDArray[np.bool_]
     failures: dict[int, str]
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     lock: int | None = None
 
     @classmethod
     def begin(
         cls, folder: Path, plan: Mapping[str, Any], rows: Mapping[str, tuple[tuple[int, ...], str]], batches: int
     ) -> Self:
-        """The work in a folder, begun or found there.
+        """The checkpoint in a folder, a new one or the one that is there.
 
         Raises:
-            RunError: the folder holds another survey, one that is damaged or runs just now, or tables of others.
+            FolderError: the folder holds files that are not of a survey.
+            RunError: the folder holds another survey, one that is damaged, or one that is running.
             OutputError: the disk is full, or the folder cannot be written.
         """
-        shapes = {**rows, "work/facts": ((), FACTS)}
-        if not (folder / PLAN).exists():
-            _unused(folder, {f"{name}.npy" for name in shapes})
-        work = cls(folder, plan, {}, np.zeros(batches, bool), {}, lock=_lock(folder))
+        own_folder(folder).claim()
+        lock = _lock(folder)
         try:
+            # Read again: another process may have written to the folder until the lock was acquired.
+            checkpoint = cls(own_folder(folder), plan, {}, np.zeros(0, FACTS), np.zeros(batches, bool), {}, lock=lock)
             with files.writing(folder):
-                work._open(shapes)
+                checkpoint._open(rows)
         except BaseException:
-            work.close()
+            os.close(lock)
             raise
-        return work
-
-    def _open(self, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
-        path = self.folder / PLAN
-        if (self.folder / RESULT).exists():  # while this process waited to be let in
-            raise RunError(f"another process has just finished the survey in {self.folder}; run the same command again")
-        fresh = not path.exists()
-        if fresh:
-            self._state.unlink(missing_ok=True)
-        else:
-            before = _before(path)
-            same(self.folder, before, self.plan)
-            self.remarks += tuple(
-                f"begun with {each} {before.get(each)}, finished with {self.plan.get(each)}: last bits may differ"
-                for each in _BITS
-                if before.get(each) != self.plan.get(each)
-            )
-        for each in (self.folder, self._state.parent, self.folder / "similar"):
-            for left in files.abandoned(each):
-                left.unlink()
-        for name, shape in shapes.items():
-            self.arrays[name] = _array(self.folder, name, self.plan["images"], *shape, fresh=fresh)
-        if fresh:
-            files.write_json(path, dict(self.plan))
+        return checkpoint
 
     @property
-    def _state(self) -> Path:
-        return self.folder / WORK / "state"
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.output.path
+
+    def _open(self, rows: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+        path = self.folder / PLAN
+        if (self.folder / RESULT).exists():
+            raise RunError(f"another process has just finished the survey in {self.folder}; run the same command again")
+        new = not path.exists()
+        if new:
+            self.output.claim(*(f"{name}.npy" for name in rows))
+            self._states.unlink(missing_ok=True)
+        else:
+            before = _read_plan(path)
+            require_same(self.folder, before, self.plan)
+            self.notes += tuple(
+                f"begun with {key} {before.get(key)}, finished with {self.plan.get(key)}: last bits may differ"
+                for key in _BITS
+                if before.get(key) != self.plan.get(key)
+            )
+        for folder in (self.folder, self.output.state):
+            for temporary in files.abandoned(folder):
+                temporary.unlink()
+        images = self.plan["images"]
+        for name, (shape, kind) in rows.items():
+            self.arrays[name] = self._array(self.folder / f"{name}.npy", (images, *shape), kind, new=new)
+        self.facts = self._array(self.output.state / "facts.npy", (images,), FACTS, new=new)
+        if new:
+            files.write_json(path, dict(self.plan))
+
+    def _array(self, path: Path, shape: tuple[int, ...], kind: Any, *, new: bool) -> npt.NDArray[Any]:
+        """A memory-mapped file of rows; rows of floats are NaN until they are written."""
+        if new:
+            array = open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=shape)
+            files.reserve(path)
+            if array.dtype.kind == "f":
+                array[:] = np.nan
+            return array
+        try:
+            open_memmap(path, mode="r")  # which does not lengthen a file that was cut
+            array = open_memmap(path, mode="r+")
+            if array.shape != shape or array.dtype != np.dtype(kind):
+                raise ValueError(f"it holds {array.dtype} {array.shape}")  # noqa: TRY301  one line says either
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged: {error}. Delete {self.folder} and run the survey again") from error
+        return array
+
+    @property
+    def _states(self) -> Path:
+        return self.output.state / "states"
 
     def restore(self, fold: Fold) -> None:
-        """Put the saved states into a fold; where the file is damaged all is done again, with a remark."""
-        if not self._state.exists():
+        """Merge the saved states into a fold; where their file is damaged, all images are read again, with a note."""
+        if not self._states.exists():
             return
-        content = self._state.read_bytes()
-        seal, payload = content[:_SEAL], content[_SEAL:]
-        if files.sha256(payload).encode() != seal:
-            self.remarks += (f"{self._state} was damaged, so all images were looked at again",)
+        content = self._states.read_bytes()
+        digest, payload = content[:_DIGEST], content[_DIGEST:]
+        if files.sha256(payload).encode() != digest:
+            self.notes += (f"{self._states} was damaged, so all images were read again",)
             return
         tensors = load(payload)
-        notes = json.loads(tensors.pop("notes").numpy().tobytes())
+        failures = json.loads(tensors.pop("failures").numpy().tobytes())
         self.done[:] = tensors.pop("done").numpy()
-        self.failures = {int(number): why for number, why in notes.items()}
-        fold.merge(_unflat(tensors))
+        self.failures = {int(number): why for number, why in failures.items()}
+        fold.merge(_nested(tensors))
 
-    def keep(self, batch: Batch) -> None:
-        """Write the rows of a batch, and take it down as done."""
-        lost = list(batch.failures)
-        for array in self.arrays.values():  # which may have been readable before an interrupt
-            array[lost] = _blank(array.dtype)
+    def add(self, batch: Batch) -> None:
+        """Write the rows of a batch, and record it as done."""
+        failed = list(batch.failures)
+        for array in self.arrays.values():  # an image may have been readable before an interruption
+            array[failed] = _blank(array.dtype)
         for name, values in batch.rows.items():
             self.arrays[name][batch.numbers] = values
         for number, fact in batch.facts.items():
-            self.arrays["work/facts"][number] = fact
+            self.facts[number] = fact
         self.failures |= batch.failures
         self.done[batch.index] = True
 
     def save(self, fold: Fold) -> None:
-        """Replace the saved states; the rows are on the disk before."""
+        """Replace the saved states, after the rows are on the disk."""
         with files.writing(self.folder):
-            for array in self.arrays.values():
+            for array in (*self.arrays.values(), self.facts):
                 array.flush()  # type: ignore[attr-defined]  # of a memmap
-        notes = json.dumps({str(number): self.failures[number] for number in sorted(self.failures)}).encode()
-        tensors = {**_flat(fold.settled()), "done": torch.from_numpy(self.done)}
-        tensors["notes"] = torch.frombuffer(bytearray(notes), dtype=torch.uint8)
+        failures = json.dumps({str(number): self.failures[number] for number in sorted(self.failures)}).encode()
+        tensors = {**_flat(fold.compact()), "done": torch.from_numpy(self.done)}
+        tensors["failures"] = torch.frombuffer(bytearray(failures), dtype=torch.uint8)
         payload = save(tensors)
-        files.write(self._state, files.sha256(payload).encode() + payload)
+        files.write(self._states, files.sha256(payload).encode() + payload)
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder for other processes."""
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None
 
 
-def clear(folder: Path) -> None:
-    """Remove what only an unfinished survey needs, as far as this may be."""
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    with suppress(OSError):
-        (folder / PLAN).unlink(missing_ok=True)
+def own_folder(folder: Path) -> OutputFolder:
+    """The folder of a survey: absent, empty, or marked as that of a survey.
 
-
-def _unused(folder: Path, own: Container[str]) -> None:
-    """A survey that begins in a folder writes over no file of others, nor takes one for its own."""
-    for each in sealable(folder):
-        name = each.relative_to(folder).as_posix()
-        if name not in own:
-            raise RunError(
-                f"{folder} holds {name}, which is of no survey here; choose another folder with -o, or move it"
+    Raises:
+        FolderError: it holds files and no survey, or the result of another verb.
+    """
+    output = OutputFolder(folder, "survey")
+    if not (folder / HIDDEN).exists() and folder.is_dir():
+        names = sorted(path.name for path in folder.iterdir())
+        if names:
+            raise FolderError(
+                f"{folder} holds {names[0]}, and no survey; choose another folder with -o, or an empty one"
             )
+    return output
 
 
-def _array(  # noqa: PLR0917
-    folder: Path, name: str, rows: int, shape: tuple[int, ...], kind: Any, *, fresh: bool
-) -> npt.NDArray[Any]:
-    """A memory-mapped file of rows; rows of floats are NaN until they are written."""
-    path = folder / f"{name}.npy"
-    if fresh:
-        array = open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=(rows, *shape))
-        files.reserve(path)
-        if array.dtype.kind == "f":
-            array[:] = np.nan
-        return array
-    try:
-        open_memmap(path, mode="r")  # which does not lengthen a file that was cut
-        array = open_memmap(path, mode="r+")
-        if array.shape != (rows, *shape) or array.dtype != np.dtype(kind):
-            raise ValueError(f"it holds {array.dtype} {array.shape}")  # noqa: TRY301  one line says either
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {error}. Delete {folder} and run the survey again") from error
-    return array
+def clear(folder: Path) -> None:
+    """Delete what only an unfinished survey needs, as far as the system allows."""
+    shutil.rmtree(folder / STATE, ignore_errors=True)
 
 
-def _blank(kind: np.dtype[Any]) -> Any:
-    """A row of nothing."""
-    return np.nan if kind.kind == "f" else np.zeros((), kind)
-
-
-def same(folder: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-    """A folder belongs to one plan.
+def require_same(folder: Path, before: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """A folder holds one plan.
 
     Raises:
         RunError: it holds another survey; the line says what differs.
     """
+    missing = [name for name in _names(before) if name not in Accumulator.table]
+    if missing:
+        raise RunError(
+            f"{folder} holds a survey with the accumulator {missing[0]!r}, which is not known here; load the file that "
+            "defines it with --plugin"
+        )
     for key in _IDENTITY:
         if before.get(key) != plan[key]:
-            found, asked = (str(each.get(key))[:120] for each in (before, plan))
+            stored, asked = (str(values.get(key))[:120] for values in (before, plan))
             raise RunError(
-                f"{folder} holds a survey of other {key} ({found}; asked for {asked}). Choose another folder with -o, "
+                f"{folder} holds a survey of other {key} ({stored}; asked for {asked}). Choose another folder with -o, "
                 "or delete this one"
             )
 
 
-def _before(path: Path) -> dict[str, Any]:
+def _names(plan: Mapping[str, Any]) -> Iterable[str]:
+    """The names of the accumulators of a plan."""
+    stored = plan.get("accumulators")
+    return [str(entry.get("name")) for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
+
+
+def _blank(kind: np.dtype[Any]) -> Any:
+    """The value of a row that is not written."""
+    return np.nan if kind.kind == "f" else np.zeros((), kind)
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
     try:
-        plan: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} is damaged; delete {path.parent} and run the survey again") from error
+        plan = json.loads(path.read_text())
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise RunError(f"{path} is damaged; delete {path.parents[2]} and run the survey again")
     return plan
 
 
 def _lock(folder: Path) -> int:
-    """Hold the folder; systems without locks go without."""
+    """Lock the folder against other processes; systems without locks do without."""
     with files.writing(folder):
-        (folder / WORK).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / WORK / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        (folder / STATE).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / STATE / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     if fcntl is None:
         return descriptor
     try:
@@ -238,20 +262,20 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def _flat(states: Mapping[tuple[str, str], State]) -> dict[str, Tensor]:
+def _flat(states: Mapping[tuple[str, str], AccumulatorState]) -> dict[str, Tensor]:
     return {
         "\t".join((*key, name)): tensor.contiguous() for key, state in states.items() for name, tensor in state.items()
     }
 
 
-def _unflat(tensors: Mapping[str, Tensor]) -> dict[tuple[str, str], State]:
-    states: dict[tuple[str, str], State] = {}
+def _nested(tensors: Mapping[str, Tensor]) -> dict[tuple[str, str], AccumulatorState]:
+    states: dict[tuple[str, str], AccumulatorState] = {}
     for key, tensor in tensors.items():
         layer, accumulator, name = key.split("\t")
         states.setdefault((layer, accumulator), {})[name] = tensor
     return states
 
 
-_SEAL = 64
+_DIGEST = 64
 _IDENTITY = ("images", "digest", "model", "preprocess", "layers", "accumulators", "labels", "seed", "batch")
 _BITS = ("torch", "device")

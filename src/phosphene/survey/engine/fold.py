@@ -1,4 +1,4 @@
-"""Everything that a survey keeps while it runs: the states of its accumulators at its layers, and rows of images."""
+"""All states of a survey: those of its accumulators at its layers, and the rows of the images of a batch."""
 
 from __future__ import annotations
 
@@ -15,57 +15,26 @@ from torch import Tensor
 
 from phosphene.core.errors import ImageError, RunError
 from phosphene.core.networks.network import Network
-from phosphene.survey.accumulators.accumulator import Accumulator, Seen, Site, State
+from phosphene.survey.accumulators.accumulator import AccumulatorState, BatchStatistics
 from phosphene.survey.accumulators.embedding import THUMB, thumbnail
-from phosphene.survey.sources.image_list import Roll
+from phosphene.survey.engine.plan import BATCHES_PER_UPDATE, SurveyPlan
+from phosphene.survey.sources.image_list import ImageList
+
+States = dict[tuple[str, str], AccumulatorState]
+"""States by the names of layer and accumulator."""
 
 FACTS = np.dtype(
     [
-        *(("seen", "u1"), ("width", "i4"), ("height", "i4"), ("box", "f8", 4), ("sha256", "S64")),
+        *(("status", "u1"), ("width", "i4"), ("height", "i4"), ("box", "f8", 4), ("sha256", "S64")),
         *(("predicted", "i4"), ("probability", "f4"), ("logit", "f4")),
     ]
 )
-"""What is kept of each image besides what the network makes of it; seen: 0 not yet, 1 yes, 2 it could not be read."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a survey does, fixed before it starts by the data, the seed and the options.
-
-    Args:
-        sites: every layer that is listened to, in the order of the pass.
-        listeners: which accumulators listen where, by layer.
-        images: how many there are.
-        labels: names of the labels of the images; of the classes of the network where they have none.
-        named: whether the labels are those of the images.
-        seed: of the order of the images.
-        batch: images in a pass. Its size moves the last bits of activations, so it is part of the plan.
-    """
-
-    sites: Mapping[str, Site]
-    listeners: Mapping[str, tuple[Accumulator, ...]]
-    images: int
-    labels: tuple[str, ...]
-    named: bool
-    seed: int
-    batch: int
-
-    def batches(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """The numbers of the images, in an order that the seed gives, cut into batches: any prefix is a fair sample."""
-        # Raw numbers are what numpy promises to keep from version to version; its permutations are not.
-        order = np.argsort(np.random.PCG64(self.seed).random_raw(self.images), kind="stable")
-        return tuple(order[start : start + self.batch] for start in range(0, self.images, self.batch))
-
-    def pairs(self) -> Iterator[tuple[Site, Accumulator]]:
-        """Every accumulator at every layer where it listens."""
-        for layer, accumulators in self.listeners.items():
-            for each in accumulators:
-                yield self.sites[layer], each
+"""What is recorded of each image itself; status: 0 not read yet, 1 read, 2 cannot be read."""
 
 
 @dataclasses.dataclass
 class Batch:
-    """Images on their way through the network, and what is known of them afterwards.
+    """Images on their way through the network, and what is recorded of them.
 
     Args:
         index: which batch of the plan.
@@ -84,90 +53,84 @@ class Batch:
     failures: dict[int, str]
 
 
-def decode(network: Network, roll: Roll, index: int, numbers: npt.NDArray[np.int64]) -> Batch:
+def decode(network: Network, images: ImageList, index: int, numbers: npt.NDArray[np.int64]) -> Batch:
     """Read the images of a batch; those that cannot be read are named, and the rest goes on.
 
     Raises:
-        RunError: the process may open no more files, which is no fault of an image.
+        RunError: the process may open no more files, which is not due to an image.
     """
-    found, facts, failures = [], {}, {}
+    prepared, facts, failures = {}, {}, {}
     for number in numbers.tolist():
         fact = np.zeros((), FACTS)
         try:
-            picture = roll.load(number)
-            images, box = network.prepare(picture)
+            picture = images.load(number)
+            prepared[number], box = network.prepare(picture)
         except ImageError as error:
             if getattr(error.__cause__, "errno", None) in {errno.EMFILE, errno.ENFILE}:
                 raise RunError(f"{error}. Allow more open files (ulimit -n), and run the same command again") from error
-            fact["seen"], fact["predicted"] = 2, -1
+            fact["status"], fact["predicted"] = 2, -1
             failures[number] = str(error)
         else:
-            found.append((number, images))
-            fact["seen"], fact["predicted"] = 1, -1
+            fact["status"], fact["predicted"] = 1, -1
             fact["width"], fact["height"], fact["box"] = picture.width, picture.height, tuple(box)
             fact["sha256"] = picture.sha256.encode()
         facts[number] = fact
-    images = torch.cat([each for _, each in found]) if found else torch.zeros(0)
-    rows = {"pixels": thumbnail(images).numpy()} if found else {}
-    return Batch(index, np.array([number for number, _ in found], np.int64), images, facts, rows, failures)
-
-
-TOGETHER = 8
-"""Batches that are folded at once."""
+    whole = torch.cat(list(prepared.values())) if prepared else torch.zeros(0)
+    rows = {"pixels": thumbnail(whole).numpy()} if prepared else {}
+    return Batch(index, np.array(list(prepared), np.int64), whole, facts, rows, failures)
 
 
 class Fold:
-    """The states of all accumulators at all layers: what has been seen so far.
+    """The states of all accumulators at all layers.
 
-    `listen` reads and changes nothing, so that several threads may; `add` and `merge` want one thread at a time.
+    `read` changes nothing, so several threads may call it; `add` and `merge` want one thread at a time.
 
     Args:
-        plan: which accumulators, where.
+        plan: which accumulators read which layers.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SurveyPlan) -> None:
         self.plan = plan
-        self.pending: list[list[Seen]] = []
-        self.torn = False
-        """Whether folding failed halfway: some states then hold images that others do not, and none may be saved."""
-        self.states = {(site.layer, str(each.name)): each.start(site) for site, each in plan.pairs()}
+        self.pending: list[list[BatchStatistics]] = []
+        self.inconsistent = False
+        """Whether an update failed halfway: some states then hold images that others do not, and none may be saved."""
+        self.states = {(layer.name, str(acc.name)): acc.start(layer) for layer, acc in plan.pairs()}
 
-    def listen(self, network: Network, batch: Batch, label_of: npt.NDArray[np.int64]) -> list[Seen]:
-        """One pass over a batch: what each layer made of it. Completes the facts and the rows of the batch.
+    def read(self, network: Network, batch: Batch, label_of: npt.NDArray[np.int64]) -> list[BatchStatistics]:
+        """One pass over a batch: the statistics of each layer. Completes the facts and the rows of the batch.
 
         Args:
-            network: or a twin of it.
-            batch: as `decode` gives it.
+            network: or a replica of it.
+            batch: as `decode` returns it.
             label_of: the label of every image of the survey, by number; -1 for none.
         """
         if not len(batch.numbers):
             return []
-        numbers, heard = torch.from_numpy(batch.numbers), []
+        numbers, statistics = torch.from_numpy(batch.numbers), dict[str, BatchStatistics]()
 
-        def see(layer: str, maps: Tensor) -> None:
-            seen = Seen(self.plan.sites[layer], numbers, maps)
-            for each in self.plan.listeners[layer]:
-                rows = each.rows(seen)
+        def reduce(layer: str, maps: Tensor) -> None:
+            statistics[layer] = BatchStatistics(self.plan.layers[layer], numbers, maps)
+            for accumulator in self.plan.accumulators[layer]:
+                rows = accumulator.image_rows(statistics[layer])
                 if rows is not None:
-                    batch.rows[str(each.name)] = rows.numpy()
-            heard.append(seen)
+                    batch.rows[str(accumulator.name)] = rows.numpy()
 
         with torch.inference_mode():
-            network.stream(batch.images, self.plan.sites, see)
+            network.stream(batch.images, self.plan.layers, reduce)
         labels = torch.from_numpy(label_of[batch.numbers])
-        if "logits" in self.plan.sites:
-            predicted = self._predict(batch, next(seen for seen in heard if seen.site.layer == "logits"))
-            labels = labels if self.plan.named or predicted is None else predicted
-        for seen in heard:
-            seen.labels = labels
-        return heard
+        if "logits" in statistics:
+            predicted = self._predict(batch, statistics["logits"])
+            labels = labels if self.plan.labeled or predicted is None else predicted
+        for of_layer in statistics.values():
+            of_layer.labels = labels
+        return list(statistics.values())
 
     @staticmethod
-    def _predict(batch: Batch, seen: Seen) -> Tensor | None:
+    def _predict(batch: Batch, statistics: BatchStatistics) -> Tensor | None:
         """The class of each image; None where the logits are maps."""
-        if seen.places > 1:
+        if statistics.places > 1:
             return None
-        logits = seen.max
+        logits = statistics.max
         best = logits.double().softmax(1).max(1)
         for row, number in enumerate(batch.numbers.tolist()):
             fact = batch.facts[number]
@@ -175,46 +138,49 @@ class Fold:
             fact["logit"] = logits[row, best.indices[row]].item()
         return best.indices
 
-    def add(self, heard: Iterable[Seen]) -> None:
-        """Fold a batch in; a few wait and are folded together, which is faster and changes nothing."""
-        self.pending.append([seen for seen in heard if len(seen.rows)])
-        if len(self.pending) >= TOGETHER:
+    def add(self, statistics: Iterable[BatchStatistics]) -> None:
+        """Add a batch; a few are collected and added at once, which is faster and gives the same states."""
+        self.pending.append([of_layer for of_layer in statistics if len(of_layer.numbers)])
+        if len(self.pending) >= BATCHES_PER_UPDATE:
             self._flush()
 
     def _flush(self) -> None:
-        with self._whole_or_torn():
+        with self._guarded():
             for parts in zip(*filter(None, self.pending), strict=True):
-                seen = Seen.joined(parts)
-                for each in self.plan.listeners[seen.site.layer]:
-                    each.update(self.states[seen.site.layer, str(each.name)], seen)
+                joined = BatchStatistics.joined(parts)
+                for accumulator in self.plan.accumulators[joined.layer.name]:
+                    accumulator.update(self.states[joined.layer.name, str(accumulator.name)], joined)
             self.pending = []
 
     @contextmanager
-    def _whole_or_torn(self) -> Iterator[None]:
-        assert not self.torn
-        self.torn = True
+    def _guarded(self) -> Iterator[None]:
+        """Mark the states as inconsistent where the block fails."""
+        assert not self.inconsistent
+        self.inconsistent = True
         yield
-        self.torn = False
+        self.inconsistent = False
 
-    def settled(self) -> dict[tuple[str, str], State]:
+    def compact(self) -> States:
         """Every state as it is saved and merged."""
         self._flush()
         return {
-            (site.layer, str(a.name)): a.settle(self.states[site.layer, str(a.name)]) for site, a in self.plan.pairs()
+            (layer.name, str(acc.name)): acc.compact(self.states[layer.name, str(acc.name)])
+            for layer, acc in self.plan.pairs()
         }
 
-    def merge(self, settled: Mapping[tuple[str, str], State]) -> None:
-        """Fold in what another one has seen of other images."""
-        with self._whole_or_torn():
-            for site, each in self.plan.pairs():
-                key = site.layer, str(each.name)
-                each.merge(self.states[key], settled.get(key, {}))
+    def merge(self, states: Mapping[tuple[str, str], AccumulatorState]) -> None:
+        """Add the compact states of a fold of other images."""
+        with self._guarded():
+            for layer, accumulator in self.plan.pairs():
+                key = layer.name, str(accumulator.name)
+                accumulator.merge(self.states[key], states.get(key, {}))
 
-    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """File → shape and type of the rows that are kept for each image."""
-        kept: dict[str, tuple[tuple[int, ...], str]] = {"pixels": ((THUMB, THUMB, 3), "u1")}
-        for site, each in self.plan.pairs():
-            example = each.rows(Seen(site, torch.zeros(1, dtype=torch.long), torch.zeros(1, site.channels, *site.grid)))
-            if example is not None:
-                kept[str(each.name)] = tuple(example.shape[1:]), example.numpy().dtype.str
-        return kept
+    def row_shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """File → shape and type of the rows that are written for each image."""
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {"pixels": ((THUMB, THUMB, 3), "u1")}
+        for layer, accumulator in self.plan.pairs():
+            maps = torch.zeros(1, layer.channels, *layer.grid)
+            rows = accumulator.image_rows(BatchStatistics(layer, torch.zeros(1, dtype=torch.long), maps))
+            if rows is not None:
+                shapes[str(accumulator.name)] = tuple(rows.shape[1:]), rows.numpy().dtype.str
+        return shapes

@@ -19,30 +19,30 @@ from typing import Any
 
 from phosphene.core.errors import OptionError, RunError
 from phosphene.core.networks.network import Network
-from phosphene.survey.engine.fold import Plan
-from phosphene.survey.engine.progress import Progress, wait
-from phosphene.survey.engine.ray_workers import Crew, Worker, last_line
-from phosphene.survey.sources.image_list import Roll
+from phosphene.survey.engine.batch_sink import CheckpointSink, wait_for
+from phosphene.survey.engine.plan import SurveyPlan
+from phosphene.survey.engine.ray_workers import RayWorkers, Worker, last_line
+from phosphene.survey.sources.image_list import ImageList
 
 SHARE = 64
-"""Batches that a worker does before it hands its states over: measured, so that handing over costs little."""
+"""Batches that a worker computes before its states are merged: measured, so that merging costs little."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Fleet:
-    """Workers of a Ray cluster, each a process that holds the network: `survey(…, remote=Fleet("local"))`.
+class RayCluster:
+    """A Ray cluster whose processes compute the batches of a survey: `survey(…, ray=RayCluster("local", workers=2))`.
 
-    The same batches go through the same functions on one thread each, and folding is exact: the run has the bytes of
-    one made here, as far as the processors do the same arithmetic. Workers read the images themselves, so a path must
-    mean the same on every machine.
+    Each process holds the network and computes batches with the same functions on one thread, and sums are exact: the
+    run has the bytes of one made here, as far as the processors do the same arithmetic. Workers read the images
+    themselves, so a path must name the same file on every machine.
 
     Args:
         address: "local" for processes of this machine alone, or that of a running cluster, such as "head:6379".
         workers: how many; one for each core of the cluster by default, or each GPU where the network lies on one.
-        share: batches that a worker does in one go, and that are lost with it.
+        share: batches that a worker computes at a time, and that are computed again if it dies.
 
     Raises:
-        OptionError: Ray is not installed, there would be no worker, or that is no address.
+        OptionError: Ray is not installed, there would be no worker, or the address is malformed.
     """
 
     address: str
@@ -56,8 +56,10 @@ class Fleet:
         if self.address != _LOCAL and not self.address.rpartition(":")[2].isdecimal():
             raise OptionError(f"{self.address!r} is no address of a Ray cluster; write HOST:PORT, or {_LOCAL}")
 
-    def run(self, network: Network, images: Roll, plan: Plan, todo: Sequence[int], *, progress: Progress) -> None:
-        """Do some batches of a plan.
+    def run(
+        self, network: Network, images: ImageList, plan: SurveyPlan, todo: Sequence[int], *, sink: CheckpointSink
+    ) -> None:
+        """Compute some batches of a plan.
 
         Raises:
             OptionError: the cluster has no core for it.
@@ -65,20 +67,20 @@ class Fleet:
         """
         if not todo:
             return
-        with self.connected() as ray, ThreadPoolExecutor(1) as leading:
+        with self.connected() as ray, ThreadPoolExecutor(1) as thread:
             try:
-                crew = self._crew(ray, (network, images, plan), todo, progress)
-                # In a thread of its own, so that no interrupt finds a merge half done.
-                wait([leading.submit(crew.lead)], progress)
+                workers = self._workers(ray, (network, images, plan), todo, sink)
+                # In a thread of its own, so that no interrupt comes in the middle of a merge.
+                wait_for([thread.submit(workers.run)], sink)
             except ray.exceptions.RayError as error:
                 raise RunError(
                     f"the Ray cluster failed: {last_line(error)}. The same command goes on from here"
                 ) from error
-        assert progress.work.done.all(), "a share was forgotten"
+        assert sink.checkpoint.done.all() or sink.stop.is_set(), "a share was forgotten"
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
-        """Ray, connected to the cluster. A connection that is there already is used, and left as it was found.
+        """Ray, connected to the cluster. An existing connection is used, and left open.
 
         Several surveys inside one connection start faster.
 
@@ -87,7 +89,7 @@ class Fleet:
         """
         ray = _ray()
         if self.address != _LOCAL:
-            self._reach()
+            self._require_answer()
         if ray.is_initialized():
             yield ray
             return
@@ -108,22 +110,24 @@ class Fleet:
         except (ConnectionError, RuntimeError) as error:
             raise RunError(f"Ray does not start at {self.address}: {' '.join(str(error).split())}") from error
         finally:
-            # Ray handles SIGTERM in its own way, but a process has one owner.
+            # Ray replaces the handler of SIGTERM, which belongs to the process.
             if threading.current_thread() is threading.main_thread() and before is not None:
                 signal.signal(signal.SIGTERM, before)
 
-    def _reach(self) -> None:
-        """Ray itself tries for five minutes and more."""
+    def _require_answer(self) -> None:
+        """Refuse an address that does not answer within seconds; Ray itself tries for more than five minutes."""
         host, _, port = self.address.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), _PATIENCE).close()
+            socket.create_connection((host, int(port)), _TIMEOUT).close()
         except OSError as error:
             raise RunError(
                 f"no Ray cluster answers at {self.address} ({error.strerror or error}); start it with "
                 f"ray start --head, or work on this machine with {_LOCAL}"
             ) from error
 
-    def _crew(self, ray: Any, work: tuple[Network, Roll, Plan], todo: Sequence[int], progress: Progress) -> Crew:
+    def _workers(
+        self, ray: Any, work: tuple[Network, ImageList, SurveyPlan], todo: Sequence[int], sink: CheckpointSink
+    ) -> RayWorkers:
         network, images, plan = work
         kind = "GPU" if network.device.type == "cuda" else "CPU"
         workers = min(self.workers or int(ray.cluster_resources().get(kind, 0)), len(todo))
@@ -140,13 +144,13 @@ class Fleet:
         def sources(index: int) -> str:
             return ", ".join(images.sources[number] for number in numbers[index])
 
-        return Crew(ray, lambda: remote.remote(sent), workers, shares, progress, sources)
+        return RayWorkers(ray, lambda: remote.remote(sent), workers, shares, sink, sources)
 
 
 def _ray() -> Any:
-    """Ray, told before its import not to report home, nor to print deaths that are mended here."""
+    """Ray, configured before its import not to report usage, nor to print deaths of workers that are replaced."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _MENDED)
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _REPLACED)
     try:
         import ray  # noqa: PLC0415  an extra, and slow to import
     except ImportError as error:
@@ -156,7 +160,7 @@ def _ray() -> Any:
 
 @contextmanager
 def _own_modules_by_value(ray: Any) -> Iterator[None]:
-    """Modules of the user's own files travel with the network; what is installed is expected on every machine."""
+    """Send modules of the user's own files with the network; installed ones are expected on every machine."""
     installed = {*sys.stdlib_module_names, *packages_distributions(), "phosphene", "__main__", "__mp_main__"}
     own = [
         module
@@ -173,6 +177,6 @@ def _own_modules_by_value(ray: Any) -> Iterator[None]:
 
 
 _LOCAL = "local"
-_MENDED = "A worker died or was killed|Raylet is terminated|has been marked dead"
-_PATIENCE = 10.0  # seconds for a cluster to answer
+_REPLACED = "A worker died or was killed|Raylet is terminated|has been marked dead"
+_TIMEOUT = 10.0  # seconds for a cluster to answer
 _SHORT = "/tmp" if os.name == "posix" else None  # noqa: S108  a path of a socket may have 100 characters

@@ -1,4 +1,4 @@
-"""The work of a survey, in threads of this process."""
+"""The batches of a survey, computed by threads of this process."""
 
 from __future__ import annotations
 
@@ -14,57 +14,60 @@ import torch
 
 from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network
-from phosphene.survey.engine.fold import Batch, Plan, decode
-from phosphene.survey.engine.progress import Taker, wait
-from phosphene.survey.sources.image_list import Roll
+from phosphene.survey.engine.batch_sink import BatchSink, wait_for
+from phosphene.survey.engine.fold import Batch, decode
+from phosphene.survey.engine.plan import SurveyPlan
+from phosphene.survey.sources.image_list import ImageList
 
 
-def work_here(networks: Sequence[Network], images: Roll, plan: Plan, todo: Sequence[int], *, taker: Taker) -> None:
-    """Do some batches of a plan with threads of this process, one for each network, all of them twins.
+def run_threads(
+    networks: Sequence[Network], images: ImageList, plan: SurveyPlan, todo: Sequence[int], *, sink: BatchSink
+) -> None:
+    """Compute some batches of a plan with threads of this process, one for each network, all of them replicas.
 
-    Each thread computes on one core, since the bits of a sum depend on how many share it; while it computes, the next
-    batch is decoded.
+    Each thread computes on one core, since the bits of a sum depend on how many cores share it; while it computes, the
+    next batch is decoded.
     """
-    numbers, label_of = plan.batches(), labels_of(images)
-    queue, taking = iter(todo), threading.Lock()
+    numbers, label_of = plan.batches(), label_places(images)
+    queue, queue_lock = iter(todo), threading.Lock()
 
-    def work(mine: Network, pool: ThreadPoolExecutor) -> None:
+    def work(network: Network, decoders: ThreadPoolExecutor) -> None:
         torch.set_num_threads(1)
 
         def fetch() -> Future[Batch] | None:
-            with taking:
+            with queue_lock:
                 index = next(queue, None)
-            return None if index is None else pool.submit(decode, mine, images, index, numbers[index])
+            return None if index is None else decoders.submit(decode, network, images, index, numbers[index])
 
         coming = fetch()
-        while coming is not None and not taker.stop.is_set():
+        while coming is not None and not sink.stop.is_set():
             batch, coming = coming.result(), fetch()
-            heard = taker.fold.listen(mine, batch, label_of)
-            taker.add(batch, heard)
+            statistics = sink.fold.read(network, batch, label_of)
+            sink.add(batch, statistics)
 
     with (
         _threads_restored(),
-        ThreadPoolExecutor(len(networks)) as computing,
-        ThreadPoolExecutor(len(networks)) as decoding,
+        ThreadPoolExecutor(len(networks)) as workers,
+        ThreadPoolExecutor(len(networks)) as decoders,
     ):
-        wait([computing.submit(work, each, decoding) for each in networks], taker)
+        wait_for([workers.submit(work, network, decoders) for network in networks], sink)
 
 
-def labels_of(images: Roll) -> npt.NDArray[np.int64]:
+def label_places(images: ImageList) -> npt.NDArray[np.int64]:
     """The place of each image's label among the labels; -1 for none."""
     place = {label: number for number, label in enumerate(images.labels)}
     return np.array([place.get(label, -1) for label in images.classes], np.int64)
 
 
-def cores(network: Network) -> int:
-    """One worker for each core that this process may use; a GPU wants one."""
+def default_workers(network: Network) -> int:
+    """One worker for each core that this process may use; on a GPU one."""
     if network.device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def twins(network: Network, workers: int) -> tuple[list[Network], str]:
-    """The network for so many threads; for one, and why, where it cannot be copied."""
+def replicas(network: Network, workers: int) -> tuple[list[Network], str]:
+    """The network for so many threads; for one, with the reason, where it cannot be copied."""
     try:
         return [network, *(network.replicate() for _ in range(workers - 1))], ""
     except NetworkError as error:

@@ -1,32 +1,36 @@
-"""A map of images: each a point in two or three dimensions, near those that the network finds alike."""
+"""A map of images: a point for each in two or three dimensions, near those with similar embeddings."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from phosphene.core import files
-from phosphene.core.errors import OptionError, RunError
-from phosphene.core.images import image
-from phosphene.core.images.image import Uint8Image
-from phosphene.survey.maps.mosaic import Tile, mosaic, thumbnails
-from phosphene.survey.maps.nearest import agreement, nearest
-from phosphene.survey.maps.reduction import Projection
+from phosphene.core.errors import RunError
+from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.networks.network import Network
+from phosphene.core.result import Cost, File, Result
+from phosphene.survey.maps.mosaic import PictureOf, mosaic, thumbnails
+from phosphene.survey.maps.nearest import agreement, nearest_rows
+from phosphene.survey.maps.neighbors import features_of
+from phosphene.survey.maps.reduction import Reduction
 from phosphene.survey.maps.scatter import scatter
-from phosphene.survey.store.table import read_table, write_table
+from phosphene.survey.store.run import Run
+from phosphene.survey.store.table import write_table
 
 Floats = npt.NDArray[np.float64]
+AXES = ("x", "y", "z")
+"""Columns of the coordinates."""
 
 
 class Agreement(NamedTuple):
-    """How many neighbors are of the same class: what the map shows, and what there was to show.
+    """How many neighbors are of the same class: on the map, and among the vectors that it was made from.
 
     Args:
         map: by distances on the map.
@@ -40,40 +44,56 @@ class Agreement(NamedTuple):
         return f"{self.map:.1%} on the map, {self.vectors:.1%} by the vectors"
 
 
+@dataclasses.dataclass(frozen=True)
+class PlacedPicture:
+    """Another picture on a map.
+
+    Args:
+        source: its file.
+        at: its coordinates.
+        nearest: the file of the image nearest to it on the map.
+    """
+
+    source: str
+    at: tuple[float, ...]
+    nearest: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class EmbeddingMap:
-    """Where each image stands.
+class EmbeddingMap(Result):
+    """The coordinates of images.
 
     Args:
         coordinates: (N, dims) float64, by number of the image; NaN for images that failed.
-        vectors: (N, D), what the map was made from, kept to place other images; may lie on a disk.
+        vectors: (N, D), what the map was made from, to place other images; may be a memory map.
         labels: (N,), the class of each image, "" for none; or empty.
         method: with all its options.
-        seed: of every random choice.
         axes: a name for each dimension.
-        notes: choices and warnings, to be shown beside the map.
+        run: the survey of the images, if they come from one.
+        placed: other pictures on the map.
+        picture_of: returns the picture of an image, for thumbnails.png and mosaic.png of two dimensions.
     """
 
+    verb: ClassVar[str] = "map"
     coordinates: Floats
     vectors: npt.NDArray[Any] = dataclasses.field(repr=False)
     labels: tuple[str, ...] = dataclasses.field(repr=False)
-    method: Projection
-    seed: int
+    method: Reduction
     axes: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    run: Run | None = dataclasses.field(default=None, repr=False)
+    placed: tuple[PlacedPicture, ...] = ()
+    picture_of: PictureOf | None = dataclasses.field(default=None, repr=False)
 
     @property
     def title(self) -> str:
         """The method and the number of images."""
-        return (
-            f"{self.method.spelling or self.method.name} of {int(np.isfinite(self.coordinates).all(1).sum()):,} images"
-        )
+        return f"{self.method.title or self.method.name} of {int(np.isfinite(self.coordinates).all(1).sum()):,} images"
 
     def place(self, vectors: npt.NDArray[Any]) -> Floats:
-        """Places of other images on this map, on which nothing moves: (M, dims), NaN for vectors that are not finite.
+        """Coordinates of other images on this map, which does not change: (M, dims), NaN for vectors not finite.
 
-        An image that the map has already, told by its vector up to a thousandth of its length, gets its place; others
-        are placed one by one, whatever else is asked for.
+        An image that is on the map, with a vector equal up to a thousandth of its length, gets its coordinates there;
+        others are placed one by one, so their coordinates do not depend on one another.
 
         Args:
             vectors: (M, D).
@@ -84,16 +104,43 @@ class EmbeddingMap:
         if not finite.any():
             return places
         asked = new[finite].astype(np.float64)
-        twins = nearest(self.vectors, asked, 1)
-        there = twins.distances[:, 0] <= _SAME * np.linalg.norm(asked, axis=1)
-        found = self.coordinates[twins.indices[:, 0]]
-        if not there.all():
+        nearest = nearest_rows(self.vectors, asked, 1)
+        on_map = nearest.distances[:, 0] <= _SAME * np.linalg.norm(asked, axis=1)
+        coordinates = self.coordinates[nearest.indices[:, 0]]
+        if not on_map.all():
             known = np.isfinite(self.coordinates).all(1)
             table = np.asarray(self.vectors)[known].astype(np.float64)
             with threadpool_limits(1):
-                found[~there] = self.method.place(table, self.coordinates[known], asked[~there], self.seed)
-        places[finite] = found
+                coordinates[~on_map] = self.method.place(table, self.coordinates[known], asked[~on_map], self.seed)
+        places[finite] = coordinates
         return places
+
+    def with_pictures(self, network: Network, pictures: Sequence[Picture]) -> EmbeddingMap:
+        """The same map with other pictures on it.
+
+        Args:
+            network: that was surveyed.
+            pictures: any photographs.
+
+        Raises:
+            RunError: another network, or a map of vectors that come from no run.
+        """
+        if self.run is None:
+            raise RunError(
+                "the map was made from vectors; make it from a run, whose network computes those of pictures"
+            )
+        if not pictures:
+            return self
+        places = self.place(np.stack([features_of(self.run, network, picture)[0] for picture in pictures]))
+        distances = np.linalg.norm(self.coordinates[None] - places[:, None], axis=2)
+        nearest = [self.run.source(int(image)) for image in np.nanargmin(distances, 1)]
+        placed = tuple(
+            PlacedPicture(picture.path, tuple(at), near)
+            for picture, at, near in zip(pictures, places.tolist(), nearest, strict=True)
+        )
+        return dataclasses.replace(
+            self, placed=(*self.placed, *placed), cost=self.cost + Cost(len(placed)), inputs=(*self.inputs, *pictures)
+        )
 
     def agreement(self, k: int = 10) -> Agreement:
         """How many of the k nearest are of the class of their image, on average, in [0, 1].
@@ -119,105 +166,43 @@ class EmbeddingMap:
             "failed": int((~np.isfinite(self.coordinates).all(1)).sum()),
             "axes": list(self.axes),
             "notes": list(self.notes),
+            "run": "" if self.run is None else self.run.record["digest"],
         }
 
-    def save(self, folder: str | Path, tile: Tile | None = None) -> list[dict[str, Any]]:
-        """Write map.parquet (image, x, y and z), map.json and map.png; of two dimensions also thumbnails.
+    def facts(self) -> Mapping[str, Any]:
+        """The record, and the pictures that were placed."""
+        model = None if self.run is None else self.run.record["model"]
+        return {"model": model, **self.record(), "placed": [dataclasses.asdict(picture) for picture in self.placed]}
 
-        Args:
-            folder: where to; made if need be.
-            tile: gives the picture of an image, for thumbnails.png and mosaic.png.
-
-        Returns:
-            one mapping for each file, as a manifest wants it.
-
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        folder, dims = Path(folder), self.coordinates.shape[1]
-        columns = dict(zip(_AXES, self.coordinates.T.copy(), strict=False))
-        write_table(folder / "map.parquet", {"image": np.arange(len(self.coordinates), dtype=np.int32), **columns})
-        files.write_json(folder / "map.json", self.record())
-        image.save(folder / "map.png", self.picture())
-        written = [{"path": "map.parquet", "kind": "table"}, {"path": "map.json", "kind": "state"}]
-        written.append({"path": "map.png", "kind": "picture"})
-        if tile is not None and dims == 2:
+    def files(self) -> Iterator[File]:
+        """map.parquet (image, x, y and z), map.json and map.png; thumbnails and a mosaic; placed.parquet."""
+        about = {"method": self.method.name, "dims": self.coordinates.shape[1], "seed": self.seed}
+        numbers = np.arange(len(self.coordinates), dtype=np.int32)
+        columns = {"image": numbers, **dict(zip(AXES, self.coordinates.T.copy(), strict=False))}
+        yield File("map.parquet", "table", partial(write_table, columns=columns), about)
+        yield File("map.json", "state", partial(files.write_json, value=self.record()), about)
+        yield File.picture("map.png", self.picture(), **about)
+        if self.picture_of is not None and self.coordinates.shape[1] == 2:
             for stem, draw in (("thumbnails", thumbnails), ("mosaic", mosaic)):
-                drawn = draw(self.coordinates, tile)
-                image.save(folder / f"{stem}.png", drawn.pixels)
-                written.append({"path": f"{stem}.png", "kind": "picture", "note": drawn.note})
-        return [{**each, "method": self.method.name, "dims": dims, "seed": self.seed} for each in written]
+                drawn = draw(self.coordinates, self.picture_of)
+                yield File.picture(f"{stem}.png", drawn.pixels, note=drawn.note, **about)
+        if self.placed:
+            places = np.array([picture.at for picture in self.placed]).T.copy()
+            sources = np.array([picture.source for picture in self.placed], object)
+            others = {"source": sources, **dict(zip(AXES, places, strict=False))}
+            yield File("placed.parquet", "table", partial(write_table, columns=others), about)
 
-    @classmethod
-    def open(cls, folder: str | Path, vectors: npt.NDArray[Any], labels: Sequence[str] = ()) -> Self:
-        """A map that was saved.
+    def pictures(self) -> Sequence[Uint8Image]:
+        """See `picture`."""
+        return [self.picture()]
 
-        Args:
-            folder: that it was saved in.
-            vectors: what it was made from.
-            labels: the class of each image.
-
-        Raises:
-            RunError: no map is there, or it is damaged, or of other images.
-        """
-        path = Path(folder) / "map.json"
-        try:
-            record = json.loads(path.read_bytes())
-            options = dict(record["method"])
-            method = Projection.find(options.pop("name"))(**options)
-            seed, axes, notes = int(record["seed"]), tuple(record["axes"]), tuple(record["notes"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} holds no map; make one with phosphene map") from error
-        table = read_table(path.with_name("map.parquet"), order=("image",))
-        coordinates = np.stack([table[axis] for axis in _AXES[: len(axes)]], 1)
-        if len(coordinates) != len(vectors):
-            raise RunError(f"{path} maps {len(coordinates)} images, not {len(vectors)}; make it again")
-        return cls(coordinates, vectors, tuple(labels), method, seed, axes, notes)
+    def lines(self) -> tuple[str, ...]:
+        """The title, and where other pictures are."""
+        placed = [
+            f"  {picture.source} is at {', '.join(f'{at:.2f}' for at in picture.at)}, nearest {picture.nearest}"
+            for picture in self.placed
+        ]
+        return (self.title, *placed)
 
 
-def embedding_map(
-    vectors: npt.NDArray[Any],
-    *,
-    method: str | Projection = "pca",
-    dims: int = 2,
-    seed: int = 0,
-    labels: Sequence[str] = (),
-) -> EmbeddingMap:
-    """A point for each image, by its vector.
-
-    Memory: the vectors twice or three times in float64.
-
-    Args:
-        vectors: (N, D), any floats; rows that are not finite are images that failed.
-        method: a registered name, or a projection with its options.
-        dims: 2 or 3.
-        seed: of every random choice.
-        labels: the class of each image, to color it by; "" for none.
-
-    Raises:
-        OptionError: no such method; dimensions or images that make no map.
-
-    >>> embedding_map(np.eye(5), method="pca").coordinates.shape
-    (5, 2)
-    """
-    chosen = Projection.find(method)() if isinstance(method, str) else method
-    if dims not in (2, 3):
-        raise OptionError(f"dims is {dims}; a map has 2 or 3")
-    assert len(labels) in (0, len(vectors)), (len(labels), len(vectors))
-    known = np.isfinite(vectors).all(1)
-    table = np.asarray(vectors)[known].astype(np.float64)
-    if len(table) < dims + 2 or table.shape[1] < dims:
-        few = f"{len(table)} images of {table.shape[1]} features make no map of {dims} dimensions"
-        raise OptionError(f"{few}; give at least {dims + 2} of {dims}")
-    if not np.ptp(table, axis=0).any():
-        raise OptionError(f"all {len(table)} images have the same features; survey with another layer of embeddings")
-    with threadpool_limits(1):  # several threads would round otherwise, and t-SNE magnifies the last bit
-        found = chosen(table, dims, seed)
-    coordinates = np.full((len(vectors), dims), np.nan)
-    coordinates[known] = found.coordinates
-    missing = (f"{int((~known).sum())} images without features are not on it",) if not known.all() else ()
-    return EmbeddingMap(coordinates, vectors, tuple(labels), chosen, seed, found.axes, (*found.notes, *missing))
-
-
-_AXES = ("x", "y", "z")
-_SAME = 1e-3  # above the rounding of float16, far below any two photographs
+_SAME = 1e-3  # above the rounding of float16, far below the difference of any two photographs

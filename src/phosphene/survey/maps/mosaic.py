@@ -1,4 +1,4 @@
-"""Images at their places: thumbnails on a map, and a grid in which each has a cell of its own."""
+"""Images at their coordinates: thumbnails on a map, and a grid in which every image has a cell."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from phosphene.core.images.image import Uint8Image
 from phosphene.survey.store.run import Run
 
 Floats = npt.NDArray[np.float64]
-Tile = Callable[[int], Uint8Image]
+PictureOf = Callable[[int], Uint8Image]
 """The number of an image → its picture, uint8 (H, W, 3)."""
 
 
 class Drawn(NamedTuple):
-    """A picture, and what must be said beside it."""
+    """A picture, and a note to be shown beside it."""
 
     pixels: Uint8Image
     note: str
 
 
 def photograph(run: Run, image: int, side: int) -> Uint8Image:
-    """What the network saw of an image, uint8, its longer side as asked.
+    """The part of an image that the network was shown, uint8, at the size asked for.
 
-    Where the file is gone or has changed, the small copy of the run is enlarged.
+    Where the file is gone or has changed, the thumbnail of the run is enlarged.
 
     Args:
         run: a finished survey.
         image: its number there.
-        side: in pixels.
+        side: of the longer side, in pixels.
     """
     try:
         pixels = run.picture(image).pixels
@@ -62,15 +62,15 @@ def fitted(pixels: Uint8Image, side: int, box: tuple[float, ...] | None = None) 
     return np.asarray(resized)
 
 
-def thumbnails(coordinates: Floats, tile: Tile, *, size: int = 2000, side: int = 48, seed: int = 0) -> Drawn:
+def thumbnails(coordinates: Floats, picture_of: PictureOf, *, size: int = 2000, side: int = 48, seed: int = 0) -> Drawn:
     """Images at their places on a map; both axes have the same scale, and y points up.
 
-    They come in random order, each beneath those before it, and one that would show less than two thirds of itself is
-    left out: nothing that is seen is hidden by what came later.
+    They are drawn in random order, each below those before it, and one of which less than two thirds would be visible
+    is left out.
 
     Args:
         coordinates: (N, 2); rows of NaN are left out.
-        tile: gives the picture of an image.
+        picture_of: returns the picture of an image.
         size: of the map, in pixels.
         side: of a thumbnail, in pixels.
         seed: of the order.
@@ -84,10 +84,10 @@ def thumbnails(coordinates: Floats, tile: Tile, *, size: int = 2000, side: int =
         x, y = (coordinates[image] - middle) / span * (size - 2 * side) * (1, -1) + size / 2 - side / 2
         top, left = round(float(y)), round(float(x))
         window = (slice(top, top + side), slice(left, left + side))
-        if free[window].mean() < _SHOWN:
+        if free[window].mean() < _VISIBLE:
             continue
         picture = np.full((side, side, 3), 255, np.uint8)
-        small = fitted(tile(image), side - 2)
+        small = fitted(picture_of(image), side - 2)
         picture[1 : 1 + small.shape[0], 1 : 1 + small.shape[1]] = small
         canvas[window] = np.where(free[window][..., None], picture, canvas[window])
         free[window] = False
@@ -96,29 +96,29 @@ def thumbnails(coordinates: Floats, tile: Tile, *, size: int = 2000, side: int =
     return Drawn(canvas, f"{drawn:,} of {len(known):,} images are drawn{left_out}")
 
 
-def mosaic(coordinates: Floats, tile: Tile, *, side: int = 48, most: int = 4096) -> Drawn:
-    """Every image in a cell of its own, near its place on the map.
+def mosaic(coordinates: Floats, picture_of: PictureOf, *, side: int = 48, max_width: int = 4096) -> Drawn:
+    """Every image in a cell of its own, near its coordinates on the map.
 
     Args:
         coordinates: (N, 2); rows of NaN are left out.
-        tile: gives the picture of an image.
-        side: of a cell, in pixels; less where the grid would be wider than most.
-        most: width of the grid, in pixels.
+        picture_of: returns the picture of an image.
+        side: of a cell, in pixels; less where the grid would be wider than max_width.
+        max_width: of the grid, in pixels.
     """
     known = np.flatnonzero(np.isfinite(coordinates).all(1))
-    cells, how = assign(coordinates[known])
+    cells, method = assign(coordinates[known])
     rows, columns = (cells.max(0) + 1).tolist()
-    side = max(2, min(side, most // max(rows, columns)))
+    side = max(2, min(side, max_width // max(rows, columns)))
     canvas = np.full((rows * side, columns * side, 3), 255, np.uint8)
     for image, (row, column) in zip(known.tolist(), cells.tolist(), strict=True):
-        small = fitted(tile(image), max(1, side - 1))
+        small = fitted(picture_of(image), max(1, side - 1))
         top, left = row * side, column * side
         canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return Drawn(canvas, f"{len(known):,} images in {rows} × {columns} cells, {how}")
+    return Drawn(canvas, f"{len(known):,} images in {rows} × {columns} cells, {method}")
 
 
 def assign(coordinates: Floats) -> tuple[npt.NDArray[np.int64], str]:
-    """A cell of a nearly square grid for each point: (N, 2) rows and columns, and how they were found.
+    """A cell of a nearly square grid for each point: (N, 2) rows and columns, and the method.
 
     Up to 2,500 points the sum of the squared distances from point to cell is the least possible, both axes scaled to
     the grid; beyond, the points are halved again and again across the longer side of their cells, N log N in all.
@@ -148,7 +148,7 @@ def assign(coordinates: Floats) -> tuple[npt.NDArray[np.int64], str]:
 def _halve(
     unit: Floats, points: npt.NDArray[np.intp], box: tuple[int, int, int, int], cells: npt.NDArray[np.int64]
 ) -> None:
-    """Share the cells of a box among points, as many to each half as its cells can hold of them."""
+    """Divide the points among the two halves of a box, and these again, no more than there are cells."""
     top, left, height, width = box
     if height * width == 1 or not len(points):
         cells[points] = top, left
@@ -157,12 +157,12 @@ def _halve(
     half = (height if axis == 0 else width) // 2
     first = (top, left, half, width) if axis == 0 else (top, left, height, half)
     second = (top + half, left, height - half, width) if axis == 0 else (top, left + half, height, width - half)
-    holds, after = first[2] * first[3], second[2] * second[3]
-    share = min(holds, max(len(points) - after, round(len(points) * holds / (height * width))))
+    cells_first, cells_second = first[2] * first[3], second[2] * second[3]
+    share = min(cells_first, max(len(points) - cells_second, round(len(points) * cells_first / (height * width))))
     order = points[np.argsort(unit[points, axis], kind="stable")]
     _halve(unit, order[:share], first, cells)
     _halve(unit, order[share:], second, cells)
 
 
-_SHOWN = 2 / 3
+_VISIBLE = 2 / 3
 _OPTIMAL = 2500

@@ -16,7 +16,7 @@ Metric = Literal["l2", "cosine"]
 Floats = npt.NDArray[np.float64]
 
 
-class Nearest(NamedTuple):
+class NearestRows(NamedTuple):
     """Rows near each query, the nearest first.
 
     Args:
@@ -28,56 +28,56 @@ class Nearest(NamedTuple):
     distances: npt.NDArray[np.float64]
 
 
-def nearest(
+def nearest_rows(
     vectors: npt.NDArray[Any],
     queries: npt.NDArray[Any],
     k: int,
     *,
     metric: Metric = "l2",
     without: npt.ArrayLike | None = None,
-) -> Nearest:
+) -> NearestRows:
     """The exact k nearest rows, streamed from an array that may lie on a disk.
 
     l2 = |v - q|; cosine = 1 - v·q / (|v| |q|). One matrix product in float64, by |v|² - 2 v·q + |q|², finds every row
     that may be among the k, given how far rounding can go; those are measured again by their differences, where
-    nothing cancels. Equal distances: the lower index first. A row that is not finite, or by cosine is zero, is never
-    returned. Memory: 25 bytes a row for one query, at most 200 MB for many of them together.
+    nothing cancels. Of equal distances the lower index comes first. A row that is not finite, or for cosine is zero, is
+    never returned. Memory: 25 bytes a row for one query, at most 200 MB for many of them together.
 
     Args:
         vectors: (N, D), any numbers; a float16 memory map is read once for each eight million / N queries.
         queries: (D,) or (Q, D).
-        k: how many; where there are fewer, all.
+        k: how many; all where there are fewer.
         metric: "l2" or "cosine".
-        without: rows that a query may not get, (Q,) or (Q, M): itself, most often.
+        without: rows to exclude for each query, (Q,) or (Q, M): usually itself.
 
     Raises:
-        OptionError: a metric, a k or a query that makes no sense, or no row to choose from.
+        OptionError: a metric, k or query that is not allowed, or no row to choose from.
 
-    >>> nearest(np.eye(3), np.array([0.9, 0.4, 0.0]), 2).indices
+    >>> nearest_rows(np.eye(3), np.array([0.9, 0.4, 0.0]), 2).indices
     array([[0, 1]])
     """
     if metric not in ("l2", "cosine"):
         raise OptionError(f"metric is {metric!r}; it can be 'l2' or 'cosine'")
     if k < 1:
         raise OptionError(f"k is {k}; give at least 1")
-    rows, wanted = _Rows(vectors, metric), np.atleast_2d(np.asarray(queries))
-    if wanted.shape[1] != vectors.shape[1]:
-        raise OptionError(f"rows hold {vectors.shape[1]} numbers, the query {wanted.shape[1]}; use the same layer")
-    block = max(1, _ROOM // max(1, len(vectors)))
-    # Several threads would wait for each other at every few rows, long on a busy machine. Rows of NaN, infinite or
-    # zero fall out by what they give.
+    rows, table = _Rows(vectors, metric), np.atleast_2d(np.asarray(queries))
+    if table.shape[1] != vectors.shape[1]:
+        raise OptionError(f"rows hold {vectors.shape[1]} numbers, the query {table.shape[1]}; use the same layer")
+    block = max(1, _DISTANCES // max(1, len(vectors)))
+    # Several threads would wait for one another at every few rows, long on a busy machine. Rows of NaN, infinity or
+    # zero are excluded by their distances.
     with threadpool_limits(1), np.errstate(all="ignore"):
-        asked = rows.ready(wanted)
+        asked = rows.prepared(table)
         if not np.isfinite(asked).all():
             raise OptionError("a query is not finite, or zero, which has no direction; leave it out")
-        barred = np.empty((len(asked), 0), int) if without is None else np.asarray(without).reshape(len(asked), -1)
+        excluded = np.empty((len(asked), 0), int) if without is None else np.asarray(without).reshape(len(asked), -1)
         parts = [
-            rows.near(asked[start : start + block], k, barred[start : start + block])
+            rows.near(asked[start : start + block], k, excluded[start : start + block])
             for start in range(0, len(asked), block)
         ]
-    found = min(part.indices.shape[1] for part in parts)
-    indices, distances = (np.concatenate([part[of][:, :found] for part in parts]) for of in (0, 1))
-    return Nearest(indices, distances)
+    count = min(part.indices.shape[1] for part in parts)
+    indices, distances = (np.concatenate([part[of][:, :count] for part in parts]) for of in (0, 1))
+    return NearestRows(indices, distances)
 
 
 def agreement(vectors: npt.NDArray[Any], labels: npt.NDArray[Any], k: int = 10) -> float:
@@ -90,7 +90,7 @@ def agreement(vectors: npt.NDArray[Any], labels: npt.NDArray[Any], k: int = 10) 
     """
     known = np.isfinite(vectors).all(1)
     vectors, labels = vectors[known], np.asarray(labels)[known]
-    around = nearest(vectors, vectors, k, without=np.arange(len(vectors))).indices
+    around = nearest_rows(vectors, vectors, k, without=np.arange(len(vectors))).indices
     return float((labels[around] == labels[:, None]).mean())
 
 
@@ -101,51 +101,51 @@ class _Rows:
     vectors: npt.NDArray[Any]
     metric: Metric
 
-    def ready(self, rows: npt.NDArray[Any]) -> Floats:
+    def prepared(self, rows: npt.NDArray[Any]) -> Floats:
         """Rows in float64; by cosine of length 1, so that half the square of an L2 distance is 1 - cos."""
         wide = rows.astype(np.float64)
         return wide if self.metric == "l2" else wide / np.sqrt(_squares(wide))[:, None]
 
     def stream(self, chosen: npt.NDArray[np.intp] | None = None) -> Iterator[tuple[slice, Floats]]:
-        """Some rows at a time, and which these are; of all rows or of those chosen."""
+        """Blocks of all rows, or of those chosen, with the slice of each."""
         count, step = len(self.vectors if chosen is None else chosen), max(1, _CHUNK // self.vectors.shape[1])
         for start in range(0, count, step):
             part = slice(start, min(count, start + step))
-            yield part, self.ready(self.vectors[part if chosen is None else chosen[part]])
+            yield part, self.prepared(self.vectors[part if chosen is None else chosen[part]])
 
-    def near(self, queries: Floats, k: int, barred: npt.NDArray[np.int64]) -> Nearest:
-        """The nearest rows to as many queries as there is room for."""
+    def near(self, queries: Floats, k: int, excluded: npt.NDArray[np.int64]) -> NearestRows:
+        """The nearest rows to the queries of one block."""
         squares, lengths = np.empty((len(queries), len(self.vectors))), np.empty(len(self.vectors))
         for part, rows in self.stream():
             lengths[part] = _squares(rows)
             squares[:, part] = lengths[part] - 2 * (queries @ rows.T)
         squares += _squares(queries)[:, None]
         squares[:, ~np.isfinite(lengths)] = np.inf
-        np.put_along_axis(squares, barred, np.inf, axis=1)
+        np.put_along_axis(squares, excluded, np.inf, axis=1)
         k = min(k, int(np.isfinite(squares).sum(1).min()))
         if k < 1:
             raise OptionError("there is no row to choose from; survey more images")
         # The two lengths and the product are off by at most D + 2 roundings of (|v| + |q|)² together.
-        reach = np.sqrt(lengths[np.isfinite(lengths)].max()) + np.sqrt(_squares(queries))
-        slack = (queries.shape[1] + 2) * np.finfo(float).eps * reach**2
+        scale = np.sqrt(lengths[np.isfinite(lengths)].max()) + np.sqrt(_squares(queries))
+        slack = (queries.shape[1] + 2) * np.finfo(float).eps * scale**2
         worst = np.partition(squares, k - 1, axis=1)[:, k - 1] + 2 * slack
         within = squares <= worst[:, None]
-        found = [self._ranked(np.flatnonzero(row), query, k) for row, query in zip(within, queries, strict=True)]
-        return Nearest(np.stack([each.indices for each in found]), np.stack([each.distances for each in found]))
+        ranked = [self._ranked(np.flatnonzero(row), query, k) for row, query in zip(within, queries, strict=True)]
+        return NearestRows(np.stack([of.indices for of in ranked]), np.stack([of.distances for of in ranked]))
 
-    def _ranked(self, candidates: npt.NDArray[np.intp], query: Floats, k: int) -> Nearest:
+    def _ranked(self, candidates: npt.NDArray[np.intp], query: Floats, k: int) -> NearestRows:
         """The first k of the candidates, measured by their differences from the query."""
         squares = np.empty(len(candidates))
         for part, rows in self.stream(candidates):
             squares[part] = np.square(rows - query).sum(1)
         order = np.lexsort((candidates, squares))[:k]
         distances = squares[order] / 2 if self.metric == "cosine" else np.sqrt(squares[order])
-        return Nearest(candidates[order].astype(np.int64), distances)
+        return NearestRows(candidates[order].astype(np.int64), distances)
 
 
 def _squares(rows: Floats) -> Floats:
     return np.asarray(np.einsum("nd,nd->n", rows, rows))
 
 
-_ROOM = 2**23  # distances held at once: 64 MB
+_DISTANCES = 2**23  # distances held at once: 64 MB
 _CHUNK = 2**20  # numbers converted at once: 8 MB, which stays in the cache

@@ -1,11 +1,11 @@
-"""Nearest images: by what the network makes of them, beside by their bare pixels."""
+"""Nearest images: by the embedding of the network, and by pixels."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.networks.network import Network
+from phosphene.core.result import Cost, File, Result
+from phosphene.survey.accumulators.embedding import embed
 from phosphene.survey.maps.mosaic import fitted, photograph
-from phosphene.survey.maps.nearest import Metric, Nearest, nearest
+from phosphene.survey.maps.nearest import Metric, NearestRows, nearest_rows
 from phosphene.survey.store.run import Run
-
-Embed = Callable[[Picture], tuple[Any, Any]]
-"""A picture → its row (D,) as the run would hold it, and its small copy, uint8 (32, 32, 3)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Neighbor:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Neighbors:
-    """The images nearest to a query, twice.
+class Neighbors(Result):
+    """The images nearest to a query, by features and by pixels.
 
     Args:
         run: whose images they are.
@@ -48,20 +48,24 @@ class Neighbors:
         metric: of the features; pixels are always compared by L2.
         features: the nearest by the embedding of the network, the nearest first.
         pixels: the nearest by the L2 distance of their 32 × 32 RGB pixels in [0, 1].
-        notes: choices and warnings, to be shown beside them.
     """
 
+    verb: ClassVar[str] = "neighbors"
     run: Run = dataclasses.field(repr=False)
     query: int | Picture
     metric: Metric
     features: tuple[Neighbor, ...]
     pixels: tuple[Neighbor, ...]
-    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
         """File of the query."""
         return self.query.path or self.query.name if isinstance(self.query, Picture) else self.run.source(self.query)
+
+    @property
+    def name(self) -> str:
+        """Name of the query without folder and suffix."""
+        return self.query.name if isinstance(self.query, Picture) else Path(self.source).stem
 
     @property
     def label(self) -> str:
@@ -77,104 +81,149 @@ class Neighbors:
         """
         query, large = self.query, 2 * side
         shown = fitted(query.pixels, large) if isinstance(query, Picture) else photograph(self.run, query, large)
-        shown = drawing.label(drawing.label(shown, self.label or _tail(self.source)), "query")
+        shown = drawing.label(drawing.label(shown, self.label or _short(self.source)), "query")
         kinds = ((f"nearest by features, {self.metric}", self.features), ("nearest by pixels, l2", self.pixels))
-        rows = drawing.grid([self._row(kind, found, side, columns) for kind, found in kinds], 1, gap=12)
+        rows = drawing.grid([self._row(kind, neighbors, side, columns) for kind, neighbors in kinds], 1, gap=12)
         plate = np.full((max(len(shown), len(rows)), large + side // 4 + rows.shape[1], 3), 255, np.uint8)
         plate[: len(shown), : shown.shape[1]] = shown
         plate[: len(rows), -rows.shape[1] :] = rows
         return plate
 
-    def table(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """Both lists as plain values."""
         return {
+            "model": self.run.record["model"],
             "query": {"source": self.source, "label": self.label},
             "metric": self.metric,
-            "features": [dataclasses.asdict(each) for each in self.features],
-            "pixels": [dataclasses.asdict(each) for each in self.pixels],
-            "notes": list(self.notes),
+            "features": [dataclasses.asdict(neighbor) for neighbor in self.features],
+            "pixels": [dataclasses.asdict(neighbor) for neighbor in self.pixels],
         }
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write neighbors.png and neighbors.json (the table) into a folder.
+    def files(self) -> Iterator[File]:
+        """neighbors.png, and both lists as neighbors.json."""
+        about: dict[str, Any] = {"query": self.source, "metric": self.metric}
+        yield File.picture("neighbors.png", self.picture(), **about)
+        lists = {**self.facts(), "notes": list(self.notes)}
+        yield File("neighbors.json", "table", lambda path: files.write_json(path, lists), about)
 
-        Returns:
-            one mapping for each file, as a manifest wants it.
+    def pictures(self) -> Sequence[Uint8Image]:
+        """See `picture`."""
+        return [self.picture()]
 
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        folder, about = Path(folder), {"query": self.source, "metric": self.metric}
-        image.save(folder / "neighbors.png", self.picture())
-        files.write_json(folder / "neighbors.json", self.table())
-        kinds = {"neighbors.png": "picture", "neighbors.json": "table"}
-        return [{"path": path, "kind": kind, **about} for path, kind in kinds.items()]
+    def lines(self) -> tuple[str, ...]:
+        """The query, and a line for each image that is near by features."""
+        rows = [
+            f"  {neighbor.distance:8.3f}  {neighbor.label}{neighbor.label and '  '}{neighbor.source}"
+            for neighbor in self.features
+        ]
+        return (f"nearest to {self.source} by features, {self.metric}:", *rows)
 
-    def _row(self, kind: str, found: tuple[Neighbor, ...], side: int, columns: int) -> Uint8Image:
-        tiles = [photograph(self.run, each.image, side) for each in found]
-        tiles = [drawing.label(tile, f"{each.distance:#.3g}") for tile, each in zip(tiles, found, strict=True)]
-        names = [each.label or _tail(each.source) for each in found]
-        alike = sum(each.label == self.label for each in found)
-        heading = f"{kind}; {alike} of {len(found)} of its class" if self.label else kind
+    def _row(self, kind: str, neighbors: tuple[Neighbor, ...], side: int, columns: int) -> Uint8Image:
+        tiles = [
+            drawing.label(photograph(self.run, neighbor.image, side), f"{neighbor.distance:#.3g}")
+            for neighbor in neighbors
+        ]
+        names = [neighbor.label or _short(neighbor.source) for neighbor in neighbors]
+        same = sum(neighbor.label == self.label for neighbor in neighbors)
+        heading = f"{kind}; {same} of {len(neighbors)} of its class" if self.label else kind
         return drawing.label(drawing.grid(tiles, columns, labels=names), heading)
 
 
 def neighbors(
-    run: Run, query: int | str | Picture, k: int = 10, *, metric: Metric = "l2", embed: Embed | None = None
+    run: Run, query: int | str | Path | Picture, k: int = 10, *, metric: Metric = "l2", network: Network | None = None
 ) -> Neighbors:
-    """The images of a run nearest to a query, in feature space beside in pixel space.
+    """The images of a run nearest to a query, by features and by pixels.
 
-    The embedding of the network forgives color, place and pose, and keeps what is seen; pixels do the opposite. Where
-    nothing is alike, L2 favors images of small norm, and cosine does not.
-    Cost: one pass over the embeddings and one over the small copies; a forward pass where the picture is new.
+    Features vary little with color, place and pose; pixels vary with them. Where no image is similar, L2 favors images
+    of small norm, and cosine does not.
+    Cost: one pass over the embeddings and one over the thumbnails; a forward pass where the picture is new.
 
     Args:
         run: a finished survey with embeddings.
-        query: an image of the run, by number, path or file name, itself left out of the answer; or any picture.
+        query: an image of the run, by number, path or file name, itself left out of the answer; or the path of another
+            picture, or a picture.
         k: how many of each.
         metric: of the features, "l2" or "cosine".
-        embed: for a picture that is not in the run: what the run would have kept of it.
+        network: that was surveyed; needed for a picture that is not in the run.
 
     Raises:
-        ImageError: no such image in the run, or one that could not be read.
-        OptionError: a new picture and no embed; a metric or k that makes no sense.
+        ImageError: there is no such image, or it could not be read.
+        OptionError: a new picture and no network; a metric or k that is not allowed.
+        RunError: another network.
     """
-    asked = run.find(str(query)) if not isinstance(query, Picture) else _known(run, query)
-    barred = ~np.asarray(run.images["ok"], bool)
+    asked = find_query(run, query)
+    excluded = ~np.asarray(run.images["ok"], bool)
     if isinstance(asked, int):
-        if barred[asked]:
+        if excluded[asked]:
             raise ImageError(f"{run.source(asked)} could not be read by the survey; ask for another image")
-        barred[asked] = True
+        excluded[asked] = True
         vector, small = run.embeddings[asked], run.pixels[asked]
-    elif embed is None:
-        raise OptionError("the picture is not in the run; give its network too, which says what is like it")
     else:
-        vector, small = embed(asked)
-    without = np.flatnonzero(barred)[None]
-    near = nearest(run.embeddings, np.asarray(vector), k, metric=metric, without=without)
-    flat = nearest(run.pixels.reshape(len(barred), -1), np.asarray(small).reshape(-1), k, without=without)
-    features, pixels = _rows(run, near, 1), _rows(run, flat, 255)
+        vector, small = features_of(run, network, asked)
+    without = np.flatnonzero(excluded)[None]
+    by_features = nearest_rows(run.embeddings, np.asarray(vector), k, metric=metric, without=without)
+    by_pixels = nearest_rows(run.pixels.reshape(len(excluded), -1), np.asarray(small).reshape(-1), k, without=without)
+    features, pixels = _neighbors(run, by_features, 1), _neighbors(run, by_pixels, 255)
     few = len(features) < k
-    notes = (f"there are {len(features)} images to choose from, not {k}: all are shown",) if few else ()
-    return Neighbors(run, asked, metric, features, pixels, notes)
+    new = isinstance(asked, Picture)
+    return Neighbors(
+        run,
+        asked,
+        metric,
+        features,
+        pixels,
+        inputs=(asked,) if isinstance(asked, Picture) else (),
+        options={"survey": str(run.folder), "k": k, "metric": metric},
+        cost=Cost(forwards=int(new)),
+        notes=(f"there are {len(features)} images to choose from, not {k}: all are shown",) if few else (),
+    )
 
 
-def _known(run: Run, query: Picture) -> int | Picture:
-    """The number of a picture that the run has, told by the hash of its file; else the picture."""
+def features_of(run: Run, network: Network | None, picture: Picture) -> tuple[Any, Any]:
+    """The embedding of a picture as the run has them, (D,), and its thumbnail, uint8 (32, 32, 3).
+
+    Raises:
+        OptionError: no network.
+        RunError: another network than the one that was surveyed.
+    """
+    if network is None:
+        raise OptionError("the picture is not in the run; give its network too, to compute its features")
+    run.check_network(network)
+    vector, small = embed(network, run.record["embedding"], picture)
+    return vector.numpy(), small.numpy()
+
+
+def find_query(run: Run, query: int | str | Path | Picture) -> int | Picture:
+    """The number of an image of the run, or a picture that is not in it.
+
+    Args:
+        run: a finished survey.
+        query: as `neighbors` takes it; a picture is told by the hash of its file.
+
+    Raises:
+        ImageError: there is no such image.
+    """
+    if not isinstance(query, Picture):
+        try:
+            return run.find(str(query))
+        except ImageError:
+            if not Path(str(query)).exists():
+                raise
+            query = image.load(str(query))
     rows = np.flatnonzero(np.asarray(run.images["sha256"]) == query.sha256)
     return int(rows[0]) if len(rows) else query
 
 
-def _tail(source: str) -> str:
+def _short(source: str) -> str:
     """The end of a file's name, where files of one folder differ."""
     name = Path(source.rpartition("::")[2]).stem
     return name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :]
 
 
-def _rows(run: Run, found: Nearest, unit: float) -> tuple[Neighbor, ...]:
-    pairs = zip(found.indices[0].tolist(), found.distances[0].tolist(), strict=True)
+def _neighbors(run: Run, nearest: NearestRows, unit: float) -> tuple[Neighbor, ...]:
+    pairs = zip(nearest.indices[0].tolist(), nearest.distances[0].tolist(), strict=True)
     labels = run.images["label"]
-    return tuple(Neighbor(index, run.source(index), str(labels[index]), far / unit) for index, far in pairs)
+    return tuple(Neighbor(index, run.source(index), str(labels[index]), distance / unit) for index, distance in pairs)
 
 
 _LETTERS = 15

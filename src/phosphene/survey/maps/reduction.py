@@ -1,4 +1,4 @@
-"""From many dimensions to two or three: each projection is one class, here or in a file of its own."""
+"""Reduction of vectors to two or three dimensions; every method is one class, here or in a file of its own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sklearn import decomposition
 
 from phosphene.core.errors import OptionError
 from phosphene.core.registry import Named
-from phosphene.survey.maps.nearest import nearest
+from phosphene.survey.maps.nearest import nearest_rows
 
 Floats = npt.NDArray[np.float64]
 Scaling = Literal["center", "z-score", "unit-length"]
 
 
-class Projected(NamedTuple):
-    """Where a projection puts images.
+class ReducedVectors(NamedTuple):
+    """The result of a reduction.
 
     Args:
         coordinates: (N, dims) float64.
@@ -37,21 +37,21 @@ class Projected(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Projection(Named):
+class Reduction(Named):
     """Images as points in two or three dimensions; the same vectors and seed give the same bytes.
 
-    It runs with one thread for linear algebra, whose sums would else come in another order; see `embedding_map`.
+    It must run with one thread for linear algebra, since more would sum in another order; see `embedding_map`.
 
     Args:
-        scaling: what becomes of the features first: "center" leaves their spreads as the network has them; "z-score"
-            divides each by its deviation, so that weak ones count as much; "unit-length" divides each image by its
-            norm, so that distances follow the cosine.
+        scaling: of the features before the reduction: "center" subtracts the mean; "z-score" also divides by the
+            standard deviation, so that all features count alike; "unit-length" divides each image by its norm, so that
+            distances follow the cosine.
     """
 
-    spelling: ClassVar[str] = ""  # as papers write the name
+    title: ClassVar[str] = ""  # the name as papers write it
     scaling: Scaling = "center"
 
-    def __call__(self, vectors: Floats, dims: int, seed: int) -> Projected:
+    def __call__(self, vectors: Floats, dims: int, seed: int) -> ReducedVectors:
         """Coordinates of images.
 
         Args:
@@ -62,7 +62,7 @@ class Projection(Named):
         raise NotImplementedError
 
     def place(self, vectors: Floats, coordinates: Floats, new: Floats, seed: int) -> Floats:
-        """Coordinates of new images on a map that does not move, each as if it came alone: (M, dims).
+        """Coordinates of new images on a map that does not change, each computed independently: (M, dims).
 
         Args:
             vectors: (N, D), of the images that the map was made from.
@@ -73,11 +73,11 @@ class Projection(Named):
         raise NotImplementedError
 
     def scaled(self, vectors: Floats, by: Floats) -> Floats:
-        """Vectors after the scaling, with mean and deviation of another table.
+        """Vectors after the scaling, with mean and deviation of a table.
 
         Args:
             vectors: (M, D).
-            by: (N, D), whose statistics to use.
+            by: (N, D), the table.
         """
         if self.scaling == "unit-length":
             return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1)[:, None], np.finfo(float).tiny))
@@ -86,24 +86,24 @@ class Projection(Named):
 
 
 @dataclasses.dataclass(frozen=True)
-class PCA(Projection, name="pca"):
-    """The directions in which the features vary most; linear: no distance on the map is greater than it was.
+class PCA(Reduction, name="pca"):
+    """The directions in which the features vary most; linear: no distance on the map is greater than that of vectors.
 
     Exact, by scikit-learn. The sign of a direction, which is free, is chosen so that its largest weight is positive.
     """
 
-    spelling = "PCA"
+    title = "PCA"
 
-    def __call__(self, vectors: Floats, dims: int, seed: int) -> Projected:  # noqa: ARG002  nothing is random
-        found, scaled = self._fit(vectors, dims)
-        shares = found.explained_variance_ratio_
+    def __call__(self, vectors: Floats, dims: int, seed: int) -> ReducedVectors:  # noqa: ARG002  nothing is random
+        components, scaled = self._fit(vectors, dims)
+        shares = components.explained_variance_ratio_
         axes = tuple(f"PC {axis + 1}, {share:.1%} of the variance" for axis, share in enumerate(shares))
-        return Projected(found.transform(scaled), axes, (f"{shares.sum():.1%} of the variance is shown",))
+        return ReducedVectors(components.transform(scaled), axes, (f"{shares.sum():.1%} of the variance is shown",))
 
     def place(self, vectors: Floats, coordinates: Floats, new: Floats, seed: int) -> Floats:  # noqa: ARG002
-        """See `Projection.place`."""
-        found, _ = self._fit(vectors, coordinates.shape[1])
-        return np.asarray(found.transform(self.scaled(new, vectors)))
+        """See `Reduction.place`."""
+        components, _ = self._fit(vectors, coordinates.shape[1])
+        return np.asarray(components.transform(self.scaled(new, vectors)))
 
     def _fit(self, vectors: Floats, dims: int) -> tuple[Any, Floats]:
         scaled = self.scaled(vectors, vectors)
@@ -111,7 +111,7 @@ class PCA(Projection, name="pca"):
 
 
 @dataclasses.dataclass(frozen=True)
-class TSNE(Projection, name="t-sne"):
+class TSNE(Reduction, name="t-sne"):
     """Neighbors stay neighbors; distances between groups, their sizes and their densities mean nothing.
 
     By openTSNE, from the first 50 principal components and started at the first ones, with exact neighbors. Two
@@ -120,13 +120,13 @@ class TSNE(Projection, name="t-sne"):
     Cost: seconds for a thousand images; minutes for 100,000.
 
     Args:
-        perplexity: how many neighbors an image attends to; at most a third of the other images.
+        perplexity: effective number of neighbors of an image; at most a third of the other images.
         iterations: after 250 of early exaggeration.
 
     Reference: van der Maaten & Hinton, JMLR 2008; Poličar, Stražar & Zupan, Machine Learning 2021.
     """
 
-    spelling = "t-SNE"
+    title = "t-SNE"
     perplexity: float = 30.0
     iterations: int = 500
 
@@ -134,7 +134,7 @@ class TSNE(Projection, name="t-sne"):
         if not self.perplexity >= 1 or self.iterations < 1:
             raise OptionError(f"perplexity is {self.perplexity}, iterations {self.iterations}; give at least 1 of each")
 
-    def __call__(self, vectors: Floats, dims: int, seed: int) -> Projected:
+    def __call__(self, vectors: Floats, dims: int, seed: int) -> ReducedVectors:
         scaled = self.scaled(vectors, vectors)
         reduced = _components(scaled, _PRINCIPAL).transform(scaled)
         perplexity, notes = self._perplexity(len(vectors))
@@ -152,15 +152,15 @@ class TSNE(Projection, name="t-sne"):
         embedding.optimize(self.iterations, momentum=0.8, inplace=True)
         if reduced.shape[1] < vectors.shape[1]:
             notes = (f"from the first {reduced.shape[1]} of {vectors.shape[1]:,} principal components", *notes)
-        axes = tuple(f"{self.spelling} {axis + 1}" for axis in range(dims))
-        return Projected(np.array(embedding), axes, (f"perplexity {perplexity:g}, seed {seed}", *notes))
+        axes = tuple(f"{self.title} {axis + 1}" for axis in range(dims))
+        return ReducedVectors(np.array(embedding), axes, (f"perplexity {perplexity:g}, seed {seed}", *notes))
 
     def place(self, vectors: Floats, coordinates: Floats, new: Floats, seed: int) -> Floats:  # noqa: ARG002
-        """See `Projection.place`."""
+        """See `Reduction.place`."""
         scaled = self.scaled(vectors, vectors)
         components, few = _components(scaled, _PRINCIPAL), min(5.0, (len(vectors) - 1) / 3)
         known, asked = components.transform(scaled), components.transform(self.scaled(new, vectors))
-        around = nearest(known, asked, int(3 * few))
+        around = nearest_rows(known, asked, int(3 * few))
         pull = joint_probabilities_nn(
             *around, [few], symmetrize=False, normalization="point-wise", n_reference_samples=len(vectors)
         )
@@ -176,61 +176,63 @@ class TSNE(Projection, name="t-sne"):
         return np.array(placed)
 
     def _perplexity(self, count: int) -> tuple[float, tuple[str, ...]]:
-        """What so many images allow."""
-        most = (count - 1) / 3
-        if self.perplexity <= most:
+        """The perplexity that so many images allow, with a note where it is less than asked for."""
+        limit = (count - 1) / 3
+        if self.perplexity <= limit:
             return self.perplexity, ()
-        return most, (f"perplexity {self.perplexity:g} needs {3 * self.perplexity + 1:g} images: {most:.3g} was taken",)
+        return limit, (
+            f"perplexity {self.perplexity:g} needs {3 * self.perplexity + 1:g} images: {limit:.3g} was taken",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class UMAP(Projection, name="umap"):
-    """Neighbors stay neighbors, by a graph of them; groups come out tighter than by t-SNE.
+class UMAP(Reduction, name="umap"):
+    """Neighbors stay neighbors, by a fuzzy graph of them; clusters are tighter than with t-SNE.
 
-    By umap-learn, on one thread, as a seed wants it; other versions of it and of numba may give another map.
+    By umap-learn, on one thread, which a seed needs; other versions of it and of numba may give another map.
 
     Args:
-        neighbors: how many an image attends to; at most all other images.
-        distance: least distance between points on the map: small for tight groups, in [0, 1].
+        n_neighbors: of an image in the graph; at most all other images.
+        min_dist: least distance between points on the map: small for tight clusters, in [0, 1].
 
     Reference: McInnes, Healy & Melville, 2018, arXiv:1802.03426.
     """
 
-    spelling = "UMAP"
-    neighbors: int = 15
-    distance: float = 0.1
+    title = "UMAP"
+    n_neighbors: int = 15
+    min_dist: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.neighbors < 2 or not 0 <= self.distance <= 1:
-            found = f"neighbors is {self.neighbors}, distance {self.distance}"
-            raise OptionError(f"{found}; give at least 2 neighbors, and a distance in [0, 1]")
+        if self.n_neighbors < 2 or not 0 <= self.min_dist <= 1:
+            values = f"n_neighbors is {self.n_neighbors}, min_dist {self.min_dist}"
+            raise OptionError(f"{values}; give at least 2 neighbors, and a min_dist in [0, 1]")
 
-    def __call__(self, vectors: Floats, dims: int, seed: int) -> Projected:
-        found = self._learner(len(vectors), dims, seed)
-        fitted = found.fit_transform(self.scaled(vectors, vectors))
-        notes = (f"{found.n_neighbors} neighbors, distance {self.distance:g}, seed {seed}",)
-        axes = tuple(f"{self.spelling} {axis + 1}" for axis in range(dims))
-        return Projected(fitted.astype(np.float64), axes, notes)
+    def __call__(self, vectors: Floats, dims: int, seed: int) -> ReducedVectors:
+        learner = self._learner(len(vectors), dims, seed)
+        fitted = learner.fit_transform(self.scaled(vectors, vectors))
+        notes = (f"{learner.n_neighbors} neighbors, min_dist {self.min_dist:g}, seed {seed}",)
+        axes = tuple(f"{self.title} {axis + 1}" for axis in range(dims))
+        return ReducedVectors(fitted.astype(np.float64), axes, notes)
 
     def place(self, vectors: Floats, coordinates: Floats, new: Floats, seed: int) -> Floats:
-        """See `Projection.place`."""
+        """See `Reduction.place`."""
         known = coordinates.astype(np.float32)
         learner = self._learner(len(vectors), coordinates.shape[1], seed, n_epochs=0, init=known)
-        learner.fit(self.scaled(vectors, vectors))  # the graph alone
+        learner.fit(self.scaled(vectors, vectors))  # computes only the graph
         learner.embedding_, learner.n_epochs = known, None
-        each = [learner.transform(row[None]) for row in self.scaled(new, vectors)]
-        return np.concatenate(each).astype(np.float64)
+        places = [learner.transform(row[None]) for row in self.scaled(new, vectors)]
+        return np.concatenate(places).astype(np.float64)
 
     def _learner(self, count: int, dims: int, seed: int, **options: Any) -> Any:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ImportWarning)  # that its variant on TensorFlow is not there
+                warnings.simplefilter("ignore", ImportWarning)  # its variant on TensorFlow is not installed
                 import umap  # noqa: PLC0415  an extra, and slow to import
         except ImportError as error:
             raise OptionError("umap needs umap-learn: pip install 'phosphene[umap]', or choose t-sne") from error
         return umap.UMAP(
-            n_neighbors=min(self.neighbors, count - 1),
-            min_dist=self.distance,
+            n_neighbors=min(self.n_neighbors, count - 1),
+            min_dist=self.min_dist,
             n_components=dims,
             random_state=seed,
             transform_seed=seed,
@@ -239,11 +241,11 @@ class UMAP(Projection, name="umap"):
         )
 
 
-def _components(vectors: Floats, most: int) -> Any:
-    """The first principal components, or as many as there are; exact, not drawn at random."""
+def _components(vectors: Floats, count: int) -> Any:
+    """The first principal components, or as many as there are; computed exactly, not by a randomized method."""
     wide = vectors.shape[0] <= vectors.shape[1]
     solver = "full" if wide else "covariance_eigh"
-    return decomposition.PCA(min(most, *vectors.shape), svd_solver=solver).fit(vectors)
+    return decomposition.PCA(min(count, *vectors.shape), svd_solver=solver).fit(vectors)
 
 
 _PRINCIPAL = 50

@@ -26,7 +26,7 @@ class Mark(NamedTuple):
         label: of the class, as the legend has it.
         images: how many are of it.
         color: RGB in 0 … 255.
-        hollow: a ring, where there are more classes than colors.
+        hollow: draw a ring, since there are more classes than colors.
     """
 
     label: str
@@ -48,8 +48,8 @@ def scatter(
     """A point for each image, colored by class; both axes have the same scale, and y points up.
 
     At most twelve classes have a color; the rest are grey, drawn first, and the legend says how many they are. The
-    others are drawn in random order, so that no class lies above another. The name of a class is written in its midst
-    where most points are its own. Three dimensions are three views.
+    others are drawn in random order, so that no class lies above another. The name of a class is written at its middle
+    where most points around are of the class. Three dimensions are three views.
 
     Args:
         coordinates: (N, 2 or 3); rows of NaN are left out.
@@ -71,7 +71,7 @@ def scatter(
     side = size - column.shape[1] if flat else size // 2
     span = float(np.ptp(places, axis=0).max()) if len(places) else 0.0
     views = [
-        _panel(places[:, pair], names, marks, span=span, side=side, axes=[axes[each] for each in pair])
+        _panel(places[:, pair], names, marks, span=span, side=side, axes=[axes[axis] for axis in pair])
         for pair in map(list, itertools.combinations(range(places.shape[1]), 2))
     ]
     blank = np.full((side, column.shape[1], 3), 255, np.uint8)
@@ -126,9 +126,9 @@ def _panel(
     spots = np.stack([scaled[:, 0], -scaled[:, 1]], 1) + (side - line) / 2 + (line, 0)
     canvas = np.full((side, side, 3), 255.0)
     radius = float(np.clip(np.sqrt(0.03 * room**2 / max(1, len(places))), 1.5, side / 130))
-    rest = np.array([name not in marks for name in names], bool)
+    unmarked = np.array([name not in marks for name in names], bool)
     order = np.random.default_rng(0).permutation(len(places))
-    for index in sorted(order, key=lambda index: not rest[index]):
+    for index in sorted(order, key=lambda index: not unmarked[index]):
         mark = marks.get(names[index])
         _disc(canvas, spots[index], radius if mark else 0.8 * radius, mark or _REST)
     image = Image.fromarray(np.rint(canvas).astype(np.uint8))
@@ -142,7 +142,7 @@ def _panel(
 def _disc(canvas: Floats, spot: Floats, radius: float, mark: Mark) -> None:
     """Blend one disc into the canvas, its edge a shade darker, both smooth."""
     reach = int(np.ceil(radius)) + 2
-    left, top = (round(float(each)) - reach for each in spot)
+    left, top = (round(float(center)) - reach for center in spot)
     window = canvas[max(0, top) : max(0, top + 2 * reach + 1), max(0, left) : max(0, left + 2 * reach + 1)]
     rows, columns = np.mgrid[: window.shape[0], : window.shape[1]]
     away = np.hypot(rows + max(0, top) - spot[1], columns + max(0, left) - spot[0])
@@ -157,9 +157,10 @@ def _disc(canvas: Floats, spot: Floats, radius: float, mark: Mark) -> None:
 def _names(
     draw: ImageDraw.ImageDraw, spots: Floats, names: npt.NDArray[np.str_], marks: Mapping[str, Mark], *, line: int
 ) -> None:
-    """The names of classes, each at the point with the least total distance to its like, if most around are its like.
+    """The name of each class, at the point with the least total distance to the others of its class.
 
-    One that would lie across another is left to the legend.
+    Only where most of the nearest points are of the class, and where the text overlaps no other; else only the legend
+    names it.
     """
     font = ImageFont.load_default(0.8 * line)
     taken: list[tuple[float, float, float, float]] = []
@@ -169,9 +170,9 @@ def _names(
         middle = some[np.hypot(*(some[:, None] - some[None]).transpose(2, 0, 1)).sum(1).argmin()]
         around = np.argsort(np.hypot(*(spots - middle).T), kind="stable")[: min(10, len(own))]
         box = draw.textbbox(tuple(middle), label, font, "mm", stroke_width=3)
-        clear = all(box[2] < each[0] or each[2] < box[0] or box[3] < each[1] or each[3] < box[1] for each in taken)
+        clear = all(box[2] < other[0] or other[2] < box[0] or box[3] < other[1] or other[3] < box[1] for other in taken)
         if clear and len(own) > 2 and (names[around] == label).mean() > 0.5:
-            dark = tuple(int(0.55 * each) for each in mark.color)
+            dark = tuple(int(0.55 * value) for value in mark.color)
             draw.text(tuple(middle), label, dark, font, "mm", stroke_width=3, stroke_fill="white")
             taken.append(box)
 
@@ -188,14 +189,14 @@ def _axes(image: Image.Image, axes: Sequence[str], line: int) -> None:
 def _legend(marks: dict[str, Mark], classes: int, width: int, names: Sequence[str]) -> Uint8Image:
     """A line for each marked class with its count, and one for all the others."""
     marked, line = sum(mark.images for mark in marks.values()), max(22, width // 9)
-    bare = sum(not name for name in names)
-    others = classes - len(marks) - (bare > 0)
+    unlabeled = sum(not name for name in names)
+    others = classes - len(marks) - (unlabeled > 0)
     lines = list(marks.values())
     if others:
         label = f"{others:,} {'other ' if marks else ''}class{'es' if others > 1 else ''}"
-        lines.append(_REST._replace(label=label, images=len(names) - marked - bare))
-    if bare:
-        lines.append(_REST._replace(label="no class", images=bare))
+        lines.append(_REST._replace(label=label, images=len(names) - marked - unlabeled))
+    if unlabeled:
+        lines.append(_REST._replace(label="no class", images=unlabeled))
     canvas = np.full((line * (len(lines) + 1), width, 3), 255.0)
     for row, mark in enumerate(lines):
         _disc(canvas, np.array([0.8 * line, line * (row + 1.0)]), line / 3.6, mark)
@@ -203,7 +204,7 @@ def _legend(marks: dict[str, Mark], classes: int, width: int, names: Sequence[st
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(0.62 * line)
     for row, mark in enumerate(lines):
         count = f"{mark.images:,}"
-        text = _cut(draw, mark.label, font, width - 1.9 * line - draw.textlength(count, font))
+        text = _truncated(draw, mark.label, font, width - 1.9 * line - draw.textlength(count, font))
         draw.text((1.4 * line, line * (row + 1)), text, _TEXT, font, "lm")
         draw.text((width - 4, line * (row + 1)), count, _FAINT, font, "rm")
     return np.asarray(image)
@@ -216,12 +217,12 @@ def _titled(pixels: Uint8Image, title: str, caption: str) -> Uint8Image:
     image = Image.new("RGB", (pixels.shape[1], (3 if caption else 2) * line), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(0.65 * line)
     draw.text((line, line), title, "black", ImageFont.load_default(0.85 * line), "lm")
-    draw.text((line, 2.1 * line), _cut(draw, caption, font, image.width - 2 * line), _FAINT, font, "lm")
+    draw.text((line, 2.1 * line), _truncated(draw, caption, font, image.width - 2 * line), _FAINT, font, "lm")
     return np.concatenate([np.asarray(image), pixels])
 
 
-def _cut(draw: ImageDraw.ImageDraw, text: str, font: Font, room: float) -> str:
-    """A text that fits, ended by "…" where it is too long."""
+def _truncated(draw: ImageDraw.ImageDraw, text: str, font: Font, room: float) -> str:
+    """A text cut to a width, with "…" at the end where it is too long."""
     shown = text
     while text and draw.textlength(shown, font) > room:
         text = text[:-1]
@@ -234,10 +235,10 @@ def _line(side: int) -> int:
     return max(18, side // 36)
 
 
-# Colors that stay apart for the color-blind, the pale one last; then rings of the darkest.
+# Colors that color-blind readers can tell apart, the pale one last; then rings of the darkest.
 _MARKS = [
-    *((tuple(HUES[each].tolist()), False) for each in (5, 1, 3, 6, 2, 7, 8, 4)),
-    *((tuple(HUES[each].tolist()), True) for each in (5, 6, 3, 8)),
+    *((tuple(HUES[hue].tolist()), False) for hue in (5, 1, 3, 6, 2, 7, 8, 4)),
+    *((tuple(HUES[hue].tolist()), True) for hue in (5, 6, 3, 8)),
 ]
 _REST = Mark("", 0, (206, 206, 206))
 _FRAME, _TEXT, _FAINT = (225, 225, 225), (60, 60, 60), (130, 130, 130)

@@ -23,7 +23,7 @@ SHARDS = (".tar", ".zip")
 """Suffixes of what `Shard.open` reads."""
 
 LABELS = ("label", "class", "name", "target")
-"""Keys of a JSON member, and columns of a table, that hold a label; the first one there counts."""
+"""Keys of a JSON member, and columns of a table, that hold a label; the first one present is read."""
 
 
 class Member(NamedTuple):
@@ -65,7 +65,7 @@ class Member(NamedTuple):
         return data
 
     def _seek(self, file: BinaryIO) -> int:
-        """Go to the first byte; how it is packed, in the numbers of zip."""
+        """Seek to the first byte; returns the method of compression, in the numbers of zip."""
         file.seek(self.offset)
         if self.crc < 0:
             return zipfile.ZIP_STORED
@@ -90,7 +90,7 @@ class Shard:
     """What a tar or zip file holds, in its own order.
 
     Pictures are the regular files with the suffix of a picture, hidden ones left out; of two with one name the later
-    counts, as when unpacking. A name is a name and nothing else: "/etc/a.png" and "../a.png" are read like any other.
+    counts, as when unpacking. A name is never a path on the disk: "/etc/a.png" and "../a.png" are plain members.
 
     Args:
         members: the pictures, by name.
@@ -132,7 +132,7 @@ class Shard:
 
     @classmethod
     def recall(cls, path: Path) -> Shard:
-        """The same, remembered for a few shards until their files change.
+        """The same as `open`, cached for a few shards until their files change.
 
         Raises:
             OSError: see `open`.
@@ -161,16 +161,16 @@ def _tar(file: BinaryIO) -> Iterator[tuple[str, Member]]:
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             while info := tar.next():
-                vars(tar)["members"].clear()  # or it keeps a header of a kilobyte for each
+                vars(tar)["members"].clear()  # or it keeps a header of a kilobyte for each member
                 if info.offset_data + info.size > size:
                     break
                 if info.isreg() and not info.issparse():
                     yield info.name, Member(info.offset_data, info.size, info.size, -1)
             file.seek(tar.offset)
             end = file.read(tarfile.BLOCKSIZE)
-    except Exception as error:  # on damaged files tarfile raises anything at all
+    except Exception as error:  # on damaged files tarfile raises exceptions of any type
         raise ImageError(f"is no tar, or damaged: {_said(error)}. Copy it again") from error
-    if len(end) < tarfile.BLOCKSIZE:  # tarfile takes this for a tar that is whole
+    if len(end) < tarfile.BLOCKSIZE:  # tarfile does not notice
         raise ImageError("is cut short; copy it again")
     if any(end):
         raise ImageError("is damaged; copy it again")
@@ -192,7 +192,7 @@ def _zip(file: BinaryIO) -> Iterator[tuple[str, Member]]:
 
 
 def _key(name: str) -> tuple[str, str]:
-    """What a picture and its label share, and the rest, at the first dot of the file's name, as WebDataset has it."""
+    """A name cut at the first dot of its file name, as in WebDataset: a picture and its label share the first part."""
     folder, slash, file = name.rpartition("/")
     stem, dot, rest = file.partition(".")
     return folder + slash + stem, (dot + rest).lower()
@@ -203,10 +203,10 @@ def _hidden(name: str) -> bool:
 
 
 def _json(data: bytes) -> str:
-    found: Any = json.loads(data)
-    if not isinstance(found, dict):
+    record: Any = json.loads(data)
+    if not isinstance(record, dict):
         return ""
-    return next((str(found[key]) for key in LABELS if isinstance(found.get(key), str | int)), "")
+    return next((str(record[key]) for key in LABELS if isinstance(record.get(key), str | int)), "")
 
 
 def _said(error: Exception) -> str:

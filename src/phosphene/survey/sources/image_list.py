@@ -18,14 +18,14 @@ from phosphene.core.errors import ImageError, OptionError, did_you_mean
 from phosphene.core.images import image
 from phosphene.core.images.decode import Decoding
 from phosphene.survey.sources.archive import Member, Shard
-from phosphene.survey.sources.gather import Gathering, escape, is_file, reason, split, unescape
+from phosphene.survey.sources.gather import ImageCollector, escape, is_file, reason, split, unescape
 
-Source = str | Path
+ImageSource = str | Path
 """A picture, a folder, a pattern, a table (.csv) or a shard (.tar, .zip)."""
 
 
 class Entry(NamedTuple):
-    """One image of a roll.
+    """One image of a list.
 
     Args:
         source: what `read` takes.
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Roll:
+class ImageList:
     r"""The images of a survey in a fixed order; the number of an image is its place here.
 
     A source is an absolute path with "/", "photos/cat.jpg", or a shard and a member, "shard-000.tar::0001.jpg", so
@@ -45,14 +45,14 @@ class Roll:
     a backslash, a control character, and a byte of a name that is not UTF-8 (as Python's surrogate) are written as
     \uXXXX, which `read` undoes.
 
-    Memory: 150 to 220 bytes an image, with a path of 50. A roll pickles; `load` may be called from many threads.
+    Memory: 150 to 220 bytes an image, with a path of 50. A list can be pickled; `load` may be called from many threads.
 
     Args:
         sources: one per image.
         classes: the label of each, or "".
         places: int64 (N, 4), the `Member` of each in its shard; -1 for files.
         damage: one line for each shard or label that could be read only in part.
-        notes: what was chosen on the way.
+        notes: choices that were made, a sentence each.
     """
 
     sources: tuple[str, ...] = dataclasses.field(repr=False)
@@ -76,7 +76,7 @@ class Roll:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All at once; `roll[number]` gives one."""
+        """All at once; `images[number]` gives one."""
         return tuple(self)
 
     @cached_property
@@ -86,7 +86,7 @@ class Roll:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, of all sources and labels in order: another one means another survey."""
+        """SHA-256, in hexadecimal, of all sources and labels in order; a survey resumes only with the same."""
         digest = hashlib.sha256()
         for entry in self:
             digest.update(json.dumps(entry).encode())
@@ -96,7 +96,7 @@ class Roll:
         """Decode an image.
 
         Args:
-            number: its place in the roll.
+            number: its place in the list.
 
         Raises:
             ImageError: it cannot be read or decoded; the line names it.
@@ -106,7 +106,7 @@ class Roll:
 
 
 def read(source: str) -> image.Picture:
-    """Decode an image of some roll again, from its source alone.
+    """Decode an image of a list again, from its source alone.
 
     Args:
         source: as an `Entry` has it; a path, or a shard and a member of it.
@@ -126,14 +126,14 @@ def read(source: str) -> image.Picture:
     return _member(source, members[unescape(name)])
 
 
-def roll(
-    source: Source | Iterable[Source],
+def list_images(
+    source: ImageSource | Iterable[ImageSource],
     *,
     labels: Literal["auto", "none"] = "auto",
     limit: int | None = None,
     seed: int = 0,
-) -> Roll:
-    """The images that sources mean, each once.
+) -> ImageList:
+    """The images that sources name, each once.
 
     A folder gives the pictures in and below it, sorted, hidden ones left out. Where all of them lie in sub-folders,
     the first folder on the way to each is its label. A folder without pictures gives the shards in it.
@@ -141,20 +141,21 @@ def roll(
     start at its own folder; or, where none of them is found there, at the folder of its own name beside it (images/
     for images.csv), or the only one there is.
     A shard gives its members; see `phosphene.survey.sources.archive.Shard`, also for labels.
-    A picture that is named and is not there is a failure when it is loaded, not here; a folder, here.
+    A missing picture is an error when it is loaded; a missing folder is an error here.
 
     Args:
         source: one or many paths of pictures, folders, patterns, tables or shards.
         labels: whether to find labels, or leave them all empty.
-        limit: keep so many, chosen by the seed, in the order of the source.
-        seed: of that choice.
+        limit: keep only so many, a sample drawn with the seed, in the order of the source.
+        seed: of that sample.
 
     Raises:
-        ImageError: nothing is found, or a table or shard cannot be used.
+        ImageError: there is no image, or a table or shard cannot be used.
         OptionError: a value that an option cannot take.
 
     >>> import skimage
-    >>> cat, rocket = roll(str(Path(skimage.__file__).parent / "data" / name) for name in ("chelsea.png", "rocket.jpg"))
+    >>> folder = Path(skimage.__file__).parent / "data"
+    >>> cat, rocket = list_images(folder / name for name in ("chelsea.png", "rocket.jpg"))
     >>> read(cat.source).width, rocket.label
     (451, '')
     """
@@ -164,22 +165,22 @@ def roll(
         raise OptionError(f"limit is {limit}; keep at least 1 image, or leave it out for all")
     if seed < 0:
         raise OptionError(f"seed is {seed}; give 0 or more")
-    gathering = Gathering(labelled=labels == "auto")
-    for each in [source] if isinstance(source, str | Path) else source:
-        gathering.take(Path(each))
-    found, notes = gathering.found, gathering.notes
-    if not found:
-        raise ImageError(next(iter(gathering.damage), "there is no picture to survey; give a folder of them"))
-    if gathering.again:
-        notes.append(f"{gathering.again} pictures were named again; each counts once")
-    sources = list(found)
+    collector = ImageCollector(labelled=labels == "auto")
+    for path in [source] if isinstance(source, str | Path) else source:
+        collector.add(Path(path))
+    images, notes = collector.images, collector.notes
+    if not images:
+        raise ImageError(next(iter(collector.damage), "there is no picture to survey; give a folder of them"))
+    if collector.repeats:
+        notes.append(f"{collector.repeats} pictures were named again; each counts once")
+    sources = list(images)
     if limit is not None and limit < len(sources):
         # Raw numbers are what numpy promises to keep from version to version; its permutations are not.
         order = np.argsort(np.random.PCG64(seed).random_raw(len(sources)), kind="stable")
         sources = [sources[number] for number in np.sort(order[:limit])]
-    classes, members = zip(*map(found.__getitem__, sources), strict=True)
+    classes, members = zip(*map(images.__getitem__, sources), strict=True)
     places = np.array(members, np.int64)
-    return Roll(tuple(sources), classes, places, tuple(gathering.damage), tuple(notes))
+    return ImageList(tuple(sources), classes, places, tuple(collector.damage), tuple(notes))
 
 
 def _file(source: str) -> image.Picture:

@@ -1,4 +1,4 @@
-"""DuckDB as it is used here: without the internet, with paths as they are, with errors in one line."""
+"""DuckDB without the internet, with paths taken literally and errors in one line."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def cursor() -> duckdb.DuckDBPyConnection:
 
 @functools.cache
 def _database(_process: int) -> duckdb.DuckDBPyConnection:
-    """One for each process, as a forked one hangs in its parent's; one thread, as several would cut other pages."""
+    """One for each process, since a forked one hangs in its parent's; one thread, since several write other bytes."""
     return duckdb.connect(config={**OPTIONS, "threads": 1})
 
 
-atexit.register(_database.cache_clear)  # else its bindings complain where a daemon thread is left
+atexit.register(_database.cache_clear)  # else its bindings print an error where a daemon thread is left
 
 
 def scan(path: str | Path) -> str:
-    """A Parquet file in SQL, with its own columns alone: DuckDB would add those of a folder called layer=3."""
+    """A Parquet file in SQL, with its own columns only: DuckDB would add those of a folder called layer=3."""
     return f"read_parquet({pattern(path)}, hive_partitioning = false)"
 
 
@@ -65,7 +65,7 @@ def quoted(path: str | Path) -> str:
 
 
 def damaged(path: Path, error: Exception) -> RunError:
-    """What is wrong with a table, and what to do."""
+    """The error for a table that cannot be read, with what to do."""
     if not path.is_file():
         return RunError(f"{path} is not there. phosphene verify {path.parent} says what else is missing")
     return RunError(f"{path} is damaged ({first_line(error)}). {remedy(path.parent)}")
@@ -78,7 +78,7 @@ def remedy(folder: str | Path) -> str:
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
-    """DuckDB hears Ctrl-C, and says so in its own way."""
+    """Turn the error that DuckDB raises on Ctrl-C into KeyboardInterrupt."""
     try:
         yield
     except RuntimeError as error:
@@ -90,10 +90,10 @@ def interrupts() -> Iterator[None]:
 def system_error(error: duckdb.IOException) -> OSError:
     """The error of the system that DuckDB quotes."""
     text = str(error).lower()
-    code = next((each for each in errno.errorcode if os.strerror(each).lower() in text), None)
+    code = next((number for number in errno.errorcode if os.strerror(number).lower() in text), None)
     return OSError(first_line(error)) if code is None else OSError(code, os.strerror(code))
 
 
 def first_line(error: Exception) -> str:
-    """What is wrong; the lines after it quote the SQL."""
+    """The first line of an error; the lines after it quote the SQL."""
     return str(error).partition("\n")[0]

@@ -1,100 +1,101 @@
-"""A finished survey, opened: every number that was kept, each file checked before it is believed."""
+"""A finished survey, opened from its folder; every file is checked before it is read."""
 
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, LayerError, OptionError, RunError, TargetError, did_you_mean
-from phosphene.core.images.image import Picture
-from phosphene.core.images.preprocess import Box
+from phosphene.core.images.image import Picture, Uint8Image
 from phosphene.core.networks.network import Network
-from phosphene.survey.sources.gather import escape
+from phosphene.core.result import Cost, File, Result
+from phosphene.core.table import Table
+from phosphene.survey.sources.gather import find_image
 from phosphene.survey.sources.image_list import read
-from phosphene.survey.store import seal as seals
+from phosphene.survey.store import seal
 from phosphene.survey.store.duckdb import remedy
+from phosphene.survey.store.patch import Patch, Side
 from phosphene.survey.store.seal import Damage
-from phosphene.survey.store.sql import TABLES, Rows, query
-from phosphene.survey.store.table import Columns, Value, read_table
+from phosphene.survey.store.sql import query
+from phosphene.survey.store.table import Value, read_table
 
-Side = Literal["top", "bottom"]
 Of = Literal["image", "place"]
 
 
-@dataclass(frozen=True)
-class Patch:
-    """The part of an image that a unit saw when it answered strongest, or weakest.
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Run(Result):
+    """A finished survey, read from its folder: `Run("run/")`. No file is read before its checksum agrees.
 
-    Args:
-        layer: of the unit.
-        channel: of the unit.
-        side: "top" or "bottom".
-        rank: from 0, the most extreme first.
-        image: its number in the survey.
-        activation: of the unit, at that place.
-        row: of the place in the map; 0 for vectors.
-        column: of the place in the map; 0 for vectors.
-        box: exact receptive field, in pixels of the original file, clipped to what the network saw.
-        whole: the field is the whole picture.
-    """
-
-    layer: str
-    channel: int
-    side: Side
-    rank: int
-    image: int
-    activation: float
-    row: int
-    column: int
-    box: Box
-    whole: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished survey, read from its folder. Nothing is read before its checksum agrees.
+    It is saved where it is; `save` writes a copy into another folder.
 
     Args:
         folder: that the survey wrote.
-        manifest: its result.json.
+        check: that all its files are there, with the sizes that were written.
+
+    Raises:
+        RunError: the folder holds no survey, one that is not finished, or a damaged one.
     """
 
+    verb: ClassVar[str] = "survey"
     folder: Path
-    manifest: Mapping[str, Any] = field(repr=False)
+    record: Mapping[str, Any] = field(repr=False)
+    """What result.json holds."""
 
-    @classmethod
-    def open(cls, folder: str | Path, *, check: bool = True) -> Self:
-        """Open the folder of a survey.
-
-        Args:
-            folder: that the survey wrote.
-            check: that all its files are there, with the sizes that were written.
-
-        Raises:
-            RunError: the folder holds no survey, one that is not finished, or a damaged one.
-        """
+    def __init__(self, folder: str | Path, *, check: bool = True) -> None:
         folder = Path(folder)
-        run = cls(folder, seals.unseal(folder))
-        if check and (found := run.verify(full=False)):
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            raise RunError(f"the survey in {folder} is damaged: {found[0]}{more}. {remedy(folder)}")
-        return run
+        record = seal.unseal(folder)
+        super().__init__()
+        facts = {"seed": record["seed"], "options": record["options"], "cost": Cost(**record["cost"])}
+        facts |= {"notes": tuple(record["notes"]), "errors": tuple(record["errors"])}
+        for name, value in {**facts, "folder": folder, "record": record}.items():
+            object.__setattr__(self, name, value)
+        if check and (damage := self.verify(full=False)):
+            more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+            raise RunError(f"the survey in {folder} is damaged: {damage[0]}{more}. {remedy(folder)}")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def files(self) -> Iterator[File]:
+        """Every file, to be copied."""
+        for path, entry in self._files.items():
+            facts = {key: value for key, value in entry.items() if key not in {"path", "kind"}}
+            yield File(path, entry["kind"], functools.partial(shutil.copyfile, self._checked(path)), facts)
+
+    def facts(self) -> Mapping[str, Any]:
+        """All that result.json holds."""
+        return self.record
+
+    def pictures(self) -> Sequence[Uint8Image]:
+        """Thumbnails of the first images."""
+        first = np.flatnonzero(self.images["ok"])[:_SHOWN]
+        return [np.asarray(self.pixels[image]).repeat(3, 0).repeat(3, 1) for image in first]
+
+    def lines(self) -> tuple[str, ...]:
+        """How many images, units and layers it has."""
+        images = int(self.images["ok"].sum())
+        layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}"
+        if "units" in self.tables:
+            units = self.units()
+            dead = f", {int(units['dead'].sum()):,} dead" if "dead" in units else ""
+            layers = f"{len(units['channel']):,} units of {layers}{dead}"
+        return (f"{images:,} image{'s' * (images != 1)}, {layers}, in {self.cost.seconds:.0f} s",)
 
     def verify(self, *, full: bool = True) -> tuple[Damage, ...]:
         """Every file that is missing, or not as it was written.
 
         Args:
-            full: read every byte; else compare sizes alone.
+            full: read every byte; else compare only sizes.
         """
-        return seals.verify(self.folder, full=full)
+        return seal.verify(self.folder, full=full)
 
     def check_network(self, network: Network) -> None:
         """Refuse a network other than the one that was surveyed.
@@ -102,7 +103,7 @@ class Run:
         Raises:
             RunError: the hashes of the weights differ, or the names where the weights come from no file.
         """
-        name, sha256 = self.manifest["model"]["name"], self.manifest["model"]["sha256"]
+        name, sha256 = self.record["model"]["name"], self.record["model"]["sha256"]
         if sha256 != network.sha256 or not (sha256 or name == network.name):
             surveyed, given = (digest[:8] or "from no file" for digest in (sha256, network.sha256))
             raise RunError(
@@ -110,8 +111,31 @@ class Run:
                 f"(weights {given}); give --model and --weights as for the survey"
             )
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of its tables: images, and those that its accumulators write."""
+        return tuple(path.removesuffix(".parquet") for path in self._files if path.endswith(".parquet"))
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names of its arrays: pixels, and those that its accumulators write."""
+        return tuple(path.removesuffix(".npy") for path in self._files if path.endswith(".npy"))
+
+    def table(self, name: str, layer: str | None = None, channel: int | None = None) -> Table:
+        """A table, whole or the rows of a layer or of a unit.
+
+        Args:
+            name: one of `tables`.
+            layer: of the rows.
+            channel: of the rows.
+
+        Raises:
+            RunError: the survey wrote no such table.
+        """
+        return self._table(name, {} if layer is None else self._of(layer, channel))
+
     @functools.cached_property
-    def images(self) -> Columns:
+    def images(self) -> Table:
         """The table of images, by number; read-only."""
         table = self._table("images", {})
         for column in table.values():
@@ -119,9 +143,19 @@ class Run:
         return table
 
     @property
+    def labeled(self) -> bool:
+        """Whether the classes are labels of the images; else they are what the network predicted."""
+        return bool(self.record["labeled"])
+
+    @property
+    def image_classes(self) -> tuple[str, ...]:
+        """The label of each image; where the source had none, the class that the network predicted."""
+        return tuple(map(str, self.images["label" if self.labeled else "prediction"]))
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """In the order of the pass."""
-        return tuple(self.manifest["layers"])
+        return tuple(self.record["layers"])
 
     def channels(self, layer: str) -> int:
         """How many units a layer has."""
@@ -132,13 +166,13 @@ class Run:
         rows, columns = self._layer(layer)["grid"]
         return int(rows), int(columns)
 
-    def units(self, layer: str | None = None) -> Columns:
+    def units(self, layer: str | None = None) -> Table:
         """The statistics of all units, or of those of a layer, one row each."""
-        return self._table("units", {} if layer is None else self._of(layer))
+        return self.table("units", layer)
 
     def unit(self, layer: str, channel: int) -> dict[str, Value]:
         """The statistics of one unit."""
-        table = self._table("units", self._of(layer, channel))
+        table = self.table("units", layer, channel)
         if not len(table["layer"]):
             raise RunError(f"the survey in {self.folder} kept no statistics of {layer}. {_AGAIN}")
         return {name: column.tolist()[0] for name, column in table.items()}
@@ -152,47 +186,58 @@ class Run:
             side: "top" or "bottom".
             k: at most so many.
         """
-        _choose("side", side, get_args(Side))
+        _require("side", side, get_args(Side))
         table = self._table("patches", {**self._of(layer, channel), "side": side}, order=("rank",))
-        rows = zip(*(column[:k].tolist() for column in table.values()), strict=True)
-        return tuple(_patch(dict(zip(table, row, strict=True))) for row in rows)
+        return tuple(Patch.of(dict(zip(table, row, strict=True))) for row in table.rows[:k])
 
-    def classes(self, layer: str, channel: int) -> Columns:
-        """How a unit answers to each class, one row each."""
-        return self._table("classes", self._of(layer, channel))
+    def classes(self, layer: str, channel: int) -> Table:
+        """The responses of a unit to each class, one row each."""
+        return self.table("classes", layer, channel)
 
     def histogram(
         self, layer: str, channel: int, of: Of = "image"
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Low edge, high edge and count of the bins of a unit that have a count, rising.
+        """Low edge, high edge and count of the bins of a unit that have a count, in ascending order.
 
         Args:
             layer: of the unit.
             channel: of the unit.
             of: "image" for the maximum of each image, "place" for sampled places.
         """
-        _choose("histogram", of, get_args(Of))
+        _require("histogram", of, get_args(Of))
         table = self._table("histograms", {**self._of(layer, channel), "of": of}, order=("low",))
         return table["low"], table["high"], table["count"]
 
-    def samples(self, layer: str, channel: int) -> Columns:
-        """Images drawn by hash from each octave of a unit's histogram, rising."""
+    def samples(self, layer: str, channel: int) -> Table:
+        """Images sampled from each octave of a unit's activation, in ascending order."""
         return self._table("samples", self._of(layer, channel), order=("low", "image"))
 
     @property
     def embeddings(self) -> npt.NDArray[np.float16]:
         """float16 (N, D), mapped from the disk; rows of NaN for images that failed."""
-        return self._array("embeddings.npy")
+        return self.array("embeddings")
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """uint8 (N, 32, 32, 3), mapped from the disk: each image as the network saw it, small."""
-        return self._array("pixels.npy")
+        """uint8 (N, 32, 32, 3), mapped from the disk: thumbnails of what the network was shown."""
+        return self.array("pixels")
 
     def similar(self, layer: str) -> npt.NDArray[np.float32]:
-        """float32 (C, C), mapped from the disk: the correlation of the units of a layer over all places."""
+        """float32 (C, C), mapped from the disk: the correlation of the units of a layer over all images."""
         self._layer(layer)
-        return self._array(f"similar/{files.slug(layer)}.npy")
+        return self.array(f"similar/{files.slug(layer)}")
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """An array that is not a table, mapped from the disk.
+
+        Args:
+            name: one of `arrays`.
+
+        Raises:
+            RunError: the survey wrote no such array.
+        """
+        array: npt.NDArray[Any] = np.load(self._checked(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+        return array
 
     def source(self, image: int) -> str:
         """Where an image was read from.
@@ -209,7 +254,7 @@ class Run:
         """An image of the survey, read again.
 
         Raises:
-            ImageError: it is gone, cannot be read, or is not what the survey saw.
+            ImageError: it is gone, cannot be read, or has changed since the survey.
         """
         source = self.source(image)
         picture = read(source)
@@ -224,59 +269,39 @@ class Run:
             name: its number, its path, or the end of its path, such as its file name.
 
         Raises:
-            ImageError: no image is called so, or several are.
+            ImageError: no image has that name, or several have.
         """
-        sources = self.images["source"].tolist()
-        if re.fullmatch(r"[0-9]{1,9}", name) and name not in sources:
-            self.source(int(name))
-            return int(name)
-        wanted = {name, escape(name), escape(Path(name).parent.resolve() / Path(name).name)}
-        ends = tuple(mark + each for each in wanted for mark in ("/", "::"))
-        found = [number for number, source in enumerate(sources) if source in wanted] or [
-            number for number, source in enumerate(sources) if source.endswith(ends)
-        ]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            few = ", ".join(f"{number} is {sources[number]}" for number in found[:3])
-            raise ImageError(f"{len(found)} images are called {name!r}: {few}; give the number")
-        names = [re.split(r"/|::", source)[-1] for source in sources[:_SEARCHED]]
-        raise ImageError(f"the survey in {self.folder} has no image {name!r}; {did_you_mean(name, names)}")
+        return find_image(self.images["source"].tolist(), name, f"the survey in {self.folder}")
 
-    def query(self, sql: str, *, limit: int | None = None) -> Rows:
+    def query(self, sql: str, *, limit: int | None = None) -> Table:
         """See `phosphene.survey.store.sql.query`."""
-        kept = [name for name in TABLES if f"{name}.parquet" in self._files]
-        for name in kept:
-            self._trusted(f"{name}.parquet")
-        return query(self.folder, sql, limit=limit, tables=kept)
+        for name in self.tables:
+            self._checked(f"{name}.parquet")
+        return query(self.folder, sql, limit=limit, tables=self.tables)
 
     @functools.cached_property
     def _files(self) -> dict[str, Mapping[str, Any]]:
-        return {entry["path"]: entry for entry in self.manifest["files"]}
+        return {entry["path"]: entry for entry in self.record["files"]}
 
-    def _table(self, name: str, where: Mapping[str, Value], order: tuple[str, ...] = ()) -> Columns:
-        return read_table(self._trusted(f"{name}.parquet"), where=where, order=order)
+    def _table(self, name: str, where: Mapping[str, Value], order: tuple[str, ...] = ()) -> Table:
+        return read_table(self._checked(f"{name}.parquet"), where=where, order=order)
 
-    def _array(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = np.load(self._trusted(name), mmap_mode="r", allow_pickle=False)
-        return array
-
-    def _trusted(self, name: str) -> Path:
+    def _checked(self, name: str) -> Path:
         """The path of a file whose content is what was written."""
         if name not in self._files:
             raise RunError(f"the survey in {self.folder} kept no {name}. {_AGAIN}")
-        if what := seals.flaw(self.folder, self._files[name], full=True):
+        if what := seal.damage_of(self.folder, self._files[name], full=True):
             raise RunError(f"{self.folder / name} {what}. {remedy(self.folder)}")
         return self.folder / name
 
     def _layer(self, layer: str) -> Mapping[str, Any]:
-        if layer not in self.manifest["layers"]:
+        if layer not in self.record["layers"]:
             raise LayerError(f"the survey in {self.folder} has no layer {layer!r}; {did_you_mean(layer, self.layers)}")
-        facts: Mapping[str, Any] = self.manifest["layers"][layer]
+        facts: Mapping[str, Any] = self.record["layers"][layer]
         return facts
 
     def _of(self, layer: str, channel: int | None = None) -> dict[str, Value]:
-        """The rows of a layer, or of a unit."""
+        """The condition for the rows of a layer, or of a unit."""
         channels = self.channels(layer)
         if channel is None:
             return {"layer": layer}
@@ -285,14 +310,10 @@ class Run:
         return {"layer": layer, "channel": channel}
 
 
-def _choose(what: str, name: str, names: tuple[str, ...]) -> None:
+def _require(what: str, name: str, names: tuple[str, ...]) -> None:
     if name not in names:
         raise OptionError(f"no {what} is called {name!r}; {did_you_mean(name, names)}")
 
 
-_SEARCHED = 20_000
-_AGAIN = "Run it again with the accumulator that keeps it"
-
-
-def _patch(row: dict[str, Any]) -> Patch:
-    return Patch(box=Box(*(row.pop(side) for side in Box._fields)), **row)
+_AGAIN = "Run it again with the accumulator that writes it, see --keep"
+_SHOWN = 16

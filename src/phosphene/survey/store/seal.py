@@ -1,11 +1,11 @@
-"""A survey's folder, sealed: result.json lists every file with its SHA-256, and carries the SHA-256 of itself."""
+"""The seal of a run: result.json lists every file with its SHA-256, and holds the SHA-256 of itself."""
 
 from __future__ import annotations
 
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ import numpy as np
 
 from phosphene.core import files
 from phosphene.core.errors import RunError
+from phosphene.core.folder import HIDDEN
 from phosphene.survey.store.table import count_rows
 
 RESULT = "result.json"
-WORK, PLAN = "work", "survey.json"
+STATE = f"{HIDDEN}/state"
+PLAN = f"{STATE}/plan.json"
 """What a survey keeps in its folder until it is finished."""
-CACHE = "cache"
-"""What was drawn from a survey and may be drawn again."""
+CACHE = f"{HIDDEN}/cache"
+"""What was computed from a run and can be computed again."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +44,35 @@ class Damage:
         return f"{self.path} {self.what}"
 
 
-def seal(folder: Path, manifest: Mapping[str, Any]) -> Path:
-    """Finish a survey: make every table and array last, list them under "files", and write result.json last of all.
+def seal(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Finish a survey: sync every table and array to the disk, list them under "files", and write result.json last.
 
     Its last key, "digest", is the SHA-256 of result.json with 64 zeros in its place.
 
     Args:
-        folder: of the survey, with all its files.
+        folder: of the survey.
         manifest: of the survey, as plain values.
+        names: relative paths of all its files.
+
+    Returns:
+        Relative path → SHA-256, also of result.json.
 
     Raises:
+        RunError: a file is missing.
         OutputError: the disk is full, or the folder cannot be written.
     """
-    entries = [_entry(folder, path) for path in sealable(folder)]
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise RunError(f"{folder / missing[0]} was deleted while the survey ran; run it again into a new folder")
+    entries = [_entry(folder, folder / name) for name in sorted(names)]
     text = json.dumps({**manifest, "files": entries, "digest": _BLANK}, indent=1, allow_nan=False) + "\n"
     start, _, end = text.rpartition(_BLANK)
-    return files.write(folder / RESULT, start + files.sha256(text.encode()) + end)
-
-
-def sealable(folder: Path) -> list[Path]:
-    """The tables and arrays in a folder, sorted: what `seal` takes for the survey's."""
-    return sorted(path for path in _contents(folder) if path.suffix in {".parquet", ".npy"})
+    sealed = start + files.sha256(text.encode()) + end
+    files.write(folder / RESULT, sealed)
+    return {**{entry["path"]: entry["sha256"] for entry in entries}, RESULT: files.sha256(sealed.encode())}
 
 
 def unseal(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished survey, every byte of which is as it was written.
+    """The manifest of a finished survey, whose checksum agrees.
 
     Raises:
         RunError: the folder holds no survey, one that is not finished, or a damaged result.json.
@@ -75,11 +81,11 @@ def unseal(folder: Path) -> dict[str, Any]:
         content = (folder / RESULT).read_bytes()
     except OSError as error:
         raise _absent(folder) from error
-    found = _SEAL.search(content)
-    if found is None:
+    digest = _SEAL.search(content)
+    if digest is None:
         raise _unsealed(folder, content)
-    blank = content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :]
-    if files.sha256(blank) != found[1].decode():
+    blank = content[: digest.start(1)] + _BLANK.encode() + content[digest.end(1) :]
+    if files.sha256(blank) != digest[1].decode():
         raise RunError(f"{folder / RESULT} is damaged: its checksum differs. {_REMEDY}")
     manifest: dict[str, Any] = json.loads(content)
     return manifest
@@ -93,16 +99,16 @@ def verify(folder: Path, *, full: bool = True) -> tuple[Damage, ...]:
         full: read every byte; else compare sizes alone.
 
     Raises:
-        RunError: see `unseal`; without its list no other file can be judged.
+        RunError: see `unseal`; without its list no other file can be checked.
     """
-    judged = ((entry["path"], flaw(folder, entry, full=full)) for entry in unseal(folder)["files"])
-    return tuple(Damage(path, what) for path, what in judged if what)
+    checked = ((entry["path"], damage_of(folder, entry, full=full)) for entry in unseal(folder)["files"])
+    return tuple(Damage(path, what) for path, what in checked if what)
 
 
-def flaw(folder: Path, entry: Mapping[str, Any], *, full: bool) -> str:
+def damage_of(folder: Path, entry: Mapping[str, Any], *, full: bool) -> str:
     """What is wrong with a file, as the end of a line that begins with its path; "" for nothing.
 
-    A file is hashed once in a process, and again where its times, size or place on the disk have changed.
+    A file is hashed once in a process, and again when its times, size or inode have changed.
     """
     path = folder / entry["path"]
     try:
@@ -119,8 +125,8 @@ def flaw(folder: Path, entry: Mapping[str, Any], *, full: bool) -> str:
     return ""
 
 
-def strangers(folder: Path) -> tuple[str, ...]:
-    """Files in the folder of a finished survey that it did not write; they do no harm, and what is in cache/ is known.
+def foreign_files(folder: Path) -> tuple[str, ...]:
+    """Files in the folder of a finished survey that it did not write; they do no harm.
 
     Raises:
         RunError: see `unseal`.
@@ -140,8 +146,7 @@ def _hash(path: Path, _stamp: tuple[int, ...]) -> str:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    others = {folder / WORK, folder / CACHE}
-    return (each for each in folder.rglob("*") if each.is_file() and others.isdisjoint(each.parents))
+    return (path for path in folder.rglob("*") if path.is_file() and folder / HIDDEN not in path.parents)
 
 
 def _entry(folder: Path, path: Path) -> dict[str, Any]:
@@ -159,16 +164,17 @@ def _absent(folder: Path) -> RunError:
     """Why there is no result.json."""
     if not folder.is_dir():
         return RunError(f"there is no folder {folder}; phosphene survey PHOTOS -o {folder} makes a survey there")
-    if any((folder / each).exists() for each in (WORK, PLAN)):
-        found = f"the survey in {folder} is not finished"
-        return RunError(f"{found}; run the same phosphene survey command again to finish it")
+    if (folder / STATE).exists():
+        return RunError(
+            f"the survey in {folder} is not finished; run the same phosphene survey command again to finish it"
+        )
     if (folder / "units.parquet").exists():
         return RunError(f"{folder / RESULT} is missing, without which no file can be trusted. {_REMEDY}")
     return RunError(f"{folder} holds no survey (no {RESULT}); phosphene survey PHOTOS -o FOLDER makes one")
 
 
 def _unsealed(folder: Path, content: bytes) -> RunError:
-    """What a result.json without a digest is."""
+    """What is wrong with a result.json without a digest."""
     try:
         verb = json.loads(content)["verb"]
     except (ValueError, KeyError, TypeError):

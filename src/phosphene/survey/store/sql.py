@@ -1,4 +1,4 @@
-"""SQL over the tables of a run, which reads them and nothing else."""
+"""SQL over the tables of a run; read-only, and without access to any other file."""
 
 from __future__ import annotations
 
@@ -6,47 +6,37 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 
 from phosphene.core.errors import OptionError, RunError
-from phosphene.survey.store.duckdb import OPTIONS, damaged, first_line, pattern, quoted, remedy, scan
-
-TABLES = ("images", "units", "patches", "classes", "histograms", "samples")
-"""What a query may read of a run; each is a file <name>.parquet."""
+from phosphene.core.table import Table
+from phosphene.survey.store.duckdb import OPTIONS, damaged, first_line, name_of, pattern, quoted, remedy, scan
 
 
-class Rows(NamedTuple):
-    """The answer to a query.
-
-    Args:
-        columns: their names.
-        rows: plain values.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
-def query(folder: str | Path, sql: str, *, limit: int | None = None, tables: Sequence[str] = TABLES) -> Rows:
-    """Answer one SELECT over the tables of a run; nothing else can be read, and nothing written.
+def query(folder: str | Path, sql: str, *, limit: int | None = None, tables: Sequence[str] | None = None) -> Table:
+    """Run one SELECT over the tables of a run; nothing else can be read, and nothing written.
 
     Args:
         folder: with the Parquet files.
         sql: one statement, in the SQL of DuckDB; a text is as `write_table` stores it.
         limit: at most so many rows.
-        tables: which ones it may read, where they exist.
+        tables: names of the tables that it may read; by default every Parquet file in the folder.
 
     Raises:
         OptionError: the statement is wrong, does more than read, or needs too much memory.
         RunError: a table is damaged.
     """
+    if tables is None:
+        tables = sorted(path.stem for path in Path(folder).glob("*.parquet"))
     paths = {name: Path(folder) / f"{name}.parquet" for name in tables}
     with duckdb.connect(config={**OPTIONS, "python_enable_replacements": False}) as database:
         _fence(database, {name: path for name, path in paths.items() if path.exists()})
         try:
-            _only_reads(database, sql)
+            _only_reads(database, sql, tables)
             return _answer(database, sql, limit)
         except duckdb.OutOfMemoryException as error:
             raise OptionError(f"{first_line(error)}; ask for fewer rows with WHERE or LIMIT") from error
@@ -57,13 +47,14 @@ def query(folder: str | Path, sql: str, *, limit: int | None = None, tables: Seq
             raise OptionError(f"{first_line(error).rstrip('!')}. The tables are {row[0] if row else ''}") from error
 
 
-def _answer(database: duckdb.DuckDBPyConnection, sql: str, limit: int | None) -> Rows:
-    """Run a statement in a thread of its own: DuckDB hears Ctrl-C late, or never, but is interrupted at once."""
+def _answer(database: duckdb.DuckDBPyConnection, sql: str, limit: int | None) -> Table:
+    """Run a statement in a thread of its own: DuckDB reacts late to Ctrl-C, but at once to `interrupt`."""
 
-    def ask() -> Rows:
+    def ask() -> Table:
         answer = database.execute(sql)
-        columns = tuple(str(each[0]) for each in answer.description)
-        return Rows(columns, answer.fetchall() if limit is None else answer.fetchmany(limit))
+        names = _unique([str(column[0]) for column in answer.description])
+        rows = answer.fetchall() if limit is None else answer.fetchmany(limit)
+        return Table({name: _column([row[at] for row in rows]) for at, name in enumerate(names)})
 
     with ThreadPoolExecutor(1) as thread:
         rows = thread.submit(ask)
@@ -77,10 +68,10 @@ def _answer(database: duckdb.DuckDBPyConnection, sql: str, limit: int | None) ->
 
 
 def _fence(database: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> None:
-    """Show the tables as views; from then on open no other file and take no other setting."""
+    """Make the tables views; from then on no other file can be opened and no setting changed."""
     for name, path in tables.items():
         try:
-            database.execute(f"CREATE VIEW {name} AS FROM {scan(path)}")
+            database.execute(f"CREATE VIEW {name_of(name)} AS FROM {scan(path)}")
         except (duckdb.Error, OSError) as error:
             raise damaged(path, error) from error
     allowed = ", ".join(f"{pattern(path)}, {quoted(path)}" for path in tables.values())
@@ -89,8 +80,8 @@ def _fence(database: duckdb.DuckDBPyConnection, tables: Mapping[str, Path]) -> N
     )
 
 
-def _only_reads(database: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Refuse all but one SELECT, whose parts read as well: a COPY within WITH would write over the tables."""
+def _only_reads(database: duckdb.DuckDBPyConnection, sql: str, tables: Sequence[str]) -> None:
+    """Refuse all but one SELECT whose parts only read: a COPY within WITH would overwrite the tables."""
     parsed = json.loads(database.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()[0][0])
     if parsed["error"] and parsed["error_type"] == "parser":
         raise duckdb.ParserException(parsed["error_message"])
@@ -99,11 +90,13 @@ def _only_reads(database: duckdb.DuckDBPyConnection, sql: str) -> None:
     for part in _parts(parsed):
         kind, function = str(part.get("type", "")), part.get("function", {})
         if kind.endswith("_NODE") and kind not in _READING:
-            found = kind.partition("_")[0]
-            raise OptionError(f"phosphene query writes nothing, and found {found} within the SELECT; leave it out")
+            statement = kind.partition("_")[0]
+            raise OptionError(f"phosphene query writes nothing, and found {statement} within the SELECT; leave it out")
         if kind == "TABLE_FUNCTION" and function["function_name"] not in _FUNCTIONS:
-            found = f"phosphene query reads the tables of a run, not {function['function_name']}()"
-            raise OptionError(f"{found}; the tables are {', '.join(TABLES)}")
+            raise OptionError(
+                f"phosphene query reads the tables of a run, not {function['function_name']}(); the tables are "
+                f"{', '.join(tables)}"
+            )
 
 
 def _parts(tree: Any) -> Iterator[dict[str, Any]]:
@@ -111,8 +104,23 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
         yield tree
     if isinstance(tree, dict | list):
-        for each in tree.values() if isinstance(tree, dict) else tree:
-            yield from _parts(each)
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _parts(part)
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names of columns, those that come again with a number."""
+    return [f"{name}_{before}" if (before := names[:at].count(name)) else name for at, name in enumerate(names)]
+
+
+def _column(values: list[Any]) -> npt.NDArray[Any]:
+    """A column of an answer: numbers where all values are of one numeric type, else objects."""
+    kinds = set(map(type, values))
+    if kinds in ({float}, {bool}) or (kinds == {int} and max(map(abs, values)) < 2**63):
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
 
 
 _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}

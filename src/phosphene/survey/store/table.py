@@ -1,4 +1,4 @@
-"""Tables as Parquet files, which anything reads; written and read by DuckDB."""
+"""Tables as Parquet files, written and read with DuckDB."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from phosphene.core import files
+from phosphene.core.table import Table
 from phosphene.survey.store.duckdb import SURROGATE, cursor, damaged, interrupts, name_of, quoted, scan, system_error
 
-Columns = dict[str, npt.NDArray[Any]]
 Value = str | int | float | bool
 
 
@@ -33,10 +33,10 @@ def write_table(path: str | Path, columns: Mapping[str, npt.NDArray[Any]]) -> Pa
     """
     plain = {name: _plain(column) for name, column in columns.items()}
     assert len({len(column) for column in plain.values()}) == 1, {name: len(column) for name, column in plain.items()}
-    picked = ", ".join(_picked(name, column.dtype) for name, column in plain.items())
+    selected = ", ".join(_expression(name, column.dtype) for name, column in plain.items())
     with files.aside(path) as temporary, cursor() as database, interrupts():
         database.register("columns", plain)
-        copy = f"COPY (SELECT {picked} FROM columns) TO {quoted(temporary)}"  # noqa: S608  names are quoted
+        copy = f"COPY (SELECT {selected} FROM columns) TO {quoted(temporary)}"  # noqa: S608  names are quoted
         try:
             database.execute(f"{copy} (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)")
         except duckdb.IOException as error:
@@ -50,7 +50,7 @@ def read_table(
     where: Mapping[str, Value] | None = None,
     columns: Sequence[str] | None = None,
     order: Sequence[str] = (),
-) -> Columns:
+) -> Table:
     """Columns of a Parquet file, each (rows,), in the order in which they were written.
 
     Args:
@@ -70,18 +70,18 @@ def read_table(
     """
     where = where or {}
     values = [_escape(value) if isinstance(value, str) else value for value in where.values()]
-    picked = ", ".join(map(name_of, columns)) if columns else "*"
-    filters = " AND ".join(f"{name_of(each)} = ?" for each in where) or "true"
+    selected = ", ".join(map(name_of, columns)) if columns else "*"
+    filters = " AND ".join(f"{name_of(column)} = ?" for column in where) or "true"
     ordered = ", ".join(map(name_of, order))
     try:
-        sql = f"SELECT {picked} FROM {scan(path)} WHERE {filters}"  # noqa: S608  names are quoted, values bound
+        sql = f"SELECT {selected} FROM {scan(path)} WHERE {filters}"  # noqa: S608  names are quoted, values bound
         with cursor() as database, interrupts():
-            found: Columns = database.execute(f"{sql} ORDER BY {ordered}" if order else sql, values).fetchnumpy()
+            stored = database.execute(f"{sql} ORDER BY {ordered}" if order else sql, values).fetchnumpy()
     except (duckdb.BinderException, duckdb.ConversionException):
-        raise  # a column or a value that no such table has: ours to mend
+        raise  # a column or a value that the table does not have: an error of the caller
     except (duckdb.Error, OSError) as error:
         raise damaged(Path(path), error) from error
-    return {name: _restore(column) if column.dtype == object else column for name, column in found.items()}
+    return Table({name: _restore(column) if column.dtype == object else column for name, column in stored.items()})
 
 
 def count_rows(path: str | Path) -> int:
@@ -109,28 +109,28 @@ def _plain(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
     values = column.tolist()
     assert all(isinstance(value, str) for value in values), "a column of objects holds text alone"
-    changed = {value: _escape(value) for value in set(values) if _HOSTILE.search(value)}
+    changed = {value: _escape(value) for value in set(values) if _UNSTORABLE.search(value)}
     return np.array([changed.get(value, value) for value in values], object) if changed else column.astype(object)
 
 
-def _picked(name: str, dtype: np.dtype[Any]) -> str:
+def _expression(name: str, dtype: np.dtype[Any]) -> str:
     """A column in SQL, with its type also where there are no rows, and NaN, which DuckDB takes from arrays as NULL."""
     type = _TYPES.get(dtype.name, "VARCHAR")
     value = f"coalesce({name_of(name)}, 'nan'::{type})" if dtype.kind == "f" else name_of(name)
     return f"{value}::{type} AS {name_of(name)}"
 
 
-_HOSTILE = re.compile(rf"{SURROGATE.pattern}|\\(?=u[0-9a-f]{{4}})")
+_UNSTORABLE = re.compile(rf"{SURROGATE.pattern}|\\(?=u[0-9a-f]{{4}})")
 
 
 def _escape(text: str) -> str:
-    return _HOSTILE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSTORABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _restore(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     values = column.tolist()
     changed = {
-        value: re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), value)
+        value: re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), value)
         for value in set(values)
         if "\\u" in value
     }
