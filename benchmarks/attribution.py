@@ -25,7 +25,7 @@ from phosphene.core.images.image import load
 from phosphene.core.networks.anatomy import last_spatial_layer
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.classes import Logit
-from phosphene.studies.explain import DEFAULT, Plan, explain
+from phosphene.studies.explain import explain, explanation_cost
 from phosphene.zoo.samples import sample
 
 CLASS = 282
@@ -88,8 +88,8 @@ def guided_grad_cams(network: Network, image: Tensor, batch: Tensor) -> dict[str
 
 def whole(network: Network, image: Tensor) -> dict[str, Callable[[], object]]:
     """The default maps of `explain`, without scores, against the passes that they need."""
-    picture, plan = load(sample("cat")), Plan.of(network, DEFAULT, scores=False)
-    cost, target = plan.cost(network, image), Logit(CLASS)
+    picture = load(sample("cat"))
+    cost, target = explanation_cost(network, scores=False), Logit(CLASS)
 
     def passes() -> None:
         backwards = cost.backwards
@@ -104,7 +104,7 @@ def whole(network: Network, image: Tensor) -> dict[str, Callable[[], object]]:
     print(f"explain: {cost}")
     return {
         "the passes, one by one": passes,
-        "phosphene explain": lambda: explain(network, picture, target, plan=plan),
+        "phosphene explain": lambda: explain(network, picture, target, scores=False),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,50 +11,52 @@ import nets
 from phosphene.attribution import Attribution
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.images.image import Picture
-from phosphene.studies.explain import DEFAULT, RANDOM, Plan, explain
+from phosphene.core.progress import Progress
+from phosphene.studies.explain import DEFAULT, RANDOM, explain, explanation_cost
+from phosphene.studies.explanation import Explanation
 
 PICTURE = Picture.from_array(nets.pictures(1)[0].permute(1, 2, 0).numpy(), name="noise.png")
 
 
-def plan(network: nets.Network, **options: object) -> Plan:
-    methods = [name for name in DEFAULT if name not in {"smoothgrad", "integrated-gradients"}]
-    few = [Attribution.find("smoothgrad")(samples=2), Attribution.find("integrated-gradients")(steps=2)]
-    return Plan.of(network, [*methods, *few], steps=4, **options)
+METHODS = [
+    *(name for name in DEFAULT if name not in {"smoothgrad", "integrated-gradients"}),
+    Attribution.find("smoothgrad")(samples=2),
+    Attribution.find("integrated-gradients")(steps=2),
+]
+
+
+def few_steps(network: nets.Network, target: str | int = "top", **options: Any) -> Explanation:
+    return explain(network, PICTURE, target, methods=METHODS, steps=4, **options)
 
 
 def test_every_default_map_comes_with_scores_and_a_cost_that_was_announced() -> None:
-    network, told = nets.build("gap"), []
-    announced = plan(network).cost(network, nets.pictures(1))
-    found = explain(network, PICTURE, plan=plan(network), watch=lambda *each: told.append(each))
-    assert {each.name for each in found.heatmaps} == set(DEFAULT)
-    assert not found.notes
-    assert set(found.curves) == {*DEFAULT, RANDOM}
-    assert "integrated-gradients" not in found.sanity  # five passes: not worth the time
-    assert "grad-cam" in found.sanity
-    assert (found.cost.forwards, found.cost.backwards) == (announced.forwards, announced.backwards)
-    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
-    assert all(done <= total for done, total, _ in told)
-    assert found.target.index == found.predictions[0].index
+    network, told = nets.build("gap"), list[Progress]()
+    announced = explanation_cost(network, methods=METHODS, steps=4)
+    explanation = few_steps(network, watch=told.append)
+    assert {made.name for made in explanation.heatmaps} == set(DEFAULT)
+    assert not explanation.notes
+    assert set(explanation.curves) == {*DEFAULT, RANDOM}
+    assert "integrated-gradients" not in explanation.sanity  # five passes: not worth the time
+    assert "grad-cam" in explanation.sanity
+    assert (explanation.cost.forwards, explanation.cost.backwards) == (announced.forwards, announced.backwards)
+    assert [progress.done for progress in told] == sorted(progress.done for progress in told)
+    assert all(progress.done <= progress.total for progress in told)
+    assert explanation.target.index == explanation.predictions[0].index
 
 
-def test_the_announced_passes_are_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_announced_passes_are_those_that_run() -> None:
     network, seen = nets.build("gap"), [0]
-    chosen = plan(network, scores=False)
+    methods = [method for method in METHODS if method != "occlusion"]  # its passes run on a private copy of the module
     network.layers, network.classes  # noqa: B018  traced once, and not part of any map
     handle = network.module.register_forward_pre_hook(lambda _, args: seen.__setitem__(0, seen[0] + len(args[0])))
-    explain(network, PICTURE, 0, plan=dataclass_without(chosen, "occlusion"))
+    explain(network, PICTURE, 0, methods=methods, scores=False)
     handle.remove()
-    assert seen[0] == dataclass_without(chosen, "occlusion").cost(network, nets.pictures(1)).forwards
-
-
-def dataclass_without(chosen: Plan, name: str) -> Plan:
-    """The same plan without a method whose passes run on a private copy of the module."""
-    return Plan(tuple(each for each in chosen.methods if each.name != name), chosen.layers, chosen.scores, chosen.steps)
+    assert seen[0] == explanation_cost(network, methods=methods, scores=False).forwards
 
 
 def test_a_method_that_cannot_work_is_left_out_with_its_reason() -> None:
     network = nets.build("tokens")
-    found = explain(network, PICTURE, "goldfish", plan=plan(network))
+    found = few_steps(network, "goldfish")
     left = {note.partition(" ")[0] for note in found.notes}
     assert left == {"cam", "guided-backprop", "guided-grad-cam", "deconvnet"}
     assert {each.name for each in found.heatmaps} == set(DEFAULT) - left
@@ -61,7 +65,7 @@ def test_a_method_that_cannot_work_is_left_out_with_its_reason() -> None:
 
 def test_boxes_lie_in_the_photograph_and_belong_to_maps_of_regions() -> None:
     network = nets.build("gap")
-    found = explain(network, PICTURE, plan=plan(network, scores=False))
+    found = few_steps(network, scores=False)
     assert found.boxes
     assert "gradient" not in found.boxes
     for box in found.boxes.values():
@@ -72,7 +76,7 @@ def test_boxes_lie_in_the_photograph_and_belong_to_maps_of_regions() -> None:
 def test_the_network_is_left_as_it_was() -> None:
     network = nets.build("residual")
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
-    explain(network, PICTURE, plan=plan(network))
+    few_steps(network)
     after = network.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(parameter.grad is None for parameter in network.module.parameters())
@@ -80,17 +84,17 @@ def test_the_network_is_left_as_it_was() -> None:
 
 def test_a_network_without_maps_still_gets_its_maps_of_pixels() -> None:
     network = nets.build("linear")
-    found = explain(network, PICTURE, plan=plan(network))
+    found = few_steps(network)
     assert {"gradient", "input-x-gradient", "smoothgrad", "integrated-gradients", "occlusion"} == {
         each.name for each in found.heatmaps
     }
 
 
-def test_bad_plans_are_refused() -> None:
+def test_unknown_methods_and_targets_are_refused() -> None:
     network = nets.build("gap")
     with pytest.raises(OptionError, match="no method was given"):
-        Plan.of(network, [])
+        explain(network, PICTURE, methods=[])
     with pytest.raises(OptionError, match="did you mean 'grad-cam'"):
-        Plan.of(network, ["grad-camm"])
+        explain(network, PICTURE, methods=["grad-camm"])
     with pytest.raises(TargetError, match="no class 'dog'"):
-        explain(network, PICTURE, "dog", plan=plan(network))
+        few_steps(network, "dog")

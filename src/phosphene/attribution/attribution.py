@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -102,9 +102,14 @@ def bind_method(network: Network, method: MethodLike) -> Attribution:
 
 
 def forward_pass(
-    network: Network, images: Images, targets: Sequence[Objective], methods: Sequence[Attribution]
+    network: Network,
+    images: Images,
+    targets: Sequence[Objective],
+    methods: Sequence[Attribution],
+    *,
+    also: Iterable[str] = (),
 ) -> ForwardPass:
-    """The one forward pass from which all methods compute their maps of all targets."""
+    """The one forward pass from which all methods compute their maps of all targets; `also` records more layers."""
     pairs = [(method, target) for method in methods for target in targets]
     return ForwardPass(
         network,
@@ -113,6 +118,7 @@ def forward_pass(
         gradient_layers=frozenset().union(*(method.gradient_layers(network, target) for method, target in pairs)),
         with_rules=any(method.rule is not None for method in methods),
         backwards=_backwards(network, images, pairs),
+        also=also,
     )
 
 

@@ -28,6 +28,7 @@ class ForwardPass:
         gradient_layers: layers at which plain gradients are read, "input" among them where needed.
         with_rules: whether another backward rule will be used; only then is every ReLU intercepted.
         backwards: how many backward passes will follow; the last one frees the graph, layer by layer.
+        also: layers recorded for other purposes, which the engine of perturbed copies does not read.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ForwardPass:
         gradient_layers: Iterable[str] = (),
         with_rules: bool = False,
         backwards: int = 1,
+        also: Iterable[str] = (),
     ) -> None:
         # Tensors made in inference mode can never take part in a gradient; a copy of them can.
         self.network, self.images = network, images.clone() if images.is_inference() else images.detach()
@@ -46,14 +48,15 @@ class ForwardPass:
         self.mode = rules.backward_rule() if with_rules else None
         starts = {*self.gradient_layers, "input"} if with_rules else self.gradient_layers
         with torch.set_grad_enabled(bool(starts)), self.mode or nullcontext():
-            self.activations = network.tap(self.images, {*reads, *starts}, gradients=starts)
+            self._read = frozenset({*reads, *starts})
+            self.activations = network.tap(self.images, {*self._read, *also}, gradients=starts)
         self._engines = Engines(network)
         self._gradients: dict[Objective, Mapping[str, Tensor | None]] = {}
 
     @property
     def engine(self) -> Engine:
         """Runs perturbed copies, and reads what this pass reads: one engine for all methods and targets."""
-        engine, _ = self._engines.get(self.activations)
+        engine, _ = self._engines.get(self._read)
         return engine
 
     def score(self, target: Objective) -> Tensor:

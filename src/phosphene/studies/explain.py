@@ -1,29 +1,39 @@
-"""The main job: what a network makes of one picture, by every map, and how far to believe each."""
+"""The main study: predictions, every map, scores of the maps, cut-out, boxes and activations of one picture."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from phosphene.attribution import Attribution, Heatmap
-from phosphene.attribution.attribution import forward_pass
+from phosphene.attribution import Attribution, Heatmap, Method
+from phosphene.attribution.attribution import bind_method, forward_pass
 from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion
 from phosphene.attribution.evaluate.sanity import UPPER_HALF, Sanity, sanity_all
+from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.attribution.heatmap import heatmap
 from phosphene.attribution.localize.boxes import box_in_photograph, boxes
-from phosphene.attribution.localize.cutout import Cutout, cutout
+from phosphene.attribution.localize.cutout import cutout
 from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import OptionError, PhospheneError
-from phosphene.core.images.image import Picture
-from phosphene.core.inputs import OnePicture, Target, bind_target, check_network, one_input, prepare_inputs
+from phosphene.core.inputs import (
+    OnePicture,
+    Target,
+    bind_target,
+    check_network,
+    layer_name,
+    one_input,
+    prepare_inputs,
+)
 from phosphene.core.networks.anatomy import spread_layers
-from phosphene.core.networks.network import Box, Images, Network, Prediction
+from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
+from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost
-from phosphene.weights.activations import ActivationMaps, activations_all
+from phosphene.studies.explanation import Explanation, unique_names
+from phosphene.weights.activations import activations_all
 
 DEFAULT = (
     "grad-cam",
@@ -39,95 +49,16 @@ DEFAULT = (
     "guided-grad-cam",
     "deconvnet",
 )
-"""Methods that `explain` runs unless told otherwise: all that take seconds on a laptop."""
+"""Methods that `explain` runs by default: all that take seconds on a laptop."""
 
 RANDOM = "pixels at random"
-"""Name of the order that is scored beside the maps."""
+"""Name of the random order of pixels that is scored beside the maps."""
 
 CHEAP = 4
-"""Passes per map up to which the weight randomization is worth its time in a report."""
+"""Passes per map up to which it is scored by weight randomization."""
 
-Watch = Callable[[int, int, str], None]
-"""(passes done, passes in all, what runs now)"""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Explanation:
-    """What a network makes of one picture.
-
-    Args:
-        picture: the photograph.
-        images: (1, 3, H, W), what the network saw of it.
-        shown: the box of the photograph that it saw.
-        network: which network.
-        target: what was explained.
-        predictions: the best classes.
-        heatmaps: one for each method that works here.
-        activations: one for each layer that was asked for.
-        cutout: the thing, cut out by its saliency.
-        boxes: method → box in the photograph, at 20 % of the map's maximum; of maps of regions, not of single pixels.
-        curves: method → deletion and insertion.
-        sanity: method → what is left of the map when the upper half of the weights is random.
-        cost: all of it.
-        notes: methods left out, and why.
-    """
-
-    picture: Picture
-    images: Images
-    shown: Box
-    network: Network
-    target: Objective
-    predictions: tuple[Prediction, ...]
-    heatmaps: tuple[Heatmap, ...]
-    activations: tuple[ActivationMaps, ...]
-    cutout: Cutout | None
-    boxes: Mapping[str, Box]
-    curves: Mapping[str, tuple[Curves, Curves]]
-    sanity: Mapping[str, Sanity]
-    cost: Cost
-    notes: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What `explain` will do, so that its cost can be told before it starts.
-
-    Args:
-        methods: which maps.
-        layers: whose activations; three spread over the network by default.
-        scores: whether maps are scored: deletion, insertion, weight randomization.
-        steps: of the deletion and insertion curves.
-        seed: of the random weights.
-    """
-
-    methods: tuple[Attribution, ...] = ()
-    layers: tuple[str, ...] = ()
-    scores: bool = True
-    steps: int = 20
-    seed: int = 0
-
-    @classmethod
-    def of(cls, network: Network, methods: Sequence[str | Attribution] = DEFAULT, **options: object) -> Plan:
-        """A plan with methods found by name and layers chosen."""
-        if not methods:
-            raise OptionError(f"no method was given; there are {', '.join(sorted(Attribution.table))}")
-        found = tuple(Attribution.find(each)() if isinstance(each, str) else each for each in methods)
-        plan = cls(found, **options)  # type: ignore[arg-type]  # the fields of a plan
-        return plan if plan.layers else dataclasses.replace(plan, layers=spread_layers(network))
-
-    def cost(self, network: Network, images: Images) -> Cost:
-        """Passes for one picture: the predictions, the shared pass, the maps, their scores."""
-        total = Cost(forwards=2 + bool(self.layers) + 2 * (self.steps + 1) * self.scores)
-        for method in self.methods:
-            try:
-                own = method.cost(network, images)
-            except PhospheneError:
-                continue
-            total += own
-            if self.scores:
-                total += Cost(forwards=2 * (self.steps + 1))
-                total += own + Cost(forwards=1) if _cheap(own) else Cost()
-        return total
+CHANNELS = 32
+"""Channels of a layer that are drawn, the strongest first."""
 
 
 def explain(
@@ -135,112 +66,210 @@ def explain(
     picture: OnePicture,
     target: Target = "top",
     *,
-    plan: Plan | None = None,
+    methods: Sequence[Method] = DEFAULT,
+    layers: Sequence[str] | None = None,
+    scores: bool = True,
+    steps: int = 20,
+    seed: int = 0,
     watch: Watch | None = None,
 ) -> Explanation:
     """Predictions, maps, activation maps, cut-out, boxes and scores of one picture.
 
-    All maps that one forward pass can give come from one. A method that cannot work on the network is left out with
-    its reason among the notes; the rest goes on.
+    Predictions, activations and all maps that one forward pass can give come from one; see `explanation_cost`. A method
+    that cannot work on the network is left out with its reason among the notes.
 
     Args:
-        network: whose decision is explained.
+        network: that is explained.
         picture: a path, a Picture, a Pillow image or an array of any size, or an image (1, 3, H, W), as it is.
         target: what to explain; the best class by default.
-        plan: which maps and scores; `Plan.of(network)` by default.
-        watch: told of progress.
+        methods: names, classes, or methods with options.
+        layers: whose activations to show; by default three, spread over the network.
+        scores: whether maps are scored: deletion, insertion, weight randomization.
+        steps: of the deletion and insertion curves.
+        seed: of the random weights, and of the random order of pixels.
+        watch: is told of progress; true leaves out the maps and scores that are not done yet.
 
     Raises:
         TargetError: no such target.
         OptionError: no method of that name.
     """
-    start, plan = time.perf_counter(), plan or Plan.of(check_network(network))
+    start, plan = time.perf_counter(), _plan(network, methods, layers, scores=scores, steps=steps, seed=seed)
     inputs = one_input(prepare_inputs(network, picture), "explain")
-    images, (shown,) = inputs.images, inputs.boxes
-    predictions = network.predict(images)[0]
-    chosen = bind_target(network, predictions[0].index if target == "top" else target, images)
-    job = _Job(network, images, chosen, plan, watch)
-    heatmaps, notes = job.maps()
-    names = {each.name: each for each in heatmaps}
-    found = {name: boxes(each.values)[0] for name, each in names.items() if each.values.shape[1] == 1}
+    images, (seen,) = inputs.images, inputs.boxes
+    top = isinstance(target, str) and target == "top"  # known after the pass; until then any class stands for it
+    chosen = bind_target(network, 0 if top else target, images)
+    work = _Work(network, images, plan, watch)
+    usable = work.usable(chosen)
+    with torch.inference_mode(mode=False):
+        run = forward_pass(network, images, [chosen], usable, also={"logits", *plan.layers})
+    predictions = network.top_classes(run.activations["logits"].detach())[0]
+    if top:
+        chosen = bind_target(network, predictions[0].index, images)
+    heatmaps = work.heatmaps(run, usable, chosen)
+    maps = unique_names(heatmaps)
+    found = {name: boxes(made.values)[0] for name, made in maps.items() if made.values.shape[1] == 1}
+    recorded = {layer: run.activations[layer].detach() for layer in plan.layers}
+    shown = activations_all(network, images, plan.layers, top=CHANNELS, recorded=recorded).layers if recorded else ()
     return Explanation(
-        inputs.pictures[0],
-        images,
-        shown,
-        network,
-        chosen,
-        predictions,
-        heatmaps,
-        tuple(activations_all(network, images, plan.layers, top=32)) if plan.layers else (),
-        cutout(images, _region(heatmaps).values) if heatmaps else None,
-        {name: box_in_photograph(box, images.shape[-2:], shown) for name, box in found.items() if box is not None},
-        job.curves(names) if plan.scores else {},
-        job.sanities(names) if plan.scores else {},
-        dataclasses.replace(plan.cost(network, images), seconds=time.perf_counter() - start),
-        notes,
-    )
+        network=network,
+        inputs=inputs.pictures,
+        target=chosen,
+        images=images,
+        seen=seen,
+        predictions=predictions,
+        heatmaps=tuple(heatmaps),
+        activations=shown,
+        cutout=cutout(images, _map_of_region(maps).values) if maps else None,
+        boxes={name: box_in_photograph(box, images.shape[-2:], seen) for name, box in found.items() if box is not None},
+        curves=work.curves(maps, chosen) if scores else {},
+        sanity=work.sanities(maps, chosen) if scores else {},
+        options={
+            "methods": [dict(made.method.manifest()) for made in heatmaps],
+            "layers": list(plan.layers), "scores": scores, "steps": steps,
+        },
+        seed=seed,
+        cost=dataclasses.replace(work.total, seconds=time.perf_counter() - start),
+        notes=tuple(work.notes),
+    )  # fmt: skip
 
 
-class _Job:
-    """The steps of one explanation, which add their passes up and tell a watcher how far they are."""
+def explanation_cost(
+    network: Network,
+    *,
+    methods: Sequence[Method] = DEFAULT,
+    scores: bool = True,
+    steps: int = 20,
+) -> Cost:
+    """The passes that `explain` will run for one picture: the shared one, those of the maps, and those of their scores.
 
-    def __init__(self, network: Network, images: Images, target: Objective, plan: Plan, watch: Watch | None) -> None:  # noqa: PLR0917
-        self.network, self.images, self.target, self.plan, self.watch = network, images, target, plan, watch
-        self.total, self.done = plan.cost(network, images), Cost()
+    Args:
+        network: that is explained.
+        methods: see `explain`.
+        scores: see `explain`.
+        steps: see `explain`.
 
-    def notify(self, what: str, cost: Cost = Cost()) -> None:
-        self.done += cost
-        if self.watch is not None:
-            done, total = (each.forwards + each.backwards for each in (self.done, self.total))
-            self.watch(min(done, total), total, what)
+    >>> print(explanation_cost(tiny, methods=["grad-cam", "gradient"], scores=False))
+    1 forward, 2 backwards
+    """
+    return _plan(network, methods, (), scores=scores, steps=steps, seed=0).cost(network)
 
-    def maps(self) -> tuple[tuple[Heatmap, ...], tuple[str, ...]]:
-        """The maps of the methods that work here, and why the others do not."""
-        usable, found, notes = [], [], []
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """The options of one explanation."""
+
+    methods: tuple[Attribution, ...]
+    layers: tuple[str, ...]
+    scores: bool
+    steps: int
+    seed: int
+
+    def cost(self, network: Network) -> Cost:
+        """Passes for one picture; a method that cannot work costs none."""
+        image = torch.zeros(1, 3, *network.preprocess.size)
+        curves = Cost(forwards=2 * (self.steps + 1) * self.scores)
+        total = Cost(forwards=1) + curves
+        for method in self.methods:
+            try:
+                own = method.cost(network, image)
+            except PhospheneError:
+                continue
+            total += own + curves
+            total += own + Cost(forwards=1) if self.scores and _cheap(own) else Cost()
+        return total
+
+
+def _plan(
+    network: Network,
+    methods: Sequence[Method],
+    layers: Sequence[str] | None,
+    *,
+    scores: bool,
+    steps: int,
+    seed: int,
+) -> _Plan:
+    """The options with methods looked up by name, and default layers."""
+    if not methods:
+        raise OptionError(f"no method was given; there are {', '.join(sorted(Attribution.table))}")
+    network = check_network(network)
+    chosen = tuple(bind_method(network, method) for method in methods)
+    names = spread_layers(network) if layers is None else tuple(layer_name(network, layer) for layer in layers)
+    return _Plan(chosen, names, scores, steps, seed)
+
+
+class _Work:
+    """The steps of one explanation; counts their passes, tells a watcher, and skips what it no longer wants."""
+
+    def __init__(self, network: Network, images: Images, plan: _Plan, watch: Watch | None) -> None:
+        self.network, self.images, self.plan, self.watch = network, images, plan, watch
+        self.total, self.done, self.stopped = plan.cost(network), Cost(forwards=1), False
+        self.notes: list[str] = []
+
+    def begin(self, what: str) -> bool:
+        """Whether to go on with a step, after telling the watcher."""
+        if not self.stopped and self.watch is not None:
+            done, total = (cost.forwards + cost.backwards for cost in (self.done, self.total))
+            self.stopped = bool(self.watch(Progress(min(done, total), total, what)))
+            if self.stopped:
+                self.notes.append(f"stopped before {what}; everything from there on is left out")
+        return not self.stopped
+
+    def usable(self, target: Objective) -> list[Attribution]:
+        """The methods that work on this network; the others are named in the notes."""
+        methods = []
         for method in self.plan.methods:
             try:
-                method.reads(self.network, self.target)
-                usable.append(method)
+                method.reads(self.network, target)
+                methods.append(method)
             except PhospheneError as error:
-                notes.append(f"{method.name} is left out: {error}")
-        run = forward_pass(self.network, self.images, [self.target], usable)
-        for method in usable:
-            self.notify(str(method.name))
+                self.notes.append(f"{method.name} is left out: {error}")
+        return methods
+
+    def heatmaps(self, run: ForwardPass, methods: Sequence[Attribution], target: Objective) -> list[Heatmap]:
+        """The maps of the methods; those that fail are named in the notes."""
+        heatmaps = []
+        for method in methods:
+            if not self.begin(str(method.name)):
+                break
             try:
-                found.append(heatmap(run, method, self.target))
-                self.notify(str(method.name), found[-1].cost)
+                made = heatmap(run, method, target)
             except PhospheneError as error:
-                notes.append(f"{method.name} is left out: {error}")
-        return tuple(found), tuple(notes)
+                self.notes.append(f"{method.name} is left out: {error}")
+                continue
+            heatmaps.append(made)
+            self.done += made.cost
+        return heatmaps
 
-    def curves(self, maps: Mapping[str, Heatmap]) -> dict[str, tuple[Curves, Curves]]:
-        """Deletion and insertion of each map, and of pixels in random order, which any map must beat."""
-        engines, found = Engines(self.network), {}
+    def curves(self, maps: Mapping[str, Heatmap], target: Objective) -> dict[str, tuple[Curves, Curves]]:
+        """Deletion and insertion of each map, and of pixels in random order, which every map should beat."""
+        engines, curves = Engines(self.network), dict[str, tuple[Curves, Curves]]()
         noise = torch.rand(self.images[:, :1].shape, generator=torch.Generator().manual_seed(self.plan.seed))
-        for name, values in {**{name: each.values for name, each in maps.items()}, RANDOM: noise}.items():
-            self.notify(f"scoring {name}")
-            falls, rises = (
-                way(self.network, self.images, values, self.target, steps=self.plan.steps, engines=engines)
-                for way in (deletion, insertion)
+        for name, values in {**{name: made.values for name, made in maps.items()}, RANDOM: noise}.items():
+            if not self.begin(f"scoring {name}"):
+                break
+            fall, rise = (
+                measure(self.network, self.images, values, target, steps=self.plan.steps, engines=engines)
+                for measure in (deletion, insertion)
             )
-            found[name] = falls, rises
-            self.notify(f"scoring {name}", falls.cost + rises.cost)
-        return found
+            curves[name] = fall, rise
+            self.done += fall.cost + rise.cost
+        return curves
 
-    def sanities(self, maps: Mapping[str, Heatmap]) -> dict[str, Sanity]:
-        """What is left of each cheap map when the upper half of the weights is random."""
-        cheap = {name: each.method for name, each in maps.items() if _cheap(each.cost)}
-        self.notify("randomizing the weights")
-        found = sanity_all(
-            self.network, self.images, list(cheap.values()), self.target, stages=(UPPER_HALF,), seed=self.plan.seed
+    def sanities(self, maps: Mapping[str, Heatmap], target: Objective) -> dict[str, Sanity]:
+        """How the cheap maps change when the upper half of the weights is random."""
+        cheap = {name: made.method for name, made in maps.items() if _cheap(made.cost)}
+        if not self.begin("randomizing the weights"):
+            return {}
+        measured = sanity_all(
+            self.network, self.images, list(cheap.values()), target, stages=(UPPER_HALF,), seed=self.plan.seed
         )
-        return dict(zip(cheap, found, strict=True))
+        return dict(zip(cheap, measured, strict=True))
 
 
 def _cheap(cost: Cost) -> bool:
     return cost.forwards + cost.backwards <= CHEAP
 
 
-def _region(heatmaps: Sequence[Heatmap]) -> Heatmap:
-    """The map to cut out by: Grad-CAM, whose region is whole where a gradient is grains, or else the first."""
-    return next((each for each in heatmaps if each.name == "grad-cam"), heatmaps[0])
+def _map_of_region(maps: Mapping[str, Heatmap]) -> Heatmap:
+    """The map for the cut-out: Grad-CAM, whose region is connected where a gradient is scattered, or else the first."""
+    return maps.get("grad-cam") or next(iter(maps.values()))

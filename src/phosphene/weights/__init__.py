@@ -1,7 +1,7 @@
 """What is stored in a network: the kernels of a layer, and its activations for an image."""
 
-from phosphene.weights.activations import ActivationMaps as ActivationMaps
-from phosphene.weights.activations import LayerActivations as LayerActivations
+from phosphene.weights.activation_maps import ActivationMaps as ActivationMaps
+from phosphene.weights.activation_maps import LayerActivations as LayerActivations
 from phosphene.weights.activations import activations as activations
 from phosphene.weights.activations import activations_all as activations_all
 from phosphene.weights.filters import Duplicates as Duplicates

@@ -13,11 +13,9 @@ from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.images.image import Picture
-from phosphene.core.result import Manifest
-from phosphene.report import Entry, index, render
-from phosphene.report.pages.explanation import ExplanationReport
-from phosphene.studies.explain import DEFAULT, Plan
-from phosphene.studies.explain import explain as study
+from phosphene.report import Entry, index, render, report
+from phosphene.studies.explain import DEFAULT, explanation_cost
+from phosphene.studies.explain import explain as explain_picture
 
 
 @click.command()
@@ -37,48 +35,36 @@ def explain(images: tuple[str, ...], methods: str, layers: str, scores: bool, **
     IMAGE is a file, a folder, a glob, sample:cat, or - for standard input. A file that cannot be read is named, the
     others are done, and the exit code is 3.
     """
-    what = options.pop("target")
+    how: dict[str, Any] = {"target": options.pop("target"), "scores": scores}
+    how["methods"] = {"default": DEFAULT, "all": tuple(sorted(Attribution.table))}.get(methods, methods.split(","))
+    how["layers"] = tuple(filter(None, layers.split(","))) or None
     run = session("explain", options)
-    names = {"default": DEFAULT, "all": tuple(sorted(Attribution.table))}.get(methods, tuple(methods.split(",")))
-    plan = Plan.of(run.network, names, layers=tuple(filter(None, layers.split(","))), scores=scores, seed=run.seed)
-    done: list[tuple[Picture, Manifest, Path]] = []
+    cost = explanation_cost(run.network, methods=how["methods"], scores=scores)
+    done: list[tuple[Picture, Path, dict[str, Any]]] = []
     for picture in run.pictures(images):
+        run.console.print(f"{picture.name}: {len(how['methods'])} maps of {run.network.name}, {cost}")
         try:
-            done.append((picture, *_one(run, picture, what, plan)))
+            done.append((picture, *_explain(run, picture, how)))
         except PhospheneError as error:
             run.fail(error)
     if len(done) > 1:
         run.say(f"\nall of them: {_contents(run, done)}")
-    return run.finish([manifest for _, manifest, _ in done])
+    return run.finish([stored for _, _, stored in done])
 
 
-def _one(run: Session, picture: Picture, what: str, plan: Plan) -> tuple[Manifest, Path]:
-    network = run.network
-    cost = plan.cost(network, network.prepare(picture).images)
-    run.console.print(f"{picture.name}: {len(plan.methods)} maps of {network.name}, {cost}")
+def _explain(run: Session, picture: Picture, how: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    folder = run.folder(picture.name)
     with run.progress("explain") as watch:
-        found = study(network, picture, what, plan=plan, watch=watch)
-    page, manifest = ExplanationReport(found, run.seed).save(run.folder(picture.name))
-    for best in found.predictions:
-        run.say(f"{best.probability:6.1%}  {best.logit:6.2f}  {best.label}")
-    for note in found.notes:
-        run.console.print(f"[dim]{note}[/dim]")
-    count = len(found.heatmaps)
-    run.say(f"{count} map{'' if count == 1 else 's'} for {found.target} ({found.cost}): {page}")
-    return manifest, page
+        explanation = explain_picture(run.network, picture, seed=run.seed, watch=watch, **how)
+    return folder, run.save(report(explanation), folder)
 
 
-def _contents(run: Session, done: list[tuple[Picture, Manifest, Path]]) -> Path:
+def _contents(run: Session, done: list[tuple[Picture, Path, dict[str, Any]]]) -> Path:
     """The page that leads to all the others, in the folder above theirs."""
-    top = run.top
-    entries = [
-        Entry(
-            picture.name,
-            str(page.relative_to(top)),
-            picture.pixels,
-            f"{manifest.predictions[0].label}, {manifest.predictions[0].probability:.0%}",
-        )
-        for picture, manifest, page in done
-    ]
+    entries = []
+    for picture, folder, stored in done:
+        best = stored["predictions"][0]
+        page = str((folder / "index.html").relative_to(run.top))
+        entries.append(Entry(picture.name, page, picture.pixels, f"{best['label']}, {best['probability']:.0%}"))
     failures = dict(line.split(": ", 1) for line in run.failed)
-    return files.write(top / "index.html", render(index(entries, failures=failures)))
+    return files.write(run.top / "index.html", render(index(entries, failures=failures)))
