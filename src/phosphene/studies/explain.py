@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from phosphene.attribution import Attribution, Heatmap, Method
+from phosphene.attribution import Attribution, Heatmap, MethodLike
 from phosphene.attribution.attribution import bind_method, forward_pass
 from phosphene.attribution.evaluate.deletion import Curves, deletion, insertion
 from phosphene.attribution.evaluate.sanity import UPPER_HALF, Sanity, sanity_all
@@ -66,7 +66,7 @@ def explain(
     picture: OnePicture,
     target: Target = "top",
     *,
-    methods: Sequence[Method] = DEFAULT,
+    methods: Sequence[MethodLike] = DEFAULT,
     layers: Sequence[str] | None = None,
     scores: bool = True,
     steps: int = 20,
@@ -136,7 +136,7 @@ def explain(
 def explanation_cost(
     network: Network,
     *,
-    methods: Sequence[Method] = DEFAULT,
+    methods: Sequence[MethodLike] = DEFAULT,
     scores: bool = True,
     steps: int = 20,
 ) -> Cost:
@@ -181,7 +181,7 @@ class _Plan:
 
 def _plan(
     network: Network,
-    methods: Sequence[Method],
+    methods: Sequence[MethodLike],
     layers: Sequence[str] | None,
     *,
     scores: bool,
