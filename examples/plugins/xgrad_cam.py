@@ -1,4 +1,4 @@
-"""A method of attribution: XGrad-CAM. phosphene attribute xgrad-cam sample:cat --plugin examples/plugins/xgrad_cam.py"""
+"""A method of your own, `phosphene attribute xgrad-cam sample:cat --plugin …/xgrad_cam.py`."""
 
 import dataclasses
 

@@ -27,6 +27,7 @@ VERBS = {
     "plate": ("plate", "The strongest activations of some units, projected to pixels, beside their patches."),
     "neighbors": ("map", "The images of a survey nearest to a picture, by features and by pixels."),
     "map": ("map", "A map of the images of a survey: PCA, t-SNE or UMAP, with thumbnails."),
+    "study": ("study", "One figure of a paper, made from pictures of your own."),
     "doctor": ("doctor", "What phosphene runs on here: versions, devices, decoders, disk."),
 }
 

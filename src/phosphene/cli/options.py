@@ -145,6 +145,11 @@ class _Value(click.ParamType[Any]):
         self.annotation = annotation
         self.name = " | ".join(_names(annotation))
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """The values as they are written; kinds of values in capitals."""
+        literal = any(get_origin(member) is Literal for member in _members(self.annotation))
+        return self.name if literal else self.name.upper()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value that a text stands for."""
         if not isinstance(value, str):

@@ -128,6 +128,16 @@ class Session:
         self.say(f"→ {folder / 'index.html' if page else folder}")
         return stored
 
+    def joint_folder(self, name: str) -> Path:
+        """Where one result of all inputs goes: -o itself, else a folder of the name that is given.
+
+        Raises:
+            FolderError: there is a file, or the result of another verb.
+        """
+        folder = self.top if self.output is not None else self.top / files.slug(name)
+        OutputFolder(folder, self.verb)
+        return folder
+
     @property
     def top(self) -> Path:
         """Where the results of all inputs together go."""

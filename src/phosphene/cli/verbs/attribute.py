@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from phosphene.attribution import Attribution
 from phosphene.attribution import attribute as compute
-from phosphene.cli.options import build, everywhere, from_fields, target
+from phosphene.cli.options import build, everywhere, target
+from phosphene.cli.registered import Members
 from phosphene.cli.session import session
 from phosphene.core.errors import PhospheneError
+from phosphene.core.registry import Named
 
 
-class Methods(click.Group):
-    """One command for each method of the registry."""
+class Methods(Members):
+    """One command for each method of attribution."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Names of the methods."""
-        return sorted(Attribution.table)
+    def members(self) -> Mapping[str, type[Named]]:
+        """Every method."""
+        return Attribution.table
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:  # noqa: ARG002
-        """The command of a method."""
-        method = Attribution.find(cmd_name)
-        # Paragraphs as they stand; the options and their help are listed below, the example is for Python.
-        paragraphs = re.split(r"\n\n", inspect.cleandoc(method.__doc__ or "").partition(">>>")[0].strip())
-        help_text = "\n\n".join(f"\b\n{text}" for text in paragraphs if not text.startswith("Args:"))
+    def command_of(self, member: type[Named]) -> click.Command:
+        """Takes pictures and a target."""
 
+        @click.command()
         @click.argument("images", nargs=-1, required=True)
         @target
         @everywhere
         def run(images: tuple[str, ...], **options: Any) -> int:
-            return _attribute(method, images, options)
+            return _attribute(member, images, options)
 
-        command = click.command(cmd_name, help=help_text, short_help=method.summary())(run)
-        command.params[1:1] = from_fields(method)
-        return command
+        return run
 
 
 @click.command(cls=Methods, subcommand_metavar="METHOD IMAGE... [OPTIONS]")
@@ -49,7 +45,7 @@ def attribute() -> None:
     """
 
 
-def _attribute(method: type[Attribution], sources: tuple[str, ...], options: dict[str, Any]) -> int:
+def _attribute(method: type[Named], sources: tuple[str, ...], options: dict[str, Any]) -> int:
     target = options.pop("target")
     run = session("attribute", options)
     chosen = build(method, {**options, "seed": run.seed})
