@@ -1,10 +1,10 @@
-"""How far to believe each method, on pictures of one's own: every measure of `phosphene.attribution`, side by side."""
+"""Scores of attribution methods on pictures: deletion, insertion, pointing game, sanity check and covering."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,7 +17,8 @@ from phosphene.attribution.evaluate.sanity import UPPER_HALF, sanity_all
 from phosphene.core.errors import PhospheneError
 from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
 from phosphene.core.networks.network import Images, Network
-from phosphene.core.result import Cost
+from phosphene.core.progress import Progress, Watch
+from phosphene.core.result import Cost, Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class MethodScores:
         sanity: rank correlation with the map when the upper half of the weights is random; near 0 is better.
         covering: share of shifted covers that the cover of the map's strongest pixels beats; 1 is best.
         pictures: how many were used.
+        cost: of all measures.
         notes: what could not be measured, and why.
     """
 
@@ -48,6 +50,44 @@ class MethodScores:
     notes: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation(Result):
+    """The scores of several methods, best insertion first; the notes say what could not be measured.
+
+    Args:
+        network: that is explained.
+        target: what was explained in each picture.
+        rows: the scores of each method.
+    """
+
+    verb: ClassVar[str] = "evaluate"
+
+    network: Network
+    target: str
+    rows: tuple[MethodScores, ...]
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """The scores as a table: title → one value for each method."""
+        return {title: [getattr(row, name) for row in self.rows] for title, name in _COLUMNS.items()}
+
+    def facts(self) -> Mapping[str, Any]:
+        """The scores of each method."""
+        return {"results": [dataclasses.asdict(row) for row in self.rows]}
+
+    def lines(self) -> tuple[str, ...]:
+        """The scores of each method."""
+        return tuple(
+            f"{row.method}: "
+            + ", ".join(
+                f"{title} {getattr(row, name):.3f}"
+                for title, name in list(_COLUMNS.items())[1:]
+                if getattr(row, name) is not None
+            )
+            for row in self.rows
+        )
+
+
 def evaluate(
     network: Network,
     pictures: Pictures,
@@ -56,27 +96,38 @@ def evaluate(
     target: Target = "top",
     confidence: float = 0.5,
     seed: int = 0,
-    watch: Callable[[int, int, str], None] | None = None,
-) -> list[MethodScores]:
-    """Score methods on some pictures, best insertion first.
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Score methods on pictures, best insertion first.
 
     The pointing game is played with pictures that the network is confident of, where there are enough of them.
 
     Args:
-        network: whose decisions are explained.
+        network: that is explained.
         pictures: as for `attribute`.
         methods: names, classes, or methods with options.
         target: what is explained in each picture; its best class by default.
         confidence: least probability of the best class of a picture that takes part in the pointing game.
         seed: of mosaics, random weights and shifted covers.
-        watch: told of progress.
+        watch: is told of progress; true leaves out the methods that are not done yet.
     """
-    images, found = prepare_inputs(network, pictures).images, []
-    for done, method in enumerate(bind_method(network, method) for method in methods):
-        if watch is not None:
-            watch(done, len(methods), method.name or "")
-        found.append(_score(network, images, method, target=target, confidence=confidence, seed=seed))
-    return sorted(found, key=lambda one: -(one.insertion or -1.0))
+    inputs, rows, stopped = prepare_inputs(network, pictures), list[MethodScores](), tuple[str, ...]()
+    chosen = [bind_method(network, method) for method in methods]
+    for done, method in enumerate(chosen):
+        if watch is not None and watch(Progress(done, len(chosen), method.name or "")):
+            stopped = (f"stopped after {done} of {len(chosen)} methods",)
+            break
+        rows.append(_score(network, inputs.images, method, target=target, confidence=confidence, seed=seed))
+    return Evaluation(
+        network=network,
+        inputs=inputs.photographs,
+        target=str(target),
+        rows=tuple(sorted(rows, key=lambda row: -(row.insertion or -1.0))),
+        options={"methods": [method.name for method in chosen], "confidence": confidence},
+        seed=seed,
+        cost=sum((row.cost for row in rows), start=Cost()),
+        notes=(*dict.fromkeys(note for row in rows for note in row.notes), *stopped),
+    )
 
 
 def _score(
@@ -86,54 +137,55 @@ def _score(
     notes, scores, cost = [], [], Cost()
     for image in images:
         try:
-            score, took = _one(network, image[None], method, target=target, seed=seed)
+            of_image, cost_of_image = _score_image(network, image[None], method, target=target, seed=seed)
         except PhospheneError as error:
             notes.append(str(error))
             continue
-        scores.append(score)
-        cost += took
-    points: list[float | None] = []
+        scores.append(of_image)
+        cost += cost_of_image
+    pointing: list[float | None] = []
     for cells in (2, 3):
         try:
             game = pointing_game(network, images, method, cells=cells, confidence=confidence, seed=seed)
-            points.append(game.mean)
+            pointing.append(game.mean)
             cost += game.cost
         except PhospheneError as error:
-            points.append(None)
+            pointing.append(None)
             notes.append(f"{cells} × {cells} mosaics: {error}")
-    means = torch.tensor(scores).mean(0).tolist() if scores else [None] * 4
-    deleted, inserted, left, covered = means
+    means = torch.tensor(scores).mean(0).tolist() if scores else [None] * len(_OF_IMAGE)
     return MethodScores(
         method.name,
-        deletion=deleted,
-        insertion=inserted,
-        pointing2=points[0],
-        pointing3=points[1],
-        sanity=left,
-        covering=covered,
+        **dict(zip(_OF_IMAGE, means, strict=True)),
+        pointing2=pointing[0],
+        pointing3=pointing[1],
         pictures=len(scores),
         cost=cost,
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _one(
+def _score_image(
     network: Network, image: Images, method: Attribution, *, target: Target, seed: int
 ) -> tuple[list[float], Cost]:
-    """Deletion, insertion, sanity and covering of one picture."""
-    chosen = bind_target(network, target, image)
-    heatmap = attribute_all(network, image, [chosen], [method])[0]
-    falls, rises = (way(network, image, heatmap.values, chosen) for way in (deletion, insertion))
-    checked = sanity_all(network, image, [method], chosen, stages=(UPPER_HALF,), seed=seed)[0]
-    covered = covering(network, image, heatmap.values, chosen, seed=seed)
-    unit = "probability" if "probability" in falls.areas else chosen.unit
-    scores = [falls.areas[unit], rises.areas[unit], checked.absolute[-1], covered.beats]
-    total = sum((each.cost for each in (heatmap, falls, rises, checked, covered)), start=Cost())
-    return [each.mean().item() for each in scores], total
+    """Deletion, insertion, sanity and covering of one picture, as `_OF_IMAGE` lists them."""
+    objective = bind_target(network, target, image)
+    heatmap = attribute_all(network, image, [objective], [method])[0]
+    fall, rise = (measure(network, image, heatmap.values, objective) for measure in (deletion, insertion))
+    sanity = sanity_all(network, image, [method], objective, stages=(UPPER_HALF,), seed=seed)[0]
+    covered = covering(network, image, heatmap.values, objective, seed=seed)
+    unit = "probability" if "probability" in fall.areas else objective.unit
+    scores = [fall.areas[unit], rise.areas[unit], sanity.absolute[-1], covered.beats]
+    cost = sum((measured.cost for measured in (heatmap, fall, rise, sanity, covered)), start=Cost())
+    return [score.mean().item() for score in scores], cost
 
 
-def table(rows: Sequence[MethodScores]) -> tuple[list[str], list[list[Any]]]:
-    """Head and rows for any kind of table."""
-    head = ["method", "insertion", "deletion", "pointing 2×2", "pointing 3×3", "sanity", "covering"]
-    body = [[r.method, r.insertion, r.deletion, r.pointing2, r.pointing3, r.sanity, r.covering] for r in rows]
-    return head, body
+_OF_IMAGE = ("deletion", "insertion", "sanity", "covering")
+_COLUMNS = {
+    "method": "method",
+    "insertion": "insertion",
+    "deletion": "deletion",
+    "pointing 2×2": "pointing2",
+    "pointing 3×3": "pointing3",
+    "sanity": "sanity",
+    "covering": "covering",
+}
