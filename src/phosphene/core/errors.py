@@ -1,4 +1,4 @@
-"""What went wrong, in the user's words: what was found, what is allowed, what to do next."""
+"""Errors of the user: each says what was given, what is allowed, and the next step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class PhospheneError(Exception):
-    """Any error that a user can mend. Its text is one line that ends with the next step.
+    """Any error that a user can correct. Its text is one line that ends with the next step.
 
     >>> issubclass(LayerError, PhospheneError)
     True
@@ -21,7 +21,7 @@ class ImageError(PhospheneError):
 
 
 class CheckpointError(PhospheneError):
-    """A file of weights that cannot, or must not, be loaded."""
+    """A file of weights that cannot be loaded, or is not safe to load."""
 
 
 class NetworkError(PhospheneError):
@@ -29,7 +29,7 @@ class NetworkError(PhospheneError):
 
 
 class LayerError(PhospheneError):
-    """A layer that does not exist, was never reached, or has the wrong shape."""
+    """A layer that does not exist, is not reached by the pass, or has the wrong shape."""
 
 
 class TargetError(PhospheneError):
@@ -72,11 +72,11 @@ def did_you_mean(name: str, names: Iterable[str], most: int = 3) -> str:
     "there are 'conv', 'fc'"
     """
     names = list(names)
-    folded = {each.casefold(): each for each in reversed(names)}
+    folded = {known.casefold(): known for known in reversed(names)}
     near = difflib.get_close_matches(name.casefold(), folded, most)
     if near:
-        return "did you mean " + " or ".join(repr(folded[each]) for each in near) + "?"
+        return "did you mean " + " or ".join(repr(folded[known]) for known in near) + "?"
     if not names:
         return "there is none"
     rest = f" and {len(names) - 2 * most} more" if len(names) > 2 * most else ""
-    return "there are " + ", ".join(repr(each) for each in names[: 2 * most]) + rest
+    return "there are " + ", ".join(repr(known) for known in names[: 2 * most]) + rest

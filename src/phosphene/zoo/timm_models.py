@@ -1,4 +1,4 @@
-"""The classifiers of timm, which fetches their weights itself."""
+"""The classifiers of timm, which downloads their weights itself."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     if weights is None:
         module = _pretrained(name)
         check_classes(f"timm:{name}", classes, module.pretrained_cfg["num_classes"])
-        found = _record(module)
+        loaded = _provenance(module)
     else:
-        module, found = timm.create_model(name, pretrained=False, num_classes=classes), read_weights(weights)
-    network = assemble(module, found, preprocess(module), imagenet.labels(module.num_classes))
+        module, loaded = timm.create_model(name, pretrained=False, num_classes=classes), read_weights(weights)
+    network = assemble(module, loaded, preprocess(module), imagenet.labels(module.num_classes))
     return replace(network, notes=(*network.notes, *_remarks(module)))
 
 
 def preprocess(module: Any) -> Preprocess:
-    """What a network of timm wants of its input."""
+    """The preprocessing of a network of timm."""
     config = module.pretrained_cfg
-    way: Literal["bicubic", "bilinear"] = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
-    return Preprocess(tuple(config["input_size"][1:]), config["mean"], config["std"], config["crop_pct"], way)
+    interpolation: Literal["bicubic", "bilinear"] = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+    return Preprocess(tuple(config["input_size"][1:]), config["mean"], config["std"], config["crop_pct"], interpolation)
 
 
 def _pretrained(name: str) -> Any:
     try:
         return timm.create_model(name, pretrained=True)
-    except Exception as error:  # whatever timm and what it fetches with may raise
+    except Exception as error:  # timm and its downloader raise many kinds
         reason = str(error).partition("\n")[0]
         raise NetworkError(
             f"the weights of timm:{name} are not on this computer and cannot be fetched ({reason}); "
@@ -66,8 +66,8 @@ def _pretrained(name: str) -> Any:
         ) from error
 
 
-def _record(module: Any) -> Checkpoint:
-    """What is known of the weights that timm has put in a module."""
+def _provenance(module: Any) -> Checkpoint:
+    """Where the weights that timm loaded into a module come from, without the weights."""
     config = module.pretrained_cfg
     where, tag = config.get("hf_hub_id"), f"{config['architecture']}.{config['tag']}"
     file = try_to_load_from_cache(where, "model.safetensors") if where else None

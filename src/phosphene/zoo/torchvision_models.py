@@ -1,4 +1,4 @@
-"""The classifiers of torchvision, their weights fetched once, then read by the one loader."""
+"""The classifiers of torchvision; weights are downloaded once and read by the checkpoint loader."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def build(name: str, *, weights: str | Path | None, classes: int | None) -> Netw
     labels = tuple(own.meta["categories"])
     if weights is None:
         check_classes(f"torchvision:{name}", classes, len(labels))
-    found = _renamed(_fetched(name, own) if weights is None else read_weights(weights))
-    with_aux = {"aux_logits": any(key.startswith(("aux", "Aux")) for key in found.state)}
+    loaded = _renamed(_downloaded(name, own) if weights is None else read_weights(weights))
+    with_aux = {"aux_logits": any(key.startswith(("aux", "Aux")) for key in loaded.state)}
     extra = {**_INCEPTION, **with_aux} if architecture in ("googlenet", "inception_v3") else {}
     module: nn.Module = models.get_model(architecture, weights=None, num_classes=classes or len(labels), **extra)
-    network = assemble(module, found, _preprocess(own), labels if classes in (None, len(labels)) else ())
+    network = assemble(module, loaded, _preprocess(own), labels if classes in (None, len(labels)) else ())
     return replace(network, notes=(f"preprocessing of {own}", *network.notes))
 
 
@@ -64,8 +64,8 @@ def _weights(architecture: str, tag: str) -> Any:
     return choices[tag]
 
 
-def _fetched(name: str, own: Any) -> Checkpoint:
-    """The network's own weights, from torch's cache, or fetched into it."""
+def _downloaded(name: str, own: Any) -> Checkpoint:
+    """The network's own weights, from torch's cache, downloaded into it first if need be."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / own.url.rpartition("/")[2]
     if not path.is_file():
         digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
@@ -82,9 +82,9 @@ def _fetched(name: str, own: Any) -> Checkpoint:
     return checkpoint.load(path)
 
 
-def _renamed(found: Checkpoint) -> Checkpoint:
-    """Files of DenseNet keep names such as norm.1 from before modules were forbidden a dot."""
-    return replace(found, state={_DOTTED.sub(r"\1\2", name): value for name, value in found.state.items()})
+def _renamed(loaded: Checkpoint) -> Checkpoint:
+    """Files of DenseNet have names such as norm.1, from before module names could not contain a dot."""
+    return replace(loaded, state={_DOTTED.sub(r"\1\2", name): value for name, value in loaded.state.items()})
 
 
 def _preprocess(own: Any) -> Preprocess:
@@ -94,7 +94,7 @@ def _preprocess(own: Any) -> Preprocess:
     return Preprocess((side, side), mean, std, crop=side / resized, interpolation=wanted.interpolation.value)
 
 
-# Trained on inputs in [-1, 1], which they make themselves from those of ImageNet.
+# Trained on inputs in [-1, 1]; with this option they rescale inputs normalized as for ImageNet.
 _INCEPTION = {"transform_input": True, "init_weights": False}
 
 _DOTTED = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])(?=\.)")

@@ -1,4 +1,4 @@
-"""A network of the user's own: FILE.py:FUNCTION."""
+"""Networks of the user: FILE.py:FUNCTION."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_file(spec: str) -> bool:
 
 
 def build(spec: str, *, weights: str | Path | None, classes: int | None) -> Network:
-    """What a function without arguments, in a file that the user names, returns. The file is run.
+    """The network that a function without arguments returns, in a file of the user, which is run.
 
     Args:
         spec: FILE.py:FUNCTION; the function, or class, gives an nn.Module (ImageNet's preprocessing at 224 is assumed)
@@ -46,9 +46,9 @@ def build(spec: str, *, weights: str | Path | None, classes: int | None) -> Netw
     network = made if isinstance(made, Network) else Network(made, notes=("preprocessing of ImageNet at 224 assumed",))
     if weights is None or weights == RANDOM:
         return network
-    found = read_weights(weights)
-    checkpoint.install(found, network.module)
-    return replace(network, sha256=found.sha256, notes=(*network.notes, *found.notes))
+    loaded = read_weights(weights)
+    checkpoint.install(loaded, network.module)
+    return replace(network, sha256=loaded.sha256, notes=(*network.notes, *loaded.notes))
 
 
 def _split(spec: str) -> tuple[Path, str]:
@@ -63,8 +63,8 @@ def _split(spec: str) -> tuple[Path, str]:
 
 def _function(path: Path, name: str) -> Any:
     module = user_code.module(path)
-    found = getattr(module, name, None)
-    if not callable(found):
-        own = [key for key, each in vars(module).items() if getattr(each, "__module__", None) == module.__name__]
+    function = getattr(module, name, None)
+    if not callable(function):
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
         raise NetworkError(f"{path} has no function {name!r}; {did_you_mean(name, own)}")
-    return found
+    return function

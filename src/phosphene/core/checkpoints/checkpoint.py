@@ -19,14 +19,14 @@ from phosphene.core.errors import CheckpointError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The tensors of one file, by name; they lie in the file and are read when they are used.
+    """The tensors of one file, by name, memory-mapped: read from the file when they are used.
 
     Args:
         state: name → tensor, on the CPU, in the order of the file.
         sha256: of the whole file, in hexadecimal.
         path: the file.
         format: "safetensors", "torch zip" or "torch legacy".
-        notes: what was chosen, left out or found on the way, one line each.
+        notes: one line for each choice made, entry left out or oddity met.
     """
 
     state: Mapping[str, Tensor] = dataclasses.field(repr=False)
@@ -37,41 +37,41 @@ class Checkpoint:
 
 
 def load(path: str | Path, *, limit_bytes: int = 4 * 2**30) -> Checkpoint:
-    """The tensors of a file of weights, whatever wrote it; nothing in the file is ever run.
+    """The tensors of a file of weights, in any known format; no code in the file is run.
 
-    A table nested under "state_dict", "model" and the like is taken out, plain weights before averaged ones, and a
-    prefix that every name shares ("module.") is dropped; the notes say so. Cost: the file is read once, for its hash.
+    A table nested under "state_dict", "model" and the like is used, plain weights rather than averaged ones, and a
+    prefix that all names share ("module.") is dropped; the notes say so. Cost: the file is read once, for its hash.
 
     Args:
         path: safetensors, or what torch.save writes.
-        limit_bytes: the largest file, and the largest sum of tensors, that is accepted.
+        limit_bytes: largest file, and largest sum of tensors, accepted.
 
     Raises:
-        CheckpointError: not weights, damaged, too large, or asking for more than weights need.
+        CheckpointError: not weights, damaged, too large, or a pickle that calls more than weights need.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> torch.save({"state_dict": {"module.weight": torch.ones(2, 3)}}, folder / "net.pth")
     >>> from phosphene.core.checkpoints import checkpoint
-    >>> found = checkpoint.load(folder / "net.pth")
-    >>> found.state["weight"].shape, found.format
+    >>> loaded = checkpoint.load(folder / "net.pth")
+    >>> loaded.state["weight"].shape, loaded.format
     (torch.Size([2, 3]), 'torch zip')
-    >>> found.notes
+    >>> loaded.notes
     ("took 'state_dict'", "dropped the prefix 'module.' of every name")
     """
     file = Path(path)
-    found = weightfile.read(file, limit_bytes)
-    state, notes = _table(file, found.objects)
-    weightfile.check_tensors(file, state, found.size, limit_bytes)
-    return Checkpoint(state, found.sha256, str(file), found.format, (*notes, *_remarks(state)))
+    content = weightfile.read(file, limit_bytes)
+    state, notes = _table(file, content.objects)
+    weightfile.check_tensors(file, state, content.size, limit_bytes)
+    return Checkpoint(state, content.sha256, str(file), content.format, (*notes, *_remarks(state)))
 
 
 def install(checkpoint: Checkpoint, module: nn.Module) -> None:
-    """Put the tensors of a checkpoint in a module: all of them, or none and the module stays as it was.
+    """Copy the tensors of a checkpoint into a module: all of them, or none and the module is unchanged.
 
     Args:
         checkpoint: as `load` returns it.
-        module: whose parameters and buffers bear the same names; a prefix that all of them share does not matter.
+        module: with parameters and buffers of the same names, apart from a prefix that all of them share.
 
     Raises:
         CheckpointError: names are missing or unexpected, or shapes differ.
@@ -95,31 +95,31 @@ def install(checkpoint: Checkpoint, module: nn.Module) -> None:
     differing = [name for name in own if name in given and not _fits(given[name], own[name])]
     if missing or unexpected or differing:
         faults = (
-            _fault(differing, "shapes differ", lambda name: f"{name} is {_said(given[name], own[name])}"),
+            _fault(differing, "shapes differ", lambda name: f"{name} is {_difference(given[name], own[name])}"),
             _fault(missing, "missing from the file"),
             _fault(unexpected, "unknown to the network"),
         )
         pairs = [] if missing or unexpected else [(given[name].shape, own[name].shape) for name in differing]
-        found = ", ".join(filter(None, faults))
-        raise CheckpointError(f"{checkpoint.path} does not fit {type(module).__name__}: {found}; {_advice(pairs)}")
+        listed = ", ".join(filter(None, faults))
+        raise CheckpointError(f"{checkpoint.path} does not fit {type(module).__name__}: {listed}; {_advice(pairs)}")
     module.load_state_dict(whole | {prefix + name: value for name, value in given.items()})
 
 
 def save(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> Path:
-    """Write weights as safetensors, whole or not at all.
+    """Write weights as safetensors, atomically.
 
     Args:
         weights: a module, or its state.
         path: ends in .safetensors.
 
     Raises:
-        CheckpointError: another ending, or a state that holds more than tensors.
+        CheckpointError: another suffix, or a state that holds more than tensors.
         OutputError: it cannot be written.
     """
     file = Path(path)
     if file.suffix != ".safetensors":
         raise CheckpointError(
-            f"{file} would hold safetensors, whatever its ending says; name it {file.stem}.safetensors"
+            f"{file} would hold safetensors, whatever its suffix says; name it {file.stem}.safetensors"
         )
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     more = [name for name, value in state.items() if not isinstance(value, Tensor)]
@@ -131,20 +131,22 @@ def save(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> Path:
     return file
 
 
-def _table(file: Path, found: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The table of tensors in what a file holds, its wrappings taken off."""
+def _table(file: Path, content: Any) -> tuple[dict[str, Tensor], list[str]]:
+    """The table of tensors in the content of a file, without the dictionaries around it and a shared prefix."""
     notes = []
     for _ in range(3):
-        nests = [key for key in _NESTS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
-        if not nests:
+        tables = [key for key in _TABLES if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)]
+        if not tables:
             break
-        found, others = found[nests[0]], nests[1:]
-        notes.append(f"took {nests[0]!r}" + (f", left {few(others)}" if others else ""))
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{file} holds no tensors by name but a {type(found).__name__}; save module.state_dict()")
-    state = {key: value.detach() for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if len(state) < len(found):
-        notes.append(f"left out {len(found) - len(state)} entries that are no tensors by name")
+        content, others = content[tables[0]], tables[1:]
+        notes.append(f"took {tables[0]!r}" + (f", left {few(others)}" if others else ""))
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        kind = type(content).__name__
+        raise CheckpointError(f"{file} holds no tensors by name but a {kind}; save module.state_dict()")
+    named = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    state = {key: value.detach() for key, value in named.items()}
+    if len(state) < len(content):
+        notes.append(f"left out {len(content) - len(state)} entries that are no tensors by name")
     prefix = _prefix(state)
     if prefix:
         notes.append(f"dropped the prefix {prefix!r} of every name")
@@ -152,7 +154,7 @@ def _table(file: Path, found: Any) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _remarks(state: Mapping[str, Tensor]) -> list[str]:
-    """Lines about the numbers themselves: narrow types, and what is not finite."""
+    """Notes on the numbers: narrow types, NaN and infinity."""
     floats = {name: value for name, value in state.items() if value.is_floating_point() and value.numel()}
     types = sorted({str(value.dtype).removeprefix("torch.") for value in floats.values()} - {"float32"})
     notes = [f"stored as {' and '.join(types)}"] if types else []
@@ -164,10 +166,10 @@ def _remarks(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _prefix(names: Iterable[str]) -> str:
-    """What wrappers such as DataParallel put before every name."""
+    """The prefix that wrappers such as DataParallel put before every name."""
     prefix, names = "", list(names)
     while names:
-        more = next((each for each in _WRAPPERS if all(name.startswith(prefix + each) for name in names)), None)
+        more = next((part for part in _WRAPPERS if all(name.startswith(prefix + part) for name in names)), None)
         if more is None:
             break
         prefix += more
@@ -178,15 +180,15 @@ def _fits(given: Tensor, own: Tensor) -> bool:
     return given.shape == own.shape and given.is_floating_point() == own.is_floating_point()
 
 
-def _said(given: Tensor, own: Tensor) -> str:
-    """The two shapes, or where they are equal the two types."""
+def _difference(given: Tensor, own: Tensor) -> str:
+    """The two shapes, or the two types where the shapes are equal."""
     there, here = (given.dtype, own.dtype) if given.shape == own.shape else (tuple(given.shape), tuple(own.shape))
     return f"{there} in the file and {here} in the network"
 
 
-def _fault(names: list[str], what: str, say: Callable[[str], str] = str) -> str:
+def _fault(names: list[str], fault: str, describe: Callable[[str], str] = str) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} {what} ({', '.join(say(name[:80]) for name in names[:3])}{more})" if names else ""
+    return f"{len(names)} {fault} ({', '.join(describe(name[:80]) for name in names[:3])}{more})" if names else ""
 
 
 def _advice(pairs: list[tuple[torch.Size, torch.Size]]) -> str:
@@ -198,5 +200,5 @@ def _advice(pairs: list[tuple[torch.Size, torch.Size]]) -> str:
     return "name the network that these weights were trained in"
 
 
-_NESTS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
+_TABLES = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
 _WRAPPERS = ("module.", "_orig_mod.", "model.")

@@ -1,8 +1,8 @@
-"""A file of weights that nobody vouches for: what it is, and the objects in it, without running any of it.
+"""An untrusted file of weights: its format, and the objects in it, read without running any code in it.
 
-A file is known by its content, never by its name. safetensors holds numbers only. What torch.save writes is a program
-that builds tensors: it is read with weights_only=True, and, as that alone still lets a file of a kilobyte ask for
-terabytes, only after its archive and the names it calls were looked through, and before anything copies its tensors.
+The content decides the format, never the name. safetensors holds numbers only. What torch.save writes is a program that
+builds tensors: it is read with weights_only=True, but only after its archive and the names that it calls were checked,
+since otherwise a file of a kilobyte can allocate terabytes, and before anything copies its tensors.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from phosphene.core import files
 from phosphene.core.errors import CheckpointError
 
 
-class Found(NamedTuple):
-    """What a file holds: its format, its objects, its size in bytes and its SHA-256."""
+class WeightFile(NamedTuple):
+    """A file of weights: its format, its objects, its size in bytes and its SHA-256."""
 
     format: str
     objects: Any
@@ -33,19 +33,19 @@ class Found(NamedTuple):
     sha256: str
 
 
-def read(file: Path, limit: int) -> Found:
-    """The objects of a file; its tensors are not yet to be trusted, see `check_tensors`.
+def read(file: Path, limit: int) -> WeightFile:
+    """The objects of a file; its tensors are not checked yet, see `check_tensors`.
 
     Args:
-        file: of weights, or said to be.
-        limit: the largest size, in bytes.
+        file: supposed to hold weights.
+        limit: largest size, in bytes.
 
     Raises:
-        CheckpointError: not weights, damaged, too large, or calling more than weights need.
+        CheckpointError: not weights, damaged, too large, or a pickle that calls more than weights need.
     """
     size = _size(file, limit)
     with file.open("rb") as stream:
-        form, reader = _sniff(file, stream.read(512), size)
+        form, reader = _format(file, stream.read(512), size)
         stream.seek(0)
         try:
             objects = reader(file, stream)
@@ -55,25 +55,26 @@ def read(file: Path, limit: int) -> Found:
             raise CheckpointError(
                 f"{file} is a damaged {form} file: {_reason(error)}; fetch or save it again"
             ) from error
-    return Found(form, objects, size, files.sha256(file))
+    return WeightFile(form, objects, size, files.sha256(file))
 
 
 def check_tensors(file: Path, state: Mapping[str, Tensor], size: int, limit: int) -> None:
-    """Refuse tensors that are more than the bytes behind them, without touching a number.
+    """Refuse tensors that are larger than the bytes that store them, without reading their numbers.
 
-    torch makes sure that the last place of a tensor lies in its storage; so one whose places all differ is as small.
+    torch makes sure that the last element of a tensor lies in its storage; a tensor whose elements do not overlap is
+    therefore no larger than its storage.
 
     Args:
-        file: they came from.
+        file: of the tensors, for the message.
         state: name → tensor.
-        size: of the file, in bytes; no side of a tensor is longer.
-        limit: the largest sum of all tensors, in bytes.
+        size: of the file, in bytes; no dimension of a tensor may be longer.
+        limit: largest sum of all tensors, in bytes.
 
     Raises:
-        CheckpointError: one that overlaps itself, or an empty one with a vast side, or all of them too large.
+        CheckpointError: a tensor that overlaps itself, an empty one with a vast dimension, or all of them too large.
     """
     for name, value in state.items():
-        assert (value.layout, value.device.type) == (torch.strided, "cpu"), "the scan lets no other be made"
+        assert (value.layout, value.device.type) == (torch.strided, "cpu"), "the scan allows no other"
         if max(value.shape, default=0) > size or _overlaps(value):
             room = value.untyped_storage().nbytes()
             raise CheckpointError(
@@ -88,7 +89,7 @@ def check_tensors(file: Path, state: Mapping[str, Tensor], size: int, limit: int
 
 
 def _overlaps(value: Tensor) -> bool:
-    """Whether two places of a tensor share one number, as in what `expand` returns."""
+    """Whether two elements of a tensor share memory, as after `expand`."""
     reach = 0
     for stride, length in sorted(zip(value.stride(), value.shape, strict=True)):
         if length > 1:
@@ -111,24 +112,24 @@ def _size(file: Path, limit: int) -> int:
         raise CheckpointError(f"{file} is a folder or a device, not a file of weights; name the file in it")
     size = file.stat().st_size
     if size == 0:
-        raise CheckpointError(f"{file} is empty: the download or the disk gave out; fetch it again")
+        raise CheckpointError(f"{file} is empty: the download was cut off, or the disk was full; fetch it again")
     if size > limit:
         raise CheckpointError(f"{file} has {size:,} bytes, the limit is {limit:,}; raise limit_bytes if you mean it")
     return size
 
 
 def _reason(error: Exception) -> str:
-    """Why torch gave up, without its advice to run the file instead."""
+    """The reason that torch gives, without its advice to run the file instead."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
-    return "".join(each for each in text if each.isprintable())[:160] or type(error).__name__
+    return "".join(character for character in text if character.isprintable())[:160] or type(error).__name__
 
 
 _Read = Callable[[Path, BinaryIO], Any]
 
 
-def _sniff(file: Path, head: bytes, size: int) -> tuple[str, _Read]:
-    """The format, from the first bytes, and what reads it."""
-    # First, as the length that opens a safetensors file can look like the start of any other.
+def _format(file: Path, head: bytes, size: int) -> tuple[str, _Read]:
+    """The format, from the first bytes, and the function that reads it."""
+    # First, as a safetensors file begins with a length, whose bytes may look like the start of any other format.
     header = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and header < _LONGEST_HEADER:
         if header > size - 8:
@@ -160,7 +161,7 @@ def _read_safetensors(file: Path, _stream: BinaryIO) -> Any:
 def _read_zip(file: Path, stream: BinaryIO) -> Any:
     with zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
-        # torch looks names up without regard to case and may take another one of two equals than we do.
+        # torch ignores case in names, and of two equal ones may take another than we do.
         names = {entry.filename.casefold() for entry in entries}
         if any(re.fullmatch(r"[^/]+/(constants\.pkl|code/.*)", name) for name in names):
             raise CheckpointError(f"{file} is a TorchScript program, not weights; {_convert(file, _SCRIPT)}")
@@ -174,7 +175,7 @@ def _read_zip(file: Path, stream: BinaryIO) -> Any:
             raise CheckpointError(f"{file} is a zip archive without weights in it; unpack it and name the file inside")
         with archive.open(tables[0]) as table:
             _scan(file, table, 1)
-    # torch believes the ending .safetensors, and maps only what it opens by name.
+    # torch goes by the suffix .safetensors, and memory-maps only files that it opens by name.
     mapped = file.suffix != ".safetensors"
     stream.seek(0)
     return _read_torch(file if mapped else stream, mapped)
@@ -188,22 +189,22 @@ def _read_legacy(file: Path, stream: BinaryIO) -> Any:
 
 def _read_torch(source: Path | BinaryIO, mapped: bool) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they speak of how the file was written, to those who wrote it
+        warnings.simplefilter("ignore")  # about how the file was written: of no use to its reader
         return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)  # noqa: TID251  # the one place
 
 
 def _scan(file: Path, stream: Any, pickles: int) -> None:
-    """Refuse pickles that call anything but the making of plain tensors."""
-    said = {
+    """Refuse pickles that call anything but the constructors of plain tensors."""
+    calls = {
         (operation.name == "PROTO", str(argument).replace(" ", ".").replace("__builtin__", "builtins"))
         for _ in range(pickles)
         for operation, argument, _ in pickletools.genops(stream)
-        if operation.name in _TOLD
+        if operation.name in _CALLS
     }
-    strange = sorted(call for is_protocol, call in said if not is_protocol and not _PLAIN.fullmatch(call))
+    strange = sorted(call for is_protocol, call in calls if not is_protocol and not _PLAIN.fullmatch(call))
     if strange:
         raise CheckpointError(f"{file} calls {few(strange)}, which plain weights never need; {_convert(file, _TORCH)}")
-    protocols = {number for is_protocol, number in said if is_protocol}
+    protocols = {number for is_protocol, number in calls if is_protocol}
     if protocols != {"2"}:
         raise CheckpointError(
             f"{file} is pickled with protocol {max(protocols, default='0')}, torch reads only 2 without running code; "
@@ -212,7 +213,7 @@ def _scan(file: Path, stream: Any, pickles: int) -> None:
 
 
 def _convert(file: Path, opened: str) -> str:
-    """The way out: a command that runs what the file says, and keeps its weights only."""
+    """The next step: a command that runs the file and keeps its weights only."""
     code = (
         f"import sys, torch; m = {opened}; m = m.get('state_dict', m.get('model', m)) if isinstance(m, dict) else m; "
         "torch.save(m if isinstance(m, dict) else m.state_dict(), 'weights.pth')"
@@ -227,7 +228,7 @@ _TORCH = "torch.load(sys.argv[1], weights_only=False)"
 _SCRIPT = "torch.jit.load(sys.argv[1])"
 _PICKLE = "__import__('pickle').load(open(sys.argv[1], 'rb'))"
 
-# The number that opens every file of torch.save before version 1.6, as a pickle spells it.
+# The number at the start of every file of torch.save before version 1.6, pickled.
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 _REFUSED = {
@@ -236,10 +237,11 @@ _REFUSED = {
     rb"\x89HDF": "an HDF5 file; save the weights from PyTorch",
 }
 
-# The steps of a pickle that call something by its name, and the one that says its protocol.
-_TOLD = frozenset({"GLOBAL", "INST", "PROTO"})
+# The opcodes of a pickle that call something by name, and the one that states its protocol.
+_CALLS = frozenset({"GLOBAL", "INST", "PROTO"})
 
-# What torch allows beyond this can take memory at will (bytearray, copies to another type) and is in no state dict.
+# What torch allows beyond this can allocate any amount of memory (bytearray, copies to another type), and is in no
+# state dict.
 _PLAIN = re.compile(
     r"collections\.(OrderedDict|Counter)|builtins\.set|torch\.(storage\.)?\w+Storage|torch\.(Size|device)"
     r"|torch\.(u?int|b?float|complex|bool)\w*|torch\._utils\._rebuild_(tensor(_v2|_v3)?|parameter)"

@@ -1,4 +1,4 @@
-"""The one place that opens pictures: bytes become upright, opaque sRGB, or one line that says why not."""
+"""The only decoder of pictures: bytes → upright, opaque sRGB, or an error of one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Color = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a file may ask for; both are checked before anything is decoded.
+    """Limits on a file; both are checked before anything is decoded.
 
     Args:
         pixels: width × height.
@@ -43,10 +43,10 @@ class Decoding:
     """How bytes become pixels; see `phosphene.core.images.image.load`.
 
     Args:
-        limits: what the file may ask for.
-        background: RGB in 0 … 255, what shows through transparency.
+        limits: of the size of the file and of the picture.
+        background: RGB in 0 … 255, under transparent pixels.
         frame: which one of several, from 0.
-        tolerate_truncated: take what is left of a damaged file, with a note.
+        tolerate_truncated: decode the undamaged part of a damaged file, with a note.
     """
 
     limits: Limits = Limits()
@@ -55,10 +55,10 @@ class Decoding:
     tolerate_truncated: bool = False
 
     def __call__(self, data: bytes) -> tuple[Uint8Image, tuple[str, ...]]:
-        """Pixels (H, W, 3), and notes on what was chosen.
+        """Pixels (H, W, 3), and notes on conversions.
 
         Raises:
-            ImageError: without the name of the file, which the caller knows.
+            ImageError: with the end of a message that begins with the name of the file.
         """
         if not data:
             raise ImageError("is empty (0 bytes); copy it again")
@@ -67,7 +67,7 @@ class Decoding:
             raise ImageError(f"is larger than the {most} allowed; shrink it, or raise Limits(file_bytes=…)")
         try:
             return self._run(data, tolerant=False)
-        except Exception as error:  # on damaged files Pillow raises anything at all
+        except Exception as error:  # on damaged files Pillow raises any exception
             if not self.tolerate_truncated or isinstance(error, ImageError | UnidentifiedImageError):
                 raise ImageError(_reason(error, data, self.limits)) from error
         try:
@@ -97,7 +97,7 @@ class Decoding:
 
     def _count(self, image: Image.Image, notes: list[str], *, countable: bool) -> None:
         count: int | str = "several"
-        with suppress(Exception):  # a damaged later frame does not spoil this one
+        with suppress(Exception):  # a damaged later frame leaves this one intact
             if countable or not getattr(image, "is_animated", False):
                 count = getattr(image, "n_frames", 1)
         if count != 1:
@@ -105,7 +105,7 @@ class Decoding:
 
 
 def from_pillow(image: Image.Image) -> tuple[Uint8Image, tuple[str, ...]]:
-    """The same for an image that Pillow holds: upright, opaque over white, sRGB.
+    """The same for a Pillow image: upright, opaque over white, sRGB.
 
     Raises:
         ImageError: Pillow cannot load or convert it.
@@ -136,7 +136,7 @@ def _pillow(pixels: int, *, tolerant: bool) -> Iterator[None]:
 
 
 def _fast_jpeg(image: Image.Image, data: bytes) -> Uint8Image | None:
-    """RGB of a plain JPEG about three times as fast as Pillow, or None where Pillow must judge."""
+    """RGB of a plain JPEG about three times as fast as Pillow, or None where Pillow has to decode it."""
     if image.format not in {"JPEG", "MPO"} or image.mode not in {"L", "RGB"}:
         return None
     try:
@@ -147,33 +147,33 @@ def _fast_jpeg(image: Image.Image, data: bytes) -> Uint8Image | None:
 
 
 def _upright(image: Image.Image, background: Color, notes: list[str], pixels: Uint8Image | None) -> Uint8Image:
-    """RGB with the top at the top, from the pixels where they are decoded already."""
-    wanted = left = _orientation(image, notes)
+    """RGB with the EXIF orientation undone; from the pixels, where they are decoded already."""
+    recorded = remaining = _orientation(image, notes)
     if pixels is None:
         image.load()
-        left = _orientation(image, [])  # 1 for a TIFF, which Pillow turns as it loads
+        remaining = _orientation(image, [])  # 1 for a TIFF, which Pillow turns as it loads
         pixels = np.asarray(_opaque(image, background, notes))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    if wanted != 1:
-        notes.append(f"orientation {wanted} undone")
-    if left >= 5:
+    if recorded != 1:
+        notes.append(f"orientation {recorded} undone")
+    if remaining >= 5:
         pixels = pixels.swapaxes(0, 1)
-    vertical, horizontal = _FLIPS[left]
+    vertical, horizontal = _FLIPS[remaining]
     return np.ascontiguousarray(pixels[::vertical, ::horizontal])
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # noqa: BLE001  damaged metadata does not spoil the pixels
         notes.append("its EXIF cannot be read: taken as upright")
         return 1
-    return found if isinstance(found, int) and found in _FLIPS else 1
+    return orientation if isinstance(orientation, int) and orientation in _FLIPS else 1
 
 
 def _opaque(image: Image.Image, background: Color, notes: list[str]) -> Image.Image:
-    """Any mode as RGB, or L where that says the same: depth, palette, profile, transparency over the background."""
+    """Any mode as RGB, or L for greys: depth, palette, profile, transparency over the background."""
     base, alpha = _split(image, notes)
     rgb = _to_srgb(base, image.info.get("icc_profile"), notes)
     if alpha is None or alpha.getextrema() == (255, 255):
@@ -193,7 +193,7 @@ def _split(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Ima
         alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)) if isinstance(key, int) else None
         return Image.fromarray(_eight_bits(values, image, notes)), alpha
     if isinstance(key, tuple) and max(key) > 255:  # Pillow cuts 16-bit colors to 8 bits, but not the transparent one
-        image.info["transparency"] = tuple(each >> 8 for each in key)
+        image.info["transparency"] = tuple(level >> 8 for level in key)
     if image.has_transparency_data:
         grey = image.mode in {"1", "L", "LA", "La"}
         image = image.convert("LA" if grey else "RGBA")
@@ -204,7 +204,7 @@ def _split(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Ima
 
 
 def _eight_bits(values: npt.NDArray[Any], image: Image.Image, notes: list[str]) -> Uint8Image:
-    """Deep greys as bytes: 16 bits by their range, other numbers by what they hold."""
+    """Deep greys as bytes: 16 bits scaled by their range, other numbers by their extremes."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
         notes.append("16-bit grey scaled to 8 bits")
         white_is_zero = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
@@ -225,7 +225,7 @@ def _eight_bits(values: npt.NDArray[Any], image: Image.Image, notes: list[str]) 
 
 
 def _to_srgb(base: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """L, RGB, CMYK or LAB as RGB or L, by the profile where there is one that fits."""
+    """L, RGB, CMYK or LAB as RGB or L, by the ICC profile where there is one of the same mode."""
     if isinstance(profile, bytes) and profile:
         mode, transform, note = _transform(profile)
         if base.mode == "L" and mode == "RGB":
@@ -246,12 +246,12 @@ def _to_srgb(base: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None, str]:
-    """The mode a profile is for ("" if unreadable), the way from there to sRGB (None if nothing changes), a note."""
+    """The mode of a profile ("" if unreadable), the transform to sRGB (None if nothing changes), a note."""
     try:
-        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = _SPACES.get(found.profile.xcolor_space.strip(), "")
-        transform = ImageCms.buildTransform(found, _SRGB, mode, "RGB")
-        words = re.sub(r"[^\x20-\x7e]+", " ", ImageCms.getProfileDescription(found)).strip()[:40]
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _SPACES.get(source.profile.xcolor_space.strip(), "")
+        transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB")
+        name = re.sub(r"[^\x20-\x7e]+", " ", ImageCms.getProfileDescription(source)).strip()[:40]
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return "", None, ""
     if mode in {"L", "RGB"}:
@@ -259,31 +259,33 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None, 
         change = np.asarray(_applied(transform, probe)).astype(int) - np.asarray(probe.convert("RGB"))
         if abs(change).max() <= 1:
             return mode, None, ""
-    return mode, transform, f"converted from {mode} by its ICC profile" + (f" ({words})" if words else "")
+    return mode, transform, f"converted from {mode} by its ICC profile" + (f" ({name})" if name else "")
 
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
-    found = ImageCms.applyTransform(image, transform)
-    assert found is not None  # it is None only in place
-    return found
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # it is None only in place
+    return converted
 
 
 def _reason(error: Exception, data: bytes, limits: Limits) -> str:
-    """What Pillow said, as the end of a line that begins with a file name."""
+    """The reason that Pillow gives, as the end of a line that begins with a file name."""
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         count = re.search(r"\((\d+) pixels", str(error))
-        found = f"{int(count[1]) / 1e6:,.0f}" if count else "more"
-        return f"holds {found} megapixels; {limits.pixels / 1e6:g} are allowed. Shrink it, or raise Limits(pixels=…)"
+        megapixels = f"{int(count[1]) / 1e6:,.0f}" if count else "more"
+        return (
+            f"holds {megapixels} megapixels; {limits.pixels / 1e6:g} are allowed. Shrink it, or raise Limits(pixels=…)"
+        )
     if isinstance(error, UnidentifiedImageError):
         kind = next((f" (it is {name})" for at, magic, name in _OTHERS if data[at:].startswith(magic)), "")
         return f"is no {_READ} file that can be read{kind}; convert it to one of these"
     if isinstance(error, MemoryError):
         return "does not fit into memory; shrink it"
-    said = re.sub(r"[^\x20-\x7e]+", " ", str(error)).strip()[:120] or type(error).__name__
-    found = "is cut short" if "truncated" in said else "cannot be decoded"
-    return f"{found}: {said}. Copy it again, or take what is left with tolerate_truncated=True"
+    message = re.sub(r"[^\x20-\x7e]+", " ", str(error)).strip()[:120] or type(error).__name__
+    fault = "is cut short" if "truncated" in message else "cannot be decoded"
+    return f"{fault}: {message}. Copy it again, or decode the rest with tolerate_truncated=True"
 
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "ICO")

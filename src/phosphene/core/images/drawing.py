@@ -23,7 +23,7 @@ Values = npt.NDArray[Any] | Tensor
 def colors(values: Values, map: str = "viridis", scale: float | None = None) -> Uint8Image:
     """Colors of a map (H, W) → uint8 (H, W, 3).
 
-    Sequential maps run from 0 to scale, and "blue-red" from -scale by white at 0 to scale; what lies beyond is clipped.
+    Sequential maps run from 0 to scale, "blue-red" from -scale through white at 0 to scale; values beyond are clipped.
 
     Args:
         values: one number for each pixel.
@@ -44,7 +44,7 @@ def colors(values: Values, map: str = "viridis", scale: float | None = None) -> 
 
 
 def heatmap(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[Uint8Image, Scale]:
-    """A map as the kind of picture that its numbers call for.
+    """A map in the colors that suit its range.
 
     One channel of both signs: "blue-red", symmetric about 0. One channel without a negative: "viridis" from 0. Three
     channels: see `signed`.
@@ -89,7 +89,7 @@ def signed(values: Values, *, unit: str = "", quantile: float = 0.995) -> tuple[
 def magnitude(
     values: Values, *, map: str = "grey", unit: str = "", quantile: float = 0.995
 ) -> tuple[Uint8Image, Scale]:
-    """How much each pixel matters, whatever the sign: the greatest |value| over channels.
+    """The magnitude of a map: the greatest |value| over channels.
 
     Args:
         values: (1, H, W) or (3, H, W).
@@ -103,10 +103,10 @@ def magnitude(
 
 
 def class_colors(values: Values, *, unit: str = "") -> tuple[Uint8Image, Scale]:
-    """Whole numbers that stand for names, each in a color of its own, the most frequent in grey.
+    """Indices of classes, each in a color of its own, the most frequent in grey.
 
     Args:
-        values: (H, W), such as the class that wins at each place.
+        values: (H, W), such as the most probable class at each position.
         unit: of the values.
     """
     plane = _planes(values)[0]
@@ -120,14 +120,14 @@ def class_colors(values: Values, *, unit: str = "") -> tuple[Uint8Image, Scale]:
 def overlay(
     pixels: Values, values: Values, alpha: float = 0.85, *, unit: str = "", quantile: float = 0.995
 ) -> tuple[Uint8Image, Scale]:
-    """A map over its photograph, which is paled; where the map is 0 nothing covers it.
+    """A map over its photograph with less color; where the map is 0 nothing covers it.
 
     weight = alpha · min(1, |value| / scale); colors are "ember", or "blue-red" where there are both signs.
 
     Args:
         pixels: the photograph, uint8 (H, W, 3) or what `levels` takes.
         values: (H, W), (1, H, W) or (3, H, W); resized to the photograph where they differ.
-        alpha: how much the strongest value covers, in [0, 1].
+        alpha: opacity of the largest magnitude, in [0, 1].
         unit: of the values.
         quantile: see `heatmap`.
 
@@ -152,10 +152,10 @@ def overlay(
 
 
 def legend(scale: Scale, width: int = 256) -> Uint8Image:
-    """The colors of a scale from low to high, over its numbers and unit: uint8 (H, width, 3).
+    """A color bar of a scale from low to high, with its limits and unit below: uint8 (H, width, 3).
 
     Args:
-        scale: as the picture came with.
+        scale: returned with the picture.
         width: in pixels.
     """
     ramp = np.linspace(-1 if scale.low < 0 and scale.map in DIVERGING else 0, 1, width)
@@ -180,7 +180,7 @@ def label(picture: Values, text: str) -> Uint8Image:
     width = pixels.shape[1]
     image = Image.new("RGB", (width, _LINE), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(_LINE * 0.65)
-    shown = text = " ".join(text.translate(_SPELLED).split())
+    shown = text = " ".join(text.translate(_REPLACED).split())
     while text and draw.textlength(shown, font) > width - 2:
         text = text[:-1]
         shown = text.rstrip() + "…"
@@ -189,18 +189,18 @@ def label(picture: Values, text: str) -> Uint8Image:
 
 
 def grid(tiles: Sequence[Values], columns: int, gap: int = 4, labels: Sequence[str] | None = None) -> Uint8Image:
-    """Pictures side by side on white, row by row; smaller ones stand in the middle of their cell.
+    """Pictures side by side on white, row by row; smaller ones are centered in their cell.
 
     Args:
         tiles: uint8 (H, W, 3) each.
-        columns: how many in a row.
-        gap: between two, in pixels.
+        columns: pictures in a row.
+        gap: between pictures, in pixels.
         labels: one above each.
 
     >>> grid([np.zeros((8, 10, 3), np.uint8)] * 5, columns=3, gap=2).shape
     (18, 34, 3)
     """
-    assert tiles, "a grid of nothing"
+    assert tiles, "a grid needs pictures"
     assert columns >= 1, columns
     cells = [_rgb(tile) for tile in tiles]
     if labels is not None:
@@ -220,17 +220,17 @@ def enlarged(tiles: Sequence[Uint8Image], least: int = 128) -> list[Uint8Image]:
 
     Args:
         tiles: uint8 (H, W, 3) each.
-        least: pixels of the shorter side.
+        least: pixels of the shorter side, at least.
 
     >>> enlarged([np.zeros((28, 28, 3), np.uint8)])[0].shape
     (140, 140, 3)
     """
     times = -(-least // min(tiles[0].shape[:2]))
-    return [each.repeat(times, 0).repeat(times, 1) for each in tiles]
+    return [tile.repeat(times, 0).repeat(times, 1) for tile in tiles]
 
 
 def outline(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = (255, 214, 0)) -> Uint8Image:
-    """A picture with the outline of a box, inside the box and cut at the edges of the picture.
+    """A picture with the outline of a box, drawn inside the box and clipped to the picture.
 
     Args:
         pixels: uint8 (H, W, 3).
@@ -248,11 +248,11 @@ def outline(pixels: Values, box: Sequence[float], color: tuple[int, int, int] = 
 
 
 def transparent_outside(pixels: Values, mask: Values) -> Uint8Image:
-    """What a mask shows of a picture, transparent elsewhere: uint8 (H, W, 4).
+    """A picture that is transparent outside of a mask: uint8 (H, W, 4).
 
     Args:
         pixels: uint8 (H, W, 3).
-        mask: (H, W), truth values or opacities in [0, 1].
+        mask: (H, W), booleans or opacities in [0, 1].
 
     Raises:
         ImageError: the mask has another size.
@@ -264,7 +264,7 @@ def transparent_outside(pixels: Values, mask: Values) -> Uint8Image:
 
 
 def _planes(values: Values) -> Floats:
-    """The one border: floats (1 or 3, H, W), all finite."""
+    """Floats (1 or 3, H, W), all finite, from every kind of map."""
     array = values.detach().cpu().float().numpy() if isinstance(values, Tensor) else np.asarray(values)
     shape = array.shape
     if array.ndim == 4 and len(array) == 1:
@@ -280,11 +280,11 @@ def _planes(values: Values) -> Floats:
 
 
 def _rgb(pixels: Values) -> Uint8Image:
-    """Levels (H, W, 3), greys spread over the channels."""
-    found = levels(pixels)
-    return np.repeat(found[..., None], 3, axis=2) if found.ndim == 2 else found[..., :3]
+    """uint8 (H, W, 3); greys repeated in all channels."""
+    array = levels(pixels)
+    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array[..., :3]
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 _LINE = 20  # height of a line of text, in pixels
-_SPELLED = str.maketrans({"×": "x", "–": "-", "−": "-", "→": ">"})  # what the font of Pillow lacks
+_REPLACED = str.maketrans({"×": "x", "–": "-", "−": "-", "→": ">"})  # what the font of Pillow lacks

@@ -1,4 +1,4 @@
-"""Frames as a film: GIF or MP4, whole or not at all."""
+"""Frames as a film, GIF or MP4, written atomically."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from phosphene.core.errors import ImageError, OptionError, OutputError
 from phosphene.core.images.decode import Uint8Image
 
 SUFFIXES = (".gif", ".mp4")
-"""What a film may be called."""
+"""Suffixes of films."""
 
 
 def film(path: str | Path, frames: Iterable[Uint8Image], *, rate: float = 12, longest: int | None = None) -> Path:
-    """Write frames as a film that repeats (.gif) or as video (.mp4, MPEG-4); a film that fails leaves the old file.
+    """Write frames as a film that repeats (.gif) or as video (.mp4, MPEG-4); if it fails, the old file stays.
 
-    A GIF has a palette for each frame, so that the last, colorful ones do not get the colors of the grey first; its
-    frames are held at one byte per pixel. Frames of an MP4 are written as they come and none is held; a row or a column
-    is repeated where a side is odd, as the codec wants it.
+    A GIF has a palette for each frame, so that colorful last frames do not get the palette of a grey first one; its
+    frames are kept in memory at one byte per pixel. Frames of an MP4 are written one by one; a row or a column is
+    repeated where a side is odd, as the codec needs even ones.
 
     Args:
         path: of the film.
         frames: uint8 (H, W, 3), all of one size.
         rate: frames per second, 1 … 50. A GIF counts in hundredths of a second.
-        longest: greatest side, in pixels: larger frames are shrunk. 640 for GIF, none for MP4, by default.
+        longest: longest side, in pixels, to which larger frames are shrunk; by default 640 for GIF, unlimited for MP4.
 
     Raises:
         OutputError: another suffix, or the file cannot be written.
@@ -45,7 +45,7 @@ def film(path: str | Path, frames: Iterable[Uint8Image], *, rate: float = 12, lo
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise OutputError(f"{path} cannot be a film; name it {' or '.join(path.stem + each for each in SUFFIXES)}")
+        raise OutputError(f"{path} cannot be a film; name it {' or '.join(path.stem + ending for ending in SUFFIXES)}")
     if not 1 <= rate <= 50:
         raise OptionError(f"rate is {rate}; a film wants 1 … 50 frames per second")
     first = next(several := iter(frames), None)
@@ -61,32 +61,32 @@ def film(path: str | Path, frames: Iterable[Uint8Image], *, rate: float = 12, lo
 def _sized(frames: Iterable[Uint8Image], shape: tuple[int, ...], longest: int) -> Iterator[Uint8Image]:
     scale = min(1.0, longest / max(shape[:2]))
     height, width = (max(1, round(side * scale)) for side in shape[:2])
-    for each in frames:
-        assert each.dtype == np.uint8, each.dtype
-        assert each.shape == shape, (each.shape, shape)
-        small = Image.fromarray(each).resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else each
+    for frame in frames:
+        assert frame.dtype == np.uint8, frame.dtype
+        assert frame.shape == shape, (frame.shape, shape)
+        small = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS) if scale < 1 else frame
         yield np.asarray(small)
 
 
 def _gif(path: Path, frames: Iterator[Uint8Image], rate: float) -> None:
-    images = (Image.fromarray(each).quantize(256, Image.Quantize.MEDIANCUT) for each in frames)
+    images = (Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT) for frame in frames)
     duration = round(100 / rate) * 10
     with path.open("w+b") as file:
         next(images).save(file, "GIF", save_all=True, append_images=images, duration=duration, loop=0)
 
 
 def _mp4(path: Path, frames: Iterator[Uint8Image], rate: float) -> None:
-    part = path.with_suffix(".mp4")  # the encoder goes by the suffix
+    part = path.with_suffix(".mp4")  # the encoder chooses the format by the suffix
     first = next(frames)
     height, width = (side + side % 2 for side in first.shape[:2])
     writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
     count = 0
     try:
-        for count, each in enumerate(chain((first,), frames), 1):  # noqa: B007  how many there were
-            even = np.pad(each, ((0, height - each.shape[0]), (0, width - each.shape[1]), (0, 0)), mode="edge")
+        for count, frame in enumerate(chain((first,), frames), 1):  # noqa: B007  the number of frames, afterwards
+            even = np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
             writer.write(np.ascontiguousarray(even[..., ::-1]))
         writer.release()
-        # The encoder says nothing when the disk is full.
+        # The encoder reports no error when the disk is full.
         if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
             raise OutputError(f"{path.parent} cannot take an MP4: no encoder, or the disk is full. Free space, or .gif")
         part.replace(path)

@@ -27,20 +27,20 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".ico"),
 )
-"""What a picture file in a folder is called; a file that is named outright may be called anything."""
+"""Suffixes of pictures in a folder; a file that is given by name may have any."""
 
 _LIMITS = Limits()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Picture:
-    """A photograph as it is looked at: upright, opaque, sRGB.
+    """A decoded photograph: upright, opaque, sRGB.
 
     Args:
         pixels: uint8 (H, W, 3).
         path: of its file; "-" for standard input, "" for none.
         sha256: of the bytes of the file, or of the pixels where there is none.
-        notes: what was chosen on the way, such as "orientation 6 undone".
+        notes: of the decoder, such as "orientation 6 undone".
 
     >>> cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
     >>> cat.name, cat.width, cat.height, cat.tensor().shape
@@ -78,11 +78,11 @@ class Picture:
 
     @classmethod
     def from_array(cls, array: npt.NDArray[Any] | Tensor | Image.Image, name: str = "") -> Self:
-        """A picture from pixels that are there already.
+        """A picture from pixels in memory.
 
         Args:
             array: uint8, or float in [0, 1]: an array (H, W, 3) or (H, W), or a tensor (3, H, W); or a Pillow image.
-            name: what to call it.
+            name: of the picture.
 
         Raises:
             ImageError: another shape, other values.
@@ -116,13 +116,13 @@ def load(
 
     Args:
         source: a path, "-" for standard input, the bytes of a file, or a file opened in binary mode.
-        limits: what the file may ask for.
-        background: RGB in 0 … 255, what shows through transparency.
+        limits: of the size of the file and of the picture.
+        background: RGB in 0 … 255, under transparent pixels.
         frame: which one of an animation or of several pages, from 0.
-        tolerate_truncated: take what is left of a damaged file, with a note.
+        tolerate_truncated: decode the undamaged part of a damaged file, with a note.
 
     Raises:
-        ImageError: whatever is wrong, in one line.
+        ImageError: the picture cannot be read or decoded, with the reason.
     """
     path, data = _read(source, limits.file_bytes + 1)
     try:
@@ -133,30 +133,32 @@ def load(
 
 
 def find(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """The pictures that paths, folders and patterns mean.
+    """The picture files in paths, folders and patterns.
 
-    A path is passed on as it is, also where there is no such file: `load` names it, and a batch goes on. A folder
-    gives the picture files in it and below it, by suffix and in order, hidden ones left out.
+    A path is yielded as it is, also where there is no such file: `load` reports it. A folder gives the picture files
+    in it and below it, by suffix and sorted, without hidden ones.
 
     Args:
         paths: of files or folders, patterns such as "photos/*.jpg", or "-" for standard input.
 
     Raises:
-        ImageError: a folder or a pattern gives nothing.
+        ImageError: a folder or a pattern contains no picture.
     """
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
-            found = sorted(each for each in inside if not any(p.startswith(".") for p in each.relative_to(path).parts))
-            if not found:
+            inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            visible = sorted(
+                file for file in inside if not any(p.startswith(".") for p in file.relative_to(path).parts)
+            )
+            if not visible:
                 raise ImageError(f"{_line(str(path))} holds no picture ({' '.join(SUFFIXES)}); give another folder")
-            yield from found
+            yield from visible
         elif glob.has_magic(str(path)) and not path.exists():
             matches = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207  Path.glob wants a root
-            found = sorted(each for each in matches if each.is_file())
-            if not found:
+            matching = sorted(file for file in matches if file.is_file())
+            if not matching:
                 raise ImageError(f"no file matches {_line(str(path))}; check it, or give the folder")
-            yield from found
+            yield from matching
         else:
             yield path
 
@@ -194,7 +196,7 @@ def resize(
 
 
 def save(path: str | Path, pixels: npt.NDArray[Any] | Tensor) -> Path:
-    """Write pixels as PNG, whole or not at all; see `encode_png` and `files.write`."""
+    """Write pixels as PNG, atomically; see `encode_png` and `files.write`."""
     return files.write(path, encode_png(pixels))
 
 
@@ -233,8 +235,8 @@ def levels(pixels: npt.NDArray[Any] | Tensor) -> Uint8Image:
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (low >= -_SLACK and high <= 1 + _SLACK):  # also where they are not numbers
-            found = f"pixels lie in [{low:.1f}, {high:.1f}]; phosphene wants [0, 1]"
-            raise ImageError(f"{found}. Divide by 255, or undo your Normalize")
+            given = f"pixels lie in [{low:.1f}, {high:.1f}]; phosphene wants [0, 1]"
+            raise ImageError(f"{given}. Divide by 255, or undo your Normalize")
         array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ImageError(f"pixels are {array.dtype}; phosphene wants uint8, or floats in [0, 1]. Convert them")
@@ -242,7 +244,7 @@ def levels(pixels: npt.NDArray[Any] | Tensor) -> Uint8Image:
 
 
 def _read(source: str | Path | bytes | BinaryIO, most: int) -> tuple[str, bytes]:
-    """The path and up to so many bytes."""
+    """The path and at most so many bytes."""
     if isinstance(source, bytes | bytearray | memoryview):
         return "", bytes(source)
     if not isinstance(source, str | Path):
@@ -262,11 +264,11 @@ def _read(source: str | Path | bytes | BinaryIO, most: int) -> tuple[str, bytes]
 
 
 def _missing(path: Path, error: OSError | ValueError) -> str:
-    """Why a path cannot be read, as the end of a line that begins with it."""
+    """The reason why a path cannot be read, as the end of a line that begins with it."""
     if isinstance(error, IsADirectoryError):
         return "is a folder; give its files, or find() them"
     if isinstance(error, FileNotFoundError) and path.parent.is_dir():
-        names = [_line(each.name) for each in path.parent.iterdir() if each.suffix.lower() in SUFFIXES]
+        names = [_line(file.name) for file in path.parent.iterdir() if file.suffix.lower() in SUFFIXES]
         near = did_you_mean(path.name, names) if names else "its folder holds no picture"
         return f"does not exist; {near}"
     reason = str(getattr(error, "strerror", None) or error).lower()
@@ -274,8 +276,8 @@ def _missing(path: Path, error: OSError | ValueError) -> str:
 
 
 def _line(path: str) -> str:
-    """A path as a line of text can show it."""
-    shown = "".join(each if each.isprintable() else "?" for each in path[:200])
+    """A path without characters that a line of text cannot show."""
+    shown = "".join(character if character.isprintable() else "?" for character in path[:200])
     return {"": "the picture", "-": "standard input"}.get(shown, shown)
 
 

@@ -1,4 +1,4 @@
-"""Color maps, and the scale that says what their colors mean."""
+"""Color maps, and the scale that gives their colors values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What the colors of a picture mean.
+    """The values of the colors of a picture.
 
     Args:
         low: value of the first color.
@@ -43,7 +43,7 @@ def scale_of(values: Floats, map: str, unit: str = "", quantile: float = 1.0) ->
 
     Args:
         values: of any shape.
-        map: whose colors it is for.
+        map: name of the color map.
         unit: of the values.
         quantile: in (0, 1].
     """
@@ -53,12 +53,12 @@ def scale_of(values: Floats, map: str, unit: str = "", quantile: float = 1.0) ->
 
 
 def paint(plane: Floats, map: str, high: float) -> npt.NDArray[np.uint8]:
-    """Colors of numbers (H, W) → uint8 (H, W, 3), clipped to 0 … high, or -high … high for a diverging map.
+    """Colors of values (H, W) → uint8 (H, W, 3), clipped to 0 … high, or -high … high for a diverging map.
 
     Args:
         plane: finite.
         map: see `TABLES`.
-        high: of the last color; 0 paints all as 0.
+        high: value of the last color; with 0 all values count as 0.
 
     Raises:
         OptionError: no such map.
@@ -72,14 +72,14 @@ def paint(plane: Floats, map: str, high: float) -> npt.NDArray[np.uint8]:
 
 def _table(*anchors: str) -> npt.NDArray[np.uint8]:
     """Shades between equally spaced colors."""
-    known = np.array([list(bytes.fromhex(each)) for each in " ".join(anchors).split()])
+    known = np.array([list(bytes.fromhex(color)) for color in " ".join(anchors).split()])
     at = np.linspace(0, len(known) - 1, _SHADES)
     return np.stack([np.rint(np.interp(at, range(len(known)), channel)) for channel in known.T], 1).astype(np.uint8)
 
 
 _SHADES = 257  # odd, so that 0 has a color of its own in the middle of a diverging map
 TABLES = {
-    # Lightness rises all the way, and in viridis evenly: order is seen also without color.
+    # Lightness rises monotonically, in viridis evenly, so that order is visible without color, too.
     "viridis": _table(
         "440154 481a6c 472f7d 414487 39568c 31688e 2a788e 23888e",
         "1f988b 22a884 35b779 54c568 7ad151 a5db36 d2e21b fde725",
@@ -93,8 +93,8 @@ TABLES = {
     ),
 }
 DIVERGING = frozenset({"blue-red"})
-# Grey for the most frequent, then colors that stay apart for the color-blind; the last serves all the rest.
+# Grey for the most frequent, then colors that color-blind readers can tell apart; the last one for all others.
 HUES = np.array(
-    [list(bytes.fromhex(each)) for each in "d0d0d0 e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 404040".split()],
+    [list(bytes.fromhex(color)) for color in "d0d0d0 e69f00 56b4e9 009e73 f0e442 0072b2 d55e00 cc79a7 404040".split()],
     np.uint8,
 )

@@ -1,4 +1,4 @@
-"""What stands between a photograph and the first layer of a network."""
+"""Preprocessing: from a photograph to the input of a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Box(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A photograph at the size that a network wants: images (1, 3, H, W), and the box of the photograph they show."""
+    """A photograph as network input: images (1, 3, H, W), and the box of the photograph that they show."""
 
     images: Images
     box: Box
@@ -33,17 +33,17 @@ class Prepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """What stands between a photograph and the first layer.
+    """The preprocessing of a network: from a photograph to its first layer.
 
     The short side is resized to size / crop, the center cut out, the channels ordered, mean and deviation applied.
 
     Args:
-        size: height and width that the network wants, in pixels.
+        size: height and width of the input, in pixels.
         mean: per channel, in [0, 1].
         std: per channel, in [0, 1].
         crop: share of the resized short side that the center crop keeps, in (0, 1].
         interpolation: of the resize.
-        order: channels that the first layer wants.
+        order: of the input channels.
 
     >>> Preprocess(size=(32, 32), mean=(0.5,) * 3, std=(0.25,) * 3).normalize(torch.ones(1, 3, 32, 32)).max().item()
     2.0
@@ -57,25 +57,25 @@ class Preprocess:
     order: Literal["rgb", "bgr", "grey"] = "rgb"
 
     def normalize(self, images: Images) -> Tensor:
-        """Images as the first layer wants them: (N, 3 or 1, H, W). Differentiable."""
+        """Images as input of the first layer: (N, 3 or 1, H, W). Differentiable."""
         if self.order == "bgr":
             images = images.flip(1)
         elif self.order == "grey":
             images = luma(images)
-        mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (images - mean) / std
 
     def prepare(self, picture: Picture) -> Prepared:
-        """Resize and cut a photograph of any size; see `Network.prepare`."""
+        """Resize and crop a photograph of any size; see `Network.prepare`."""
         (height, width), (rows, columns) = (picture.height, picture.width), self.size
-        # Whole pixels first, then the ratio: so the networks were measured.
+        # Whole pixels first, then the ratio, as in the published evaluations of the networks.
         scale = max(int(rows / self.crop + 1e-6) / height, int(columns / self.crop + 1e-6) / width)
         resized = max(rows, int(height * scale + 1e-6)), max(columns, int(width * scale + 1e-6))
         if max(resized) > MOST_LONG * max(self.size):
-            return self._middle(picture)
+            return self._prepare_middle(picture)
         pixels = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)[None]
         smooth = self.interpolation != "nearest-exact"
-        # On bytes, as Pillow does it: that is how the networks were measured.
+        # On bytes, as Pillow does it, and as in the published evaluations.
         pixels = F.interpolate(pixels, resized, mode=self.interpolation, antialias=smooth)
         top, left = (resized[0] - rows) // 2, (resized[1] - columns) // 2
         images = pixels[:, :, top : top + rows, left : left + columns].float() / 255
@@ -83,8 +83,8 @@ class Preprocess:
         box = Box(top * down, left * right, (top + rows) * down, (left + columns) * right)
         return Prepared(images.contiguous(), box)
 
-    def _middle(self, picture: Picture) -> Prepared:
-        """The same for a strip: its ends, which no crop can show, would cost gigabytes if they were resized too."""
+    def _prepare_middle(self, picture: Picture) -> Prepared:
+        """The same for the middle of a very long photograph: resizing what the crop cuts off would cost gigabytes."""
         side = MOST_LONG // 2 * min(picture.height, picture.width)
         top, left = max(0, picture.height - side) // 2, max(0, picture.width - side) // 2
         images, box = self.prepare(Picture(picture.pixels[top : top + side, left : left + side]))
@@ -92,11 +92,11 @@ class Preprocess:
 
 
 def luma(images: Images) -> Images:
-    """Grey images (N, 1, H, W) as bright as images (N, 3, H, W)."""
+    """Luminance (N, 1, H, W) of images (N, 3, H, W)."""
     return (images * images.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 MOST_LONG = 16
-"""How many times as long as the input a resized photograph may be."""
+"""Longest side of a resized photograph, in input sizes."""
 
 _LUMA = (0.299, 0.587, 0.114)

@@ -1,4 +1,4 @@
-"""Photographs that come with the libraries phosphene stands on: something to try at once, offline."""
+"""Sample photographs from the libraries that phosphene depends on, available offline."""
 
 from __future__ import annotations
 
