@@ -9,8 +9,6 @@ from phosphene.studies.study import Study
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CenterShares(Result):
-    """One share for each picture."""
-
     verb = "study"
     shares: dict[str, float]
 
