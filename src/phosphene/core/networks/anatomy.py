@@ -1,4 +1,4 @@
-"""What is guessed about a network from its layer table, each guess with its reason. Everything else is measured.
+"""Everything that is guessed about a network, with the reason for each guess.
 
 A guess is a default: every caller lets the user name another layer.
 """
@@ -22,7 +22,7 @@ class Reads(Protocol):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Names of the activations it wants."""
+        """Names of the activations that it reads."""
 
 
 class Classifier(NamedTuple):
@@ -40,14 +40,14 @@ class Classifier(NamedTuple):
 
 
 def spatial_layers(network: Network) -> list[str]:
-    """Names of the layers that have channels at more than one place, in the order of the pass."""
+    """Names of the layers that have channels at more than one position, in the order of the pass."""
     return [name for name, layer in network.layers.items() if layer.spatial]
 
 
 def last_spatial_layer(network: Network, target: Reads | None = None) -> tuple[str, str]:
     """The layer at which class activation maps are computed by default, and why: the last spatial one before a target.
 
-    The deepest features that still have places are the most specific to a class (Selvaraju et al., section 3). On
+    The deepest features that still have positions are the most specific to a class (Selvaraju et al., section 3). On
     networks of tokens it is the input of the last attention: after it only the class token is read.
 
     Args:
@@ -201,7 +201,7 @@ def _evenly(names: list[str], count: int) -> list[str]:
 
 
 def dream_layer(network: Network) -> str:
-    """The last layer with 1/16 of the rows and columns of the input: features of objects, at many places.
+    """The last layer with 1/16 of the rows and columns of the input: features of objects, at many positions.
 
     Parts of parts are passed over: of "blocks.4.0.conv" and "blocks.4", the second is the name. So is the output of a
     layer norm: its mean square is the same for every picture.
@@ -241,7 +241,7 @@ def before_softmax(network: Network) -> str | None:
 
 
 def coarsest_stride(network: Network, reads: frozenset[str]) -> int:
-    """Pixels from place to place of the coarsest map up to the last layer read; moving a picture by less is seen."""
+    """Pixels between neighboring positions of the coarsest map up to the last layer read."""
     names = list(network.layers)
     until = len(names) if "logits" in reads or not reads else 1 + max(map(names.index, reads))
     maps = [network.layers[name] for name in names[:until] if network.layers[name].spatial]

@@ -29,15 +29,15 @@ MOST_PREFIX = 16  # class and register tokens; published networks have at most 5
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of one module, and how to read what it returns.
+    """One call of one module, and the layout of its output.
 
     Args:
         name: dotted name of the module; "relu#1" is the second call of a shared module (the first is "relu").
         kind: name of its class, such as "Conv2d".
         shape: shape of its output without the batch, channels first whatever the layout: (C, H, W) or (C,).
-        layout: where the channels and the places lie in its output.
+        layout: of channels and positions in its output.
         prefix: number of class and register tokens before the grid; layout "tokens" only.
-        parameters: number of parameters, its own and those below it.
+        parameters: number of parameters, including those of its children.
 
     >>> Layer("norm", "LayerNorm", (384, 14, 14), "tokens", prefix=1).maps(torch.zeros(2, 197, 384)).shape
     torch.Size([2, 384, 14, 14])
@@ -52,7 +52,7 @@ class Layer:
 
     @property
     def spatial(self) -> bool:
-        """Whether it has channels at more than one place."""
+        """Whether it has channels at more than one position."""
         return self.layout != "other" and len(self.shape) == 3 and self.shape[1:] != (1, 1)
 
     def maps(self, output: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def trace(module: nn.Module, example: Tensor) -> dict[str, Layer]:
     """Every layer that one forward pass calls, by name, in the order in which the calls end.
 
-    The module is left as it was found. A module never called, or that returns no tensor, is absent, and so is the root.
+    The module is unchanged. Modules that are never called, or return no tensor, are absent, and so is the root.
 
     Args:
         module: any network that takes one batch of images.
@@ -173,7 +173,7 @@ def trace(module: nn.Module, example: Tensor) -> dict[str, Layer]:
 def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, ReceptiveField | None]:
     """The receptive field of every layer that `trace` lists; None where it is unknown, or empty.
 
-    The module is left as it was found. Cost: two forward passes, the second with a few small maps beside each tensor.
+    The module is unchanged. Cost: two forward passes, the second with a few small maps beside each tensor.
 
     Args:
         module: any network that takes one batch of images.

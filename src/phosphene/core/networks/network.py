@@ -64,7 +64,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self._like.device
 
     @cached_property
@@ -76,7 +76,7 @@ class Network:
         """Every layer by name, in the order in which they finish: kind, shape, layout, parameters. Cost: one pass."""
         try:
             return trace(self.module, self._example)
-        except _MISFITS as error:
+        except _SIZE_ERRORS as error:
             raise NetworkError(self._refusal(error)) from error
 
     @cached_property
@@ -84,7 +84,7 @@ class Network:
         """The receptive field of every layer; None where it is not known. Cost: about a second."""
         try:
             return receptive_fields(self.module, self._example)
-        except _MISFITS as error:
+        except _SIZE_ERRORS as error:
             raise NetworkError(self._refusal(error)) from error
 
     @cached_property
@@ -101,7 +101,7 @@ class Network:
         try:
             with torch.no_grad():
                 return tuple(self(torch.zeros(1, 3, *self.preprocess.size).to(self._like)).shape[1:])
-        except _MISFITS as error:
+        except _SIZE_ERRORS as error:
             raise NetworkError(self._refusal(error)) from error
 
     def _refusal(self, error: Exception) -> str:
@@ -114,7 +114,7 @@ class Network:
         return self.preprocess.normalize(torch.zeros(1, 3, *self.preprocess.size).to(self._like))
 
     def prepare(self, picture: Picture) -> Prepared:
-        """A photograph of any size at the input size, with the box it came from.
+        """A photograph of any size as network input, with the box of it that is shown.
 
         Args:
             picture: as `phosphene.image` returns it.
@@ -123,7 +123,7 @@ class Network:
         return Prepared(images.to(self._like), box)
 
     def check(self, images: Images) -> Images:
-        """The same images, on the device of the network, once they are known to be RGB in [0, 1].
+        """The same images on the device of the network, checked to be RGB in [0, 1].
 
         Raises:
             ImageError: another shape, other values.
@@ -203,7 +203,7 @@ class Network:
         shared = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}
         try:
             module = copy.deepcopy(self.module, shared)
-        except Exception as error:  # modules copy themselves as they please
+        except Exception as error:  # modules define their own copying
             raise NetworkError(f"{self.name} cannot be copied for another thread: {_line(error)}. Use one") from error
         replica = dataclasses.replace(self, module=module)
         replica.__dict__["layers"] = self.layers
@@ -216,7 +216,7 @@ class Network:
         reading = Reading(self.module, table, wanted, starts=starts, copied=frozenset(self._overwritten))
         try:
             activations = reading.run(batch)
-        except _MISFITS as error:
+        except _SIZE_ERRORS as error:
             given, size = ("×".join(map(str, pair)) for pair in (images.shape[2:], self.preprocess.size))
             if given == size:
                 raise
@@ -281,10 +281,8 @@ class Network:
         logits = logits.detach().cpu()  # not every device has float64
         probabilities, indices = logits.double().softmax(1).topk(min(k, logits.shape[1]))
         return tuple(
-            tuple(
-                Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps.tolist(), best.tolist(), strict=True)
-            )
-            for row, ps, best in zip(logits, probabilities, indices, strict=True)
+            tuple(Prediction(i, self.label(i), p, row[i].item()) for p, i in zip(ps, best, strict=True))
+            for row, ps, best in zip(logits, probabilities.tolist(), indices.tolist(), strict=True)
         )
 
 
@@ -294,9 +292,9 @@ def fold_label(label: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what torch says, without its full stop."""
+    """The first line of an error of torch, without its full stop."""
     return str(error).partition("\n")[0].rstrip(". ")
 
 
 _SLACK = 1e-3
-_MISFITS = (RuntimeError, AssertionError, ValueError, IndexError)  # what modules raise at images of a wrong size
+_SIZE_ERRORS = (RuntimeError, AssertionError, ValueError, IndexError)  # raised by modules for images of a wrong size

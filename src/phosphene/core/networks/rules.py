@@ -1,4 +1,4 @@
-"""How a gradient passes a ReLU going down: the only difference between backprop, guided backprop and the deconvnet."""
+"""Backward rules of the ReLU: the only difference between backprop, guided backprop and the deconvnet."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 
 
 def gradient(x: Tensor, g: Tensor) -> Tensor:
-    """The derivative itself: pass where the input was positive.
+    """The derivative: pass the gradient where the input is positive.
 
     >>> x, g = torch.tensor([-1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 1.0])
     >>> gradient(x, g).tolist()
     [0.0, -1.0, 1.0]
     """
-    return torch.ops.aten.threshold_backward(g, x, 0)  # type: ignore[no-any-return]  # what torch's own ReLU does
+    return torch.ops.aten.threshold_backward(g, x, 0)  # type: ignore[no-any-return]  # the backward function of torch's ReLU
 
 
 def deconvnet(x: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001  a rule takes both
-    """Rectify what comes from above; the input plays no part.
+    """Pass positive gradients, whatever the input.
 
     Reference: Zeiler & Fergus, ECCV 2014, section 2.1.
 
@@ -38,7 +38,7 @@ def deconvnet(x: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001  a rule takes bot
 
 
 def guided(x: Tensor, g: Tensor) -> Tensor:
-    """Pass where the input was positive and the gradient is positive.
+    """Pass positive gradients where the input is positive.
 
     Reference: Springenberg et al., ICLR 2015 workshop, section 3.4.
 
@@ -50,9 +50,9 @@ def guided(x: Tensor, g: Tensor) -> Tensor:
 
 
 def redirected(x: Tensor, g: Tensor) -> Tensor:
-    """The derivative; for an image whose whole gradient it would stop, let pass what would wake a silent unit, too.
+    """The derivative; for an image whose derivative is zero everywhere, positive gradients also pass inactive units.
 
-    g is the gradient of what is to grow: where the input was not positive and g is, a step uphill leads towards firing.
+    g is the gradient of the maximized objective: at an inactive unit with positive g, ascent raises the input.
 
     Reference: the redirected ReLU gradient of Olah, Mordvintsev & Schubert, Distill 2017.
 
@@ -66,16 +66,16 @@ def redirected(x: Tensor, g: Tensor) -> Tensor:
 
 
 class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with backward_rule(guided)
-    """Within it, every ReLU and ReLU6, however it is written, goes back by a rule.
+    """Within it, every ReLU and ReLU6 takes its gradient by a rule.
 
     It acts on the operation, not on a module: nn.ReLU, F.relu, x.relu(), in-place, shared, clamp(min=0), ReLU6 and
-    Hardtanh from 0 alike. A cap, as of ReLU6, stops the derivative alone: the other rules know the ReLU and no cap, or
-    the strongest activations, which are those at the cap, would be the ones that cannot be traced back.
-    The rule is looked up when the gradient arrives, so one forward pass serves several rules, one after the other.
-    `met` counts activations by kind going up, `passed` counts the ReLUs that a gradient has gone back through.
+    Hardtanh from 0 alike. The upper limit of ReLU6 zeroes the derivative only: the other rules ignore it, or the
+    strongest activations, which are those at the limit, could not be traced back.
+    The rule is read in the backward pass, so one forward pass serves several rules, one after the other.
+    `met` counts activations by kind in the forward pass, `passed` the ReLUs that a gradient has passed.
 
     Args:
-        rule: the rule to begin with.
+        rule: the first rule.
 
     >>> x = torch.tensor([-1.0, 2.0], requires_grad=True)
     >>> with backward_rule(deconvnet) as mode:
@@ -94,7 +94,7 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        read = _SPELLINGS.get(func)
+        read = _READER_OF.get(func)
         cap = None if read is None else read(*args, **kwargs)
         if cap is not None:
             self.met["relu"] += 1
@@ -107,19 +107,19 @@ class backward_rule(TorchFunctionMode):  # noqa: N801  reads as a verb: with bac
 
 
 class _Rectify(torch.autograd.Function):
-    """min(max(x, 0), cap), going back by the rule that the mode holds at that time."""
+    """min(max(x, 0), cap), with the gradient by the rule of the mode at the time of the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cap: float, mode: backward_rule, inplace: bool) -> Tensor:  # noqa: PLR0917
         ctx.cap, ctx.mode = cap, mode
-        most = None if cap == _NO_CAP else cap
+        upper = None if cap == _NO_CAP else cap
         if not inplace:
             ctx.save_for_backward(x)
-            return x.clamp(0, most)
-        # Into x itself: the network may go on with x and not with what the call returned.
+            return x.clamp(0, upper)
+        # In x itself: the network may use x instead of the returned tensor.
         ctx.save_for_backward(x.clone())
         ctx.mark_dirty(x)
-        return x.clamp_(0, most)
+        return x.clamp_(0, upper)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None, None]:
@@ -133,7 +133,7 @@ class _Rectify(torch.autograd.Function):
 _NO_CAP = float("inf")
 
 
-# Each reader takes the arguments of one spelling and returns the cap, or None where the call is no ReLU.
+# A reader takes the arguments of a function and returns the upper limit, or None where the call is no ReLU.
 def _plain(*_: Any, **__: Any) -> float | None:
     return _NO_CAP
 
@@ -165,7 +165,7 @@ _READERS: list[tuple[Callable[..., float | None], tuple[Any, ...]]] = [
     (_clamp, (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)),
     (_threshold, (F.threshold, F.threshold_, torch.threshold)),  # type: ignore[attr-defined]
 ]
-_SPELLINGS: dict[Any, Callable[..., float | None]] = {func: read for read, funcs in _READERS for func in funcs}
+_READER_OF: dict[Any, Callable[..., float | None]] = {func: read for read, funcs in _READERS for func in funcs}
 _SMOOTH: dict[Any, str] = {
     F.gelu: "GELU",
     F.silu: "SiLU",

@@ -26,7 +26,7 @@ class Objective(Named):
 
     @property
     def reads(self) -> frozenset[str]:
-        """Names of the activations it wants."""
+        """Names of the activations that it reads."""
         raise NotImplementedError
 
     def __call__(self, activations: Activations) -> Tensor:
@@ -34,7 +34,7 @@ class Objective(Named):
         raise NotImplementedError
 
     def bind(self, network: Network) -> Objective:  # noqa: ARG002  most have nothing to look up
-        """The same objective with its labels looked up and its layers checked against a network.
+        """The same objective with labels replaced by indices and layers checked against a network.
 
         Raises:
             TargetError: no such class or channel.

@@ -31,7 +31,7 @@ class Channel(Objective, name="channel"):
         return activations[self.layer][:, self.channel, None].flatten(1).mean(1)
 
     def bind(self, network: Network) -> Objective:
-        """The same unit, known to exist."""
+        """The same unit, checked to exist."""
         shape = network.shape(self.layer)
         if not 0 <= self.channel < shape[0]:
             raise TargetError(
@@ -45,7 +45,7 @@ class Channel(Objective, name="channel"):
 
 @dataclasses.dataclass(frozen=True)
 class ChannelMax(Channel, name="channel-max"):
-    """Strongest activation of one channel of a layer, wherever it is.
+    """Maximum activation of one channel of a layer over its positions.
 
     Args:
         layer: name of the layer.
@@ -61,7 +61,7 @@ class ChannelMax(Channel, name="channel-max"):
 
 @dataclasses.dataclass(frozen=True)
 class Neuron(Channel, name="neuron"):
-    """Activation of one channel at one place.
+    """Activation of one channel at one position.
 
     Args:
         layer: name of the layer.
@@ -83,7 +83,7 @@ class Neuron(Channel, name="neuron"):
         return maps[:, self.channel, self.row, self.column]
 
     def bind(self, network: Network) -> Objective:
-        """The same neuron, known to exist."""
+        """The same neuron, checked to exist."""
         super().bind(network)
         shape = network.shape(self.layer)
         if len(shape) != 3:
