@@ -20,8 +20,8 @@ class Table(Mapping[str, npt.NDArray[Any]]):
         columns: name → array (rows,).
 
     >>> table = Table({"unit": np.arange(3), "mean": np.array([0.5, 2.0, 1.0])})
-    >>> table, table["mean"].max(), table.rows[1]
-    (Table(3 rows of unit, mean), 2.0, (1, 2.0))
+    >>> table, table["unit"].tolist(), table.rows[1]
+    (Table(3 rows of unit, mean), [0, 1, 2], (1, 2.0))
     """
 
     def __init__(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:

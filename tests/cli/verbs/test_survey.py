@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cli.test_cli import NET, run
+from phosphene.survey.accumulators import Accumulator
+from phosphene.survey.store.run import Run
 from survey.photographs import photographs
+
+PLUGIN = Path(__file__).parents[3] / "examples" / "plugins" / "peak_rows.py"
 
 
 @pytest.fixture
@@ -72,6 +78,36 @@ def test_co_activation_is_kept_when_asked(place: Path) -> None:
         "--quiet",
     )
     assert [path.name for path in (place / "run" / "similar").iterdir()] == ["logits.npy"]
+
+
+def test_an_accumulator_of_a_plugin_is_kept_read_and_resumed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("survey", "photos/", "-o", "run/", "--model", "net.py:make", "--layers", "0.0", "--quiet")
+    plugin = ("--plugin", str(PLUGIN))
+    try:
+        assert run(*own, "--only", "moments,sparsity", "--keep", "peak-rows", *plugin) == 3
+        assert run(*own, "--only", "moments,sparsity", "--keep", "peak-rows", *plugin) == 3
+        assert run("survey", "--help", *plugin) == 0
+        assert "peak-rows" in capsys.readouterr().out
+    finally:
+        Accumulator.table.pop("peak-rows", None)
+    found = Run("run/")  # tables are read without the plugin
+    assert found.tables == ("images", "peak_rows", "units")
+    assert found.table("peak_rows", "0.0", 0)["images"].sum() == 11
+    assert run("query", "run/", "select sum(images) from peak_rows where channel = 0") == 0
+    assert capsys.readouterr().out.split()[-1] == "11"
+    assert run(*own, "--only", "moments,sparsity", "--keep", "peak-rows") == 2
+    assert "no accumulator is called 'peak-rows'" in capsys.readouterr().err
+    assert run(*own, "--only", "moments,sparsity") == 2
+    assert "with the accumulator 'peak-rows', which is not known here" in capsys.readouterr().err
+
+
+def test_the_laws_hold_for_an_accumulator_of_a_plugin() -> None:
+    tests = Path(__file__).parents[2]
+    options = ("-q", "-p", "no:cacheprovider", "-k", "peak-rows", "--plugin", str(PLUGIN))
+    command = [sys.executable, "-m", "pytest", str(tests / "laws" / "test_accumulators.py"), *options]
+    done = subprocess.run(command, cwd=tests.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
 
 
 def test_without_o_the_first_source_names_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

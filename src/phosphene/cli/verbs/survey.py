@@ -22,8 +22,16 @@ from phosphene.survey.store.run import Run
 from phosphene.survey.store.seal import foreign_files
 
 
-def _names(*, default: bool) -> str:
-    return ", ".join(name for name, cls in sorted(Accumulator.table.items()) if cls.default is default)
+class AccumulatorNames(click.Option):
+    """An option whose help lists accumulators, also those of plugins."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line of the help."""
+        default = self.name == "only"
+        names = ", ".join(name for name, cls in sorted(Accumulator.table.items()) if cls.default is default)
+        instead = "instead of" if default else "besides"
+        self.help = f"Accumulators to keep {instead} the default ones: {names}."
+        return super().get_help_record(ctx)
 
 
 def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
@@ -48,20 +56,8 @@ def _split(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     show_default=True,
     help="Those of the source: auto reads them where there are any, none ignores them.",
 )
-@click.option(
-    "--keep",
-    multiple=True,
-    metavar="NAME[,NAME]",
-    callback=_split,
-    help=f"Accumulators to keep besides the default ones: {_names(default=False)}.",
-)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="NAME[,NAME]",
-    callback=_split,
-    help=f"Accumulators to keep instead of the default ones: {_names(default=True)}.",
-)
+@click.option("--keep", cls=AccumulatorNames, multiple=True, metavar="NAME[,NAME]", callback=_split)
+@click.option("--only", cls=AccumulatorNames, multiple=True, metavar="NAME[,NAME]", callback=_split)
 @click.option("--workers", type=int, help="Threads that share the work. [default: one for each core]")
 @click.option("--ray", help="Work on a Ray cluster: its address, or local.")
 @click.option("--batch", type=int, help="Images in a pass. [default: 4]")

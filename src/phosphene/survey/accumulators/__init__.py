@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from phosphene.core.errors import LayerError
 from phosphene.core.networks.network import Network
 from phosphene.survey.accumulators.accumulator import Accumulator as Accumulator
+from phosphene.survey.accumulators.accumulator import AccumulatorState as AccumulatorState
+from phosphene.survey.accumulators.accumulator import BatchStatistics as BatchStatistics
+from phosphene.survey.accumulators.accumulator import Columns as Columns
+from phosphene.survey.accumulators.accumulator import SurveyLayer as SurveyLayer
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
