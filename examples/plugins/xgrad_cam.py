@@ -11,11 +11,11 @@ from phosphene.attribution.cams.cam import LayerMap
 class XGradCAM(LayerMap, name="xgrad-cam"):
     """As Grad-CAM, with the mean of the gradient weighted by the activations.
 
-    w[k] = Σ over places of A[k] · d target / d A[k], divided by Σ A[k]. Cost: one backward pass down to the layer.
+    w[k] = Σ over positions of A[k] · d target / d A[k], divided by Σ A[k]. Cost: one backward pass down to the layer.
 
     Args:
-        layer: at which to look; the last with a map by default.
-        rectify: keep what raises the target only.
+        layer: at which the map is computed; the last spatial layer by default.
+        rectify: keep positive values only.
 
     Reference: Fu et al., BMVC 2020.
     """

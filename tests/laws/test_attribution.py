@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.attribution import Attribution, attribute, attribute_all
+from phosphene.attribution.cams.cam import CAM
 from phosphene.core.errors import LayerError, PhospheneError, RuleError, TargetError
 from phosphene.core.networks.network import Network
 from phosphene.core.objectives.classes import Logit
@@ -29,9 +30,9 @@ NETS = sorted(nets.NETS)
 FEW: dict[str, Any] = {"samples": 3, "steps": 3, "masks": 6, "patch": 16, "stride": 16, "grid": 3, "channels": 4}
 """Options that make a method run many passes, and values that make it run few."""
 
-POOLED = {"cam"}
-LAYERED = POOLED | {"grad-cam", "grad-cam++", "guided-grad-cam", "layer-cam", "score-cam", "superposed-deconvnet"}
-RULED = {"deconvnet", "guided-backprop", "guided-grad-cam", "superposed-deconvnet"}
+POOLED = {name for name in METHODS if issubclass(Attribution.find(name), CAM)}
+LAYERED = {name for name in METHODS if "layer" in {option.name for option in Attribution.find(name).options()}}
+RULED = {name for name in METHODS if Attribution.find(name)().rule is not None}
 REFUSED: dict[str, dict[str, type[PhospheneError]]] = {
     "functional": dict.fromkeys(POOLED, LayerError),
     "in-place": dict.fromkeys(POOLED, LayerError),
@@ -48,9 +49,9 @@ REFUSING = [(method, net) for method, net in PAIRS if method in REFUSED.get(net,
 everywhere = pytest.mark.parametrize(("method", "net"), WORKING)
 
 
-COVERING = {"occlusion", "occlusion-class", "rise", "score-cam"}
+PERTURBING = {"occlusion", "occlusion-class", "rise", "score-cam"}
 PROBES = 10
-"""Images that those which cover the picture spend, once a pass, to prove that a faster copy of the network agrees."""
+"""Images that perturbing methods run, once a pass, to check that a faster copy of the network agrees."""
 
 
 def few(name: str) -> Attribution:
@@ -249,7 +250,7 @@ def test_the_cost_is_what_was_announced(method: str, net: str) -> None:
     network.module.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     heatmap = attribute(network, images, 0, method=few(method))
     extra = sum(seen) - heatmap.cost.forwards
-    assert 0 <= extra <= PROBES if method in COVERING else extra == 0
+    assert 0 <= extra <= PROBES if method in PERTURBING else extra == 0
     assert heatmap.cost.seconds > 0
 
 
