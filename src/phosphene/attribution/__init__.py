@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import time
 from collections.abc import Sequence
 
 from phosphene.attribution.attribution import Attribution as Attribution
@@ -41,7 +42,7 @@ def attribute(
         method: a registered name, a class, or a method with its options.
 
     Returns:
-        raw, signed values (N, 1 or 3, H, W), and where they came from; its cost counts the forward pass, too.
+        raw, signed values (N, 1 or 3, H, W), and where they came from; its cost counts all passes.
 
     Raises:
         OptionError: no method of that name.
@@ -52,10 +53,11 @@ def attribute(
     >>> attribute(tiny, images, "tabby - tiger cat", method="grad-cam").values.shape
     torch.Size([2, 1, 32, 32])
     """
-    inputs = prepare_inputs(network, pictures)
+    start, inputs = time.perf_counter(), prepare_inputs(network, pictures)
     bound = bind_target(network, target, inputs.images)
     (heatmap,) = attribute_all(network, inputs.images, [bound], [method])
-    cost, predictions = heatmap.cost + Cost(forwards=len(inputs.images)), heatmap.predictions
+    passes, predictions = len(inputs.images) * (1 + (isinstance(target, str) and target == "top")), heatmap.predictions
     if inputs.photographs and not predictions:  # the target does not read the logits
-        cost, predictions = cost + Cost(forwards=1), network.predict(inputs.images[:1])[0]
+        passes, predictions = passes + 1, network.predict(inputs.images[:1])[0]
+    cost = (heatmap.cost + Cost(forwards=passes)).since(start)
     return dataclasses.replace(heatmap, inputs=inputs.photographs, cost=cost, predictions=predictions)

@@ -1,23 +1,56 @@
-"""The picture that replaces the image or its covered pixels: a color, noise, or the image blurred."""
+"""Pictures that replace the image or its covered pixels: a color, another picture, noise, or the image blurred."""
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from phosphene.core.errors import OptionError
+from phosphene.core.errors import ImageError, OptionError, nearest
+from phosphene.core.images.image import Picture
+from phosphene.core.inputs import prepare_inputs
 from phosphene.core.networks.network import Images, Network
 
-Baseline = Literal["mean", "black", "white", "grey"]
+Color = Literal["mean", "black", "white", "grey"]
 
-Fill = Baseline | Literal["noise", "blur"] | float
+Baseline = Color | str | Picture | Tensor
+"""A color by name, or a picture: its path, a Picture, or a tensor (3, H, W) at the input size of the network."""
+
+Fill = Color | Literal["noise", "blur"] | float
 """What covered pixels show: a color by name, a grey level in [0, 1], noise or the image blurred; see `fill_image`."""
 
 
-def baseline_image(color: Baseline, network: Network, images: Images) -> Images:
-    """A picture of one color, of the shape of the images; "mean" is the color that the network normalizes to zero."""
+def check_baseline(method: str | None, baseline: Baseline) -> None:
+    """Refuse a text that is neither a color nor the path of a picture.
+
+    Raises:
+        OptionError: there is no such color.
+    """
+    if not isinstance(baseline, str) or baseline in get_args(Color):
+        return
+    if not Path(baseline).suffix and not baseline.startswith("sample:") and not Path(baseline).exists():
+        raise OptionError(f"{method} has no baseline {baseline!r}; {nearest(baseline, get_args(Color))}, and pictures")
+
+
+def baseline_image(baseline: Baseline, network: Network, images: Images) -> Images:
+    """The baseline of each image, of the shape of the images; "mean" is the color that the network normalizes to zero.
+
+    Raises:
+        ImageError: several pictures, or a tensor of another size than the images.
+    """
+    if isinstance(baseline, str) and baseline in get_args(Color):
+        return _colored(baseline, network, images)
+    picture = prepare_inputs(network, baseline).images.to(images)
+    if len(picture) != 1 or picture.shape[2:] != images.shape[2:]:
+        size = " × ".join(map(str, images.shape[2:]))
+        raise ImageError(f"the baseline is {tuple(picture.shape)}; give one picture, or a tensor (3, H, W) of {size}")
+    return picture.expand_as(images)
+
+
+def _colored(color: str, network: Network, images: Images) -> Images:
     levels = {"black": (0.0,), "white": (1.0,), "grey": (0.5,), "mean": network.preprocess.mean}[color]
     if color == "mean" and network.preprocess.order == "bgr":
         levels = levels[::-1]
@@ -42,10 +75,10 @@ def fill_image(fill: Fill, network: Network, image: Images, *, sigma: float = 8.
         return torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image)
     if fill == "blur":
         return blurred(image, sigma)
-    if fill in get_args(Baseline):
-        return baseline_image(cast("Baseline", fill), network, image)
+    if isinstance(fill, str) and fill in get_args(Color):
+        return _colored(fill, network, image)
     if isinstance(fill, str) or not 0 <= fill <= 1:
-        known = ", ".join((*get_args(Baseline), "noise", "blur"))
+        known = ", ".join((*get_args(Color), "noise", "blur"))
         raise OptionError(f"fill is {fill!r}; choose {known} or a grey level in [0, 1]")
     return torch.full_like(image, fill)
 

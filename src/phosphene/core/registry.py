@@ -21,7 +21,7 @@ class Option:
 
     Args:
         name: name of the field.
-        type: its annotation, resolved, without the types of torch, which no text can name.
+        type: its annotation, resolved, without tensors, modules and pictures, which no text can name.
         default: its default, or `dataclasses.MISSING` where there is none.
         help: its line under "Args:" in the docstring of the class.
     """
@@ -195,7 +195,8 @@ def _spelled(types: tuple[Any, ...]) -> str:
 def _textual(hint: Any) -> Any:
     if get_origin(hint) not in {Union, UnionType}:
         return hint
-    return Union[tuple(m for m in get_args(hint) if not getattr(m, "__module__", "").startswith("torch."))]  # noqa: UP007
+    unnamed = "torch", "phosphene.core.images"
+    return Union[tuple(m for m in get_args(hint) if not getattr(m, "__module__", "").startswith(unnamed))]  # noqa: UP007
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -208,4 +209,8 @@ def _plain(value: Any) -> Any:
         return value.manifest()
     if isinstance(value, tuple):
         return [_plain(member) for member in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if hasattr(value, "shape"):  # a tensor has too many numbers
+        return f"{type(value).__name__.lower()} {tuple(value.shape)}"
+    return str(value)

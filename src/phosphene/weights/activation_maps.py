@@ -20,7 +20,7 @@ from phosphene.weights.grid import labeled_grid
 from phosphene.weights.response import Response, channel_responses
 
 Sort = Literal["max", "mean", "index"]
-Scaling = Literal["shared", "per-channel"]
+ActivationScaling = Literal["shared", "per-channel"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,7 +45,7 @@ class ActivationMaps(Result):
     network: Network
     layer: str
     sort: Sort = "max"
-    scaling: Scaling = "shared"
+    scaling: ActivationScaling = "shared"
     top: int | None = None
     overlays: int = 3
 

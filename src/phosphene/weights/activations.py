@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from phosphene.core.errors import LayerError, OptionError
 from phosphene.core.inputs import Pictures, layer_name, prepare_inputs
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost
-from phosphene.weights.activation_maps import ActivationMaps, LayerActivations, Scaling, Sort
+from phosphene.weights.activation_maps import ActivationMaps, ActivationScaling, LayerActivations, Sort
 
 
 def activations(
@@ -22,7 +23,7 @@ def activations(
     *,
     sort: Sort = "max",
     top: int | None = None,
-    scaling: Scaling = "shared",
+    scaling: ActivationScaling = "shared",
     overlays: int = 3,
 ) -> ActivationMaps:
     """Every channel of a layer as a grey picture, strongest first. Cost: one pass, up to the layer.
@@ -50,7 +51,7 @@ def activations_all(
     *,
     sort: Sort = "max",
     top: int | None = None,
-    scaling: Scaling = "shared",
+    scaling: ActivationScaling = "shared",
     overlays: int = 3,
     recorded: Mapping[str, Tensor] | None = None,
 ) -> LayerActivations:
@@ -73,24 +74,29 @@ def activations_all(
     _check(layers, sort, scaling, top)
     inputs, start = prepare_inputs(network, pictures), time.perf_counter()
     images, names = inputs.images, [layer_name(network, layer) for layer in layers]
+    reads = [*names, "logits"] if inputs.photographs else names  # of photographs the predictions, too
     with torch.no_grad():
-        values = network.tap(images, names) if recorded is None else recorded
+        values = network.tap(images, reads) if recorded is None else recorded
     cost = Cost(forwards=len(images) if recorded is None else 0, seconds=time.perf_counter() - start)
     for layer in names:
         _check_values(network, layer, values[layer])
+    logits = values.get("logits")
+    shared: dict[str, Any] = {
+        "network": network,
+        "inputs": inputs.photographs,
+        "predictions": network.top_classes(logits[:1])[0] if logits is not None and logits.ndim == 2 else (),
+        "cost": cost,
+    }
+    options = {"top": top, "sort": sort, "scaling": scaling}
     maps = tuple(
         ActivationMaps(
-            values=values[layer], images=images, network=network, layer=layer, sort=sort, scaling=scaling, top=top,
-            overlays=overlays, options={"layer": layer, "sort": sort, "scaling": scaling, "top": top}, cost=cost,
-            inputs=inputs.photographs,
+            values=values[layer], images=images, layer=layer, sort=sort, scaling=scaling, top=top, overlays=overlays,
+            options={"layer": layer, **options}, **shared,
         )
         for layer in names
     )  # fmt: skip
-    options = {"layers": names, "top": top, "sort": sort, "scaling": scaling}
     notes = tuple(note for layer in maps for note in layer.notes)
-    return LayerActivations(
-        layers=maps, network=network, inputs=inputs.photographs, options=options, cost=cost, notes=notes
-    )
+    return LayerActivations(layers=maps, options={"layers": names, **options}, notes=notes, **shared)
 
 
 def _check_values(network: Network, layer: str, values: Tensor) -> None:

@@ -17,7 +17,7 @@ from phosphene.core.result import File, Result
 from phosphene.weights.grid import labeled_grid
 from phosphene.weights.kernel_weights import default_layer, kernel_weights
 
-Scaling = Literal["per-kernel", "all"]
+KernelScaling = Literal["per-kernel", "all"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Filters(Result):
     duplicates: tuple[Duplicates, ...] = dataclasses.field(repr=False)
     shown: tuple[int, ...] = dataclasses.field(repr=False)
     channels: Tensor | None = dataclasses.field(repr=False)
-    scaling: Scaling
+    scaling: KernelScaling
     columns: int | None
 
     @property
@@ -154,7 +154,7 @@ def filters(
     network: Network,
     layer: str | None = None,
     *,
-    scaling: Scaling = "per-kernel",
+    scaling: KernelScaling = "per-kernel",
     columns: int | None = None,
     top: int | None = None,
     channels: int = 16,

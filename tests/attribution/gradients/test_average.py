@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import captum.attr
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 import nets
 from phosphene.attribution import attribute
 from phosphene.attribution.gradients.average import CHUNK, IntegratedGradients, SmoothGrad
-from phosphene.core.errors import OptionError
+from phosphene.attribution.gradients.backprop import InputXGradient
+from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.images.image import Picture, save
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.units import Channel
@@ -231,3 +235,22 @@ def test_memory_is_bounded_by_chunks(method: Any, images: Tensor) -> None:
     assert max(sizes) == CHUNK
     assert sum(sizes) == heatmap.cost.forwards
     assert heatmap.cost.backwards == 2 * (CHUNK + 3 if isinstance(method, SmoothGrad) else 2 * CHUNK + 1)
+
+
+@pytest.mark.parametrize("method", [InputXGradient, IntegratedGradients])
+def test_a_baseline_may_be_a_tensor_or_a_picture(method: Any, images: Tensor, tmp_path: Path) -> None:
+    network = nets.build("linear", torch.float64)
+    levels = (nets.pictures(1)[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")
+    picture = Picture.from_array(levels)
+    path = save(tmp_path / "baseline.png", levels)
+    start = network.prepare(picture).images
+    expected = network(images)[:, 3] - network(start.double())[:, 3]
+    for baseline in (start[0], start, picture, str(path)):
+        heatmap = attribute(network, images, 3, method=method(baseline=baseline))
+        torch.testing.assert_close(heatmap.values.sum((1, 2, 3)), expected, rtol=1e-6, atol=1e-9)
+        json.dumps(heatmap.manifest())
+
+
+def test_a_baseline_of_another_size_is_refused(images: Tensor) -> None:
+    with pytest.raises(ImageError, match=r"give one picture, or a tensor \(3, H, W\) of 32 × 32"):
+        attribute(nets.build("linear"), images.float(), 3, method=IntegratedGradients(baseline=torch.zeros(3, 8, 8)))

@@ -20,7 +20,7 @@ from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost
 
-Kind = Literal["deletion", "insertion"]
+CurveKind = Literal["deletion", "insertion"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Curves:
         cost: passes.
     """
 
-    kind: Kind
+    kind: CurveKind
     target: str
     shares: Tensor
     values: Mapping[str, Tensor]
@@ -134,7 +134,7 @@ def insertion(
 
 
 def _curves(
-    kind: Kind,
+    kind: CurveKind,
     network: Network,
     images: Images,
     values: Tensor,
@@ -187,7 +187,7 @@ def check_sizes(images: Images, values: Tensor) -> None:
         )
 
 
-def _masks(kind: Kind, ranks: Tensor, counts: Tensor, fill: Images) -> Masks:
+def _masks(kind: CurveKind, ranks: Tensor, counts: Tensor, fill: Images) -> Masks:
     """Masks (n, 1, H, W) of the pixels that are not yet removed, or are already shown."""
 
     def make(part: slice) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.attribution import Display
-from phosphene.attribution.baseline import Baseline, baseline_image
+from phosphene.attribution.baseline import Baseline, baseline_image, check_baseline
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.attribution.gradients.backprop import Gradient
 from phosphene.core.errors import OptionError
@@ -83,7 +83,7 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
 
     Args:
         steps: points of the rule.
-        baseline: mean (zero to the network), black, white or grey; or a picture.
+        baseline: mean (zero to the network), black, white or grey; or a picture: its path, a Picture, or a tensor.
 
     Reference: Sundararajan, Taly & Yan, ICML 2017.
     """
@@ -99,6 +99,7 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise OptionError(f"steps={self.steps}: want at least 1; 50 is usual")
+        check_baseline(self.name, self.baseline)
 
     def cost(self, network: Network, images: Images) -> Cost:  # noqa: ARG002
         """One pass for each point of the rule, and one for the baseline."""
@@ -110,13 +111,13 @@ class IntegratedGradients(Gradient, name="integrated-gradients"):
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Path integral, (N, 3, H, W)."""
+        start = baseline_image(self.baseline, run.network, run.images)[:1]
         images = enumerate(run.images[:, None])
-        return torch.cat([self._map_of_one(run.network, image, target.of_image(i)) for i, image in images])
+        return torch.cat([self._map_of_one(run.network, image, start, target.of_image(i)) for i, image in images])
 
-    def _map_of_one(self, network: Network, image: Images, target: Objective) -> Tensor:
+    def _map_of_one(self, network: Network, image: Images, start: Images, target: Objective) -> Tensor:
         points, weights = np.polynomial.legendre.leggauss(self.steps)
         t = torch.from_numpy((points + 1) / 2).to(image).view(-1, 1, 1, 1)
-        start = baseline_image(self.baseline, network, image)
 
         def path(part: slice) -> Images:
             return start + t[part] * (image - start)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from phosphene.attribution.attribution import Attribution, Display
-from phosphene.attribution.baseline import Baseline, baseline_image
+from phosphene.attribution.baseline import Baseline, baseline_image, check_baseline
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.core.errors import OptionError
 from phosphene.core.inputs import layer_name
@@ -62,7 +62,7 @@ class InputXGradient(Gradient, name="input-x-gradient"):
     Cost: one backward pass.
 
     Args:
-        baseline: mean (zero to the network), black, white or grey; or a picture.
+        baseline: mean (zero to the network), black, white or grey; or a picture: its path, a Picture, or a tensor.
 
     Reference: Shrikumar et al., 2016, arXiv:1605.01713.
     """
@@ -73,6 +73,9 @@ class InputXGradient(Gradient, name="input-x-gradient"):
     display: ClassVar[Display] = "heat"
     reading: ClassVar[str] = "Positive pixels raise the target, to first order, above its value at the baseline."
     weakness: ClassVar[str] = "A pixel that has the color of the baseline gets 0, whatever its effect."
+
+    def __post_init__(self) -> None:
+        check_baseline(self.name, self.baseline)
 
     def map(self, run: ForwardPass, target: Objective) -> Tensor:
         """Product at each pixel, (N, 3, H, W)."""

@@ -22,7 +22,7 @@ from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.units import Channel
 from phosphene.core.result import Cost, File, Result
 
-Method = Literal["grabcut", "threshold"]
+Segmentation = Literal["grabcut", "threshold"]
 
 ITERATIONS = 5  # of GrabCut
 COLORS = 5  # Gaussians in each of GrabCut's two color models: neither can be fitted to fewer pixels
@@ -76,7 +76,7 @@ def cutout(
     foreground: float = 0.95,
     background: float = 0.30,
     smooth: float = 4.0,
-    method: Method = "grabcut",
+    method: Segmentation = "grabcut",
 ) -> Cutout:
     """The object that a map points at, cut out along the edges of the picture.
 
@@ -106,10 +106,10 @@ def cutout(
     >>> cutout(spot.expand(1, 3, 32, 32), spot, smooth=0).box
     Box(top=8, left=8, bottom=16, right=16)
     """
-    if not 0 <= background < foreground <= 1 or method not in get_args(Method):
+    if not 0 <= background < foreground <= 1 or method not in get_args(Segmentation):
         raise OptionError(
             f"background={background:g}, foreground={foreground:g}, method={method!r}: "
-            f"want 0 ≤ background < foreground ≤ 1 and one of {', '.join(get_args(Method))}"
+            f"want 0 ≤ background < foreground ≤ 1 and one of {', '.join(get_args(Segmentation))}"
         )
     if not len(picture) == len(values) == 1 or picture.shape[2:] != values.shape[2:]:
         raise ImageError(f"picture is {tuple(picture.shape)}, map {tuple(values.shape)}; give one of each, of one size")

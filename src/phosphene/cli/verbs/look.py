@@ -116,11 +116,8 @@ def activations(images: tuple[str, ...], layers: tuple[str, ...], **options: Any
     chosen, stored = layers or spread_layers(run.network), []
     for picture in run.pictures(images):
         try:
-            folder, prepared = run.folder(picture.name), run.network.prepare(picture).images
-            result = activations_all(run.network, prepared, chosen, **how)
-            predictions = run.network.predict(prepared)[0]
-            result = dataclasses.replace(result, inputs=(picture,), predictions=predictions, seed=run.seed)
-            stored.append(run.save(result, folder))
+            folder = run.folder(picture.name)
+            stored.append(run.save(activations_all(run.network, picture, chosen, **how), folder))
         except PhospheneError as error:
             run.fail(error)
     return run.finish(stored)
