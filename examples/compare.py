@@ -1,4 +1,4 @@
-"""Which pixels of a photograph speak for its best class? Six methods, side by side."""
+"""Which pixels support the best class of a photograph? Six methods, side by side."""
 
 import sys
 
@@ -11,7 +11,7 @@ METHODS = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-back
 def main(path: str = "compare.png") -> None:
     network, cat = ph.load(), ph.image(ph.sample("cat"))
     maps = [ph.attribute(network, cat, method=name) for name in METHODS]
-    tiles = [each.picture()[0] if each.method.display == "color" else each.overlay()[0] for each in maps]
+    tiles = [heatmap.picture()[0] if heatmap.method.display == "color" else heatmap.overlay()[0] for heatmap in maps]
     image.save(path, drawing.grid(tiles, 3, labels=METHODS))
     print(f"{maps[0].target}, {maps[0].scores.item():.2f} {maps[0].unit}: {path}")
 

@@ -11,9 +11,9 @@ TARGETS = ("tabby", "tiger cat", "tabby - tiger cat", "tiger cat - tabby")
 def main(path: str = "difference.png") -> None:
     network, cat = ph.load(), ph.image(ph.sample("cat"))
     maps = [ph.attribute(network, cat, target, method="grad-cam") for target in TARGETS]
-    for each in maps:
-        print(f"{each.target!s:18} {each.scores.item():6.2f} {each.unit}")
-    image.save(path, drawing.grid([each.overlay()[0] for each in maps], 2, labels=TARGETS))
+    for heatmap in maps:
+        print(f"{heatmap.target!s:18} {heatmap.scores.item():6.2f} {heatmap.unit}")
+    image.save(path, drawing.grid([heatmap.overlay()[0] for heatmap in maps], 2, labels=TARGETS))
 
 
 if __name__ == "__main__":

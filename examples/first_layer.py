@@ -7,9 +7,9 @@ from phosphene.core.images import image
 
 
 def main(path: str = "first_layer.png") -> None:
-    found = ph.filters(ph.load(), columns=8)
-    image.save(path, found.grid())
-    print(f"{len(found.kernels)} kernels of {found.layer}; dead: {', '.join(map(str, found.dead)) or 'none'}")
+    filters = ph.filters(ph.load(), columns=8)
+    image.save(path, filters.grid())
+    print(f"{len(filters.kernels)} kernels of {filters.layer}; dead: {', '.join(map(str, filters.dead)) or 'none'}")
 
 
 if __name__ == "__main__":

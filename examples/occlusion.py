@@ -10,8 +10,8 @@ def main(path: str = "occlusion.png") -> None:
     network, cat = ph.load(), ph.image(ph.sample("cat"))
     methods = [ph.Occlusion(patch=56, stride=28, fill=fill) for fill in ("grey", "black", "blur")]
     maps = [ph.attribute(network, cat, "tiger cat", method=method) for method in methods]
-    labels = [f"{each.method.fill}: at most {each.values.max():.1f} {each.unit}" for each in maps]
-    image.save(path, drawing.grid([each.overlay()[0] for each in maps], 3, labels=labels))
+    labels = [f"{heatmap.method.fill}: at most {heatmap.values.max():.1f} {heatmap.unit}" for heatmap in maps]
+    image.save(path, drawing.grid([heatmap.overlay()[0] for heatmap in maps], 3, labels=labels))
     print("\n".join(labels))
 
 

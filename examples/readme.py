@@ -13,8 +13,8 @@ ASKED = (*CAMS, "gradient: tiger cat", "guided-backprop: tiger cat", "guided-bac
 
 def main(path: str = "docs/assets/explain.png") -> None:
     network, cat = ph.load(), ph.image(ph.sample("cat"))
-    maps = [ph.attribute(network, cat, target, method=name) for name, target in (each.split(": ") for each in ASKED)]
-    tiles = [each.overlay()[0] if each.method.display == "heat" else each.picture()[0] for each in maps]
+    maps = [ph.attribute(network, cat, target, method=name) for name, target in (pair.split(": ") for pair in ASKED)]
+    tiles = [heatmap.overlay()[0] if heatmap.method.display == "heat" else heatmap.picture()[0] for heatmap in maps]
     tiles.insert(0, image.levels(maps[0].images))
     sheet = Image.fromarray(drawing.grid(tiles, 4, gap=6, labels=("what the network saw", *ASKED)))
     sheet.quantize(palette=sheet.quantize(256, kmeans=4)).save(path, optimize=True)  # 256 colors: a light README
