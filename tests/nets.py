@@ -1,4 +1,4 @@
-"""Nine tiny networks, each with one habit that has broken a tool before."""
+"""Nine tiny networks, each with one property that has broken other tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = 32
 
 
 class Functional(nn.Module):
-    """ReLU as a function; a shared nn.ReLU would be found by tools that look for modules, this is not."""
+    """ReLU as a method: tools that replace nn.ReLU modules miss it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Functional(nn.Module):
 
 
 class InPlace(Functional):
-    """The same with in-place ReLU, which overwrites what a hook has read."""
+    """The same with in-place ReLU, which overwrites the tensors that hooks recorded."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.relu(self.two(F.relu_(self.one(x))), inplace=True).mean((2, 3)))
@@ -119,7 +119,7 @@ class TupleOutput(Gap):
 
 
 class Dead(Gap):
-    """No unit of the last layer ever fires: maps are blank, and must say why."""
+    """All units of the last layer are inactive: maps are blank, with the reason among their notes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,16 +141,16 @@ LABELS = ("tabby", "tiger cat", "goldfish", "crane", "crane")
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> Network:
-    """One of the nine, with fixed weights and running statistics that are not those of a fresh batch norm."""
+    """One of the nine, with fixed weights and batch norms with other statistics than their initial ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = NETS[name]()
-        for each in module.modules():
-            if isinstance(each, nn.BatchNorm2d):
-                each.running_mean.normal_(0, 0.2)
-                each.running_var.uniform_(0.5, 1.5)
-                nn.init.uniform_(each.weight, 0.5, 1.5)
-                nn.init.normal_(each.bias, 0, 0.2)
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_mean.normal_(0, 0.2)
+                part.running_var.uniform_(0.5, 1.5)
+                nn.init.uniform_(part.weight, 0.5, 1.5)
+                nn.init.normal_(part.bias, 0, 0.2)
     preprocess = Preprocess((SIZE, SIZE), (0.5,) * 3, (0.25,) * 3)
     return Network(module.eval().to(dtype), preprocess, LABELS, name)
 

@@ -7,7 +7,7 @@ import pytest
 from phosphene.core import errors
 from phosphene.core.errors import OutputError, PhospheneError, did_you_mean
 
-KINDS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Devices without float64, such as those of Apple: what is computed in it is brought to the CPU first."""
+"""Devices without float64, such as those of Apple: what is computed in float64 is first moved to the CPU."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from phosphene.weights.response import channel_responses
 
 
 class Narrow(torch.Tensor):
-    """A tensor on such a device: nothing made of it is float64, until it is brought to the CPU."""
+    """A tensor on such a device: operations on it that return float64 fail until it is moved to the CPU."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = super().__torch_function__(func, types, args, kwargs or {})
+        result = super().__torch_function__(func, types, args, kwargs or {})
         if func is torch.Tensor.cpu:
-            return found.as_subclass(torch.Tensor)
-        if isinstance(found, Narrow) and found.dtype == torch.float64:
+            return result.as_subclass(torch.Tensor)
+        if isinstance(result, Narrow) and result.dtype == torch.float64:
             raise TypeError("the device has no float64")
-        return found
+        return result
 
 
 WORK: dict[str, Callable[[Tensor], object]] = {
@@ -42,8 +42,8 @@ WORK: dict[str, Callable[[Tensor], object]] = {
 @pytest.mark.parametrize("name", WORK)
 def test_nothing_is_float64_on_the_device(name: str) -> None:
     values = torch.rand(72, generator=torch.Generator().manual_seed(0))
-    found, usual = (WORK[name](each) for each in (values.as_subclass(Narrow), values))
-    assert str(found) == str(usual)
+    narrow, usual = (WORK[name](given) for given in (values.as_subclass(Narrow), values))
+    assert str(narrow) == str(usual)
 
 
 def test_the_device_of_these_tests_has_none() -> None:

@@ -1,4 +1,4 @@
-"""The gradient of every registered objective is that of its value: finite differences on tiny tensors."""
+"""The gradient of every registered objective equals finite differences of its value, on tiny tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OBJECTIVES = sorted(name for name, cls in Objective.table.items() if cls.__modul
 
 
 class Case(NamedTuple):
-    """An objective, the activations that are moved and those that are held, how far, and how exact it can be."""
+    """An objective, activations to differentiate by, constant ones, the step, and the tolerance."""
 
     objective: Objective
     moved: Mapping[str, Tensor]
@@ -83,7 +83,7 @@ CASES: dict[str, list[Case]] = {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_gradient_is_the_slope_of_the_value(name: str) -> None:
+def test_the_gradient_equals_finite_differences(name: str) -> None:
     assert name in CASES, f"the objective {name!r} is new: add tensors on which its gradient can be checked"
     for case in CASES[name]:
         assert type(case.objective) is Objective.table[name]
@@ -93,15 +93,15 @@ def test_the_gradient_is_the_slope_of_the_value(name: str) -> None:
 
 def check(case: Case) -> None:
     def scores(*values: Tensor) -> Tensor:
-        found = case.objective({**case.held, **dict(zip(case.moved, values, strict=True))})
-        assert found.shape == (len(values[0]),)
-        return found
+        scored = case.objective({**case.held, **dict(zip(case.moved, values, strict=True))})
+        assert scored.shape == (len(values[0]),)
+        return scored
 
-    leaves = tuple(each.clone().requires_grad_() for each in case.moved.values())
+    leaves = tuple(tensor.clone().requires_grad_() for tensor in case.moved.values())
     assert torch.autograd.gradcheck(scores, leaves, eps=case.eps, atol=case.exact, rtol=1e-4)
 
 
-def test_diversity_never_asks_for_less_of_what_is_wanted() -> None:
+def test_diversity_never_lowers_the_objective() -> None:
     # With 2 · likeness above 1, value · (1 - 2 · likeness) would pay for a smaller value.
     logits = LOGITS["logits"].abs().requires_grad_()
     alike = draw(1, 3, 3, 4).repeat(2, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Every spelling of ReLU gives the same map, by every way of attribution."""
+"""Every spelling of ReLU gives the same map, by every attribution method."""
 
 from __future__ import annotations
 

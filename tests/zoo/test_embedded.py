@@ -1,4 +1,4 @@
-"""The embedded networks know what they see, and are refused in one line where their package is missing."""
+"""The embedded networks classify photographs correctly; a missing package is an error of one line."""
 
 import csv
 import os
@@ -29,9 +29,9 @@ def test_a_cat_is_a_cat(network):
     assert seen[0][0].label in CATS
 
 
-def test_is_frozen_and_says_where_its_weights_are_from(network):
-    assert not any(each.training for each in network.module.modules())
-    assert not any(each.requires_grad for each in network.module.parameters())
+def test_it_is_frozen_and_states_the_source_of_its_weights(network):
+    assert not any(part.training for part in network.module.modules())
+    assert not any(part.requires_grad for part in network.module.parameters())
     assert network.sha256.startswith({"efficientnet-lite0": "57934424", "efficientnet-lite1": "77cc7160"}[network.name])
     assert network.preprocess.mean == network.preprocess.std == (0.5, 0.5, 0.5)
     assert network.preprocess.size == ((224, 224) if network.name[-1] == "0" else (240, 240))
@@ -46,7 +46,7 @@ def test_most_pictures_are_recognized(network):
 
 
 def photographs(folder):
-    """Pictures and what they may be called; at most fifty, evenly spread."""
+    """Pictures and their correct labels; at most fifty, evenly spaced."""
     table = Path(folder or ".") / "images.csv"
     if folder is None or not (table.is_file() or (table := table.parent.parent / "images.csv").is_file()):
         coffee, rocket = {"espresso", "cup", "coffee mug"}, {"missile", "projectile", "space shuttle", "flagpole"}

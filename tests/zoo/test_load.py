@@ -1,4 +1,4 @@
-"""Names become networks; what is no name, or no network, is told in one line with the nearest there is."""
+"""Networks by name; an unknown name is an error of one line with the nearest ones."""
 
 import os
 import subprocess

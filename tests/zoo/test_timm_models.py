@@ -30,7 +30,7 @@ def test_other_classes_have_no_labels():
     assert (network.labels, network.classes) == ((), 5)
 
 
-def test_another_crop_is_said():
+def test_another_crop_mode_is_noted():
     name = next(
         name for name in timm_models.names() if timm.get_pretrained_cfg(name).crop_mode == "squash" and "tiny" in name
     )

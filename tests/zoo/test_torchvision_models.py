@@ -69,7 +69,7 @@ def test_old_names_of_densenet(tmp_path):
 
 
 @pytest.mark.parametrize("aux", [True, False])
-def test_googlenet_with_and_without_its_side_heads(aux, tmp_path):
+def test_googlenet_with_and_without_auxiliary_heads(aux, tmp_path):
     module = models.googlenet(weights=None, init_weights=False, aux_logits=aux)
     network = zoo.load("torchvision:googlenet", weights=checkpoint.save(module, tmp_path / "g.safetensors"))
     assert network.module.transform_input

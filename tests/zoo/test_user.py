@@ -1,4 +1,4 @@
-"""The user's own file: run because it was named, and whatever goes wrong in it is one line."""
+"""Networks of the user: the file is run, and whatever goes wrong in it is an error of one line."""
 
 import sys
 
@@ -68,7 +68,7 @@ def test_a_function_that_returns_a_network(file):
     assert (network.labels, network.preprocess.size, network.notes) == (("cat", "dog"), (32, 32), ("mine",))
 
 
-def test_weights_are_put_in(file, tmp_path):
+def test_weights_are_loaded_into_it(file, tmp_path):
     state = {name: torch.ones_like(value) for name, value in zoo.load(f"{file}:make").module.state_dict().items()}
     path = checkpoint.save(state, tmp_path / "ones.safetensors")
     network = zoo.load(f"{file}:ready", weights=path)
@@ -121,6 +121,6 @@ def test_code_may_be_forbidden(file, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_classes_are_the_business_of_the_function(file):
+def test_the_function_decides_the_classes(file):
     with pytest.raises(NetworkError, match="decides itself how many classes"):
         zoo.load(f"{file}:make", classes=3)

@@ -1,4 +1,4 @@
-"""Weights from anywhere: what is good loads and says how; what does not fit leaves the network as it was."""
+"""Files of weights of every format load with notes; what does not fit leaves the module unchanged."""
 
 import json
 import struct
@@ -55,14 +55,14 @@ GOOD = {
 
 @pytest.mark.parametrize("kind", GOOD)
 @pytest.mark.parametrize("ending", [".pth", ".safetensors", ""])
-def test_loads_by_content_whatever_the_ending(kind, ending, tmp_path):
+def test_the_content_decides_the_format_not_the_suffix(kind, ending, tmp_path):
     GOOD[kind](path := tmp_path / f"net{ending}")
-    found = checkpoint.load(path)
-    assert list(found.state) == ["weight", "bias"] or kind in ("safetensors", "trainer")
+    loaded = checkpoint.load(path)
+    assert list(loaded.state) == ["weight", "bias"] or kind in ("safetensors", "trainer")
     for name, value in STATE.items():
-        assert torch.equal(found.state[name].float(), value)
+        assert torch.equal(loaded.state[name].float(), value)
     module = Net()
-    checkpoint.install(found, module)
+    checkpoint.install(loaded, module)
     assert torch.equal(module.weight, STATE["weight"])
     assert module.weight.dtype == torch.float32
     assert module.weight.requires_grad
@@ -79,10 +79,10 @@ def test_loads_by_content_whatever_the_ending(kind, ending, tmp_path):
         ("half", "torch zip", ("stored as float16",)),
     ],
 )
-def test_says_what_it_found(kind, form, notes, tmp_path):
+def test_format_and_notes(kind, form, notes, tmp_path):
     GOOD[kind](path := tmp_path / "net")
-    found = checkpoint.load(path)
-    assert (found.format, found.notes, found.path) == (form, notes, str(path))
+    loaded = checkpoint.load(path)
+    assert (loaded.format, loaded.notes, loaded.path) == (form, notes, str(path))
 
 
 def test_sha256_is_that_of_the_file(tmp_path):
@@ -93,22 +93,22 @@ def test_sha256_is_that_of_the_file(tmp_path):
 
 def test_plain_weights_before_averaged_ones(tmp_path):
     averaged = {name: value + 1 for name, value in STATE.items()}
-    found = checkpoint.load(saved(tmp_path / "net.pth", {"state_dict_ema": averaged, "state_dict": STATE}))
-    assert torch.equal(found.state["bias"], STATE["bias"])
-    assert found.notes == ("took 'state_dict', left 'state_dict_ema'",)
+    loaded = checkpoint.load(saved(tmp_path / "net.pth", {"state_dict_ema": averaged, "state_dict": STATE}))
+    assert torch.equal(loaded.state["bias"], STATE["bias"])
+    assert loaded.notes == ("took 'state_dict', left 'state_dict_ema'",)
 
 
-def test_entries_that_are_no_tensors_are_left_out_and_said(tmp_path):
-    found = checkpoint.load(saved(tmp_path / "net.pth", STATE | {"epoch": 3, 7: torch.ones(1)}))
-    assert list(found.state) == ["weight", "bias"]
-    assert found.notes == ("left out 2 entries that are no tensors by name",)
+def test_entries_that_are_no_tensors_are_left_out_with_a_note(tmp_path):
+    loaded = checkpoint.load(saved(tmp_path / "net.pth", STATE | {"epoch": 3, 7: torch.ones(1)}))
+    assert list(loaded.state) == ["weight", "bias"]
+    assert loaded.notes == ("left out 2 entries that are no tensors by name",)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2])
 def test_numbers_that_are_not_finite_are_counted(dtype, tmp_path):
     bad = torch.tensor([0.0, float("nan"), float("inf"), 1.0]).to(dtype)
-    found = checkpoint.load(saved(tmp_path / "net.pth", {"good": torch.ones(3), "bad": bad}))
-    assert found.notes[-1] == "2 numbers are NaN or infinite, in 'bad'"
+    loaded = checkpoint.load(saved(tmp_path / "net.pth", {"good": torch.ones(3), "bad": bad}))
+    assert loaded.notes[-1] == "2 numbers are NaN or infinite, in 'bad'"
 
 
 def test_a_length_that_looks_like_another_format_is_still_safetensors(tmp_path):
@@ -143,7 +143,7 @@ def given(**state):
         ({f"x{i}": torch.ones(1) for i in range(9)}, r"9 unknown to the network \(x0, x1, x2 and 6 more\)"),
     ],
 )
-def test_what_does_not_fit_is_named_and_the_module_untouched(change, words):
+def test_what_does_not_fit_is_named_and_the_module_unchanged(change, words):
     module = Net()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = {name: value for name, value in (dict(STATE) | change).items() if value is not None}
@@ -171,10 +171,10 @@ def test_counters_of_batch_norm_may_be_missing():
 def test_saved_weights_come_back(tmp_path):
     module = Net()
     path = checkpoint.save(module, tmp_path / "net.safetensors")
-    found = checkpoint.load(path)
-    assert found.format == "safetensors"
-    assert all(torch.equal(found.state[name], value) for name, value in module.state_dict().items())
-    assert [each.name for each in tmp_path.iterdir()] == ["net.safetensors"]
+    loaded = checkpoint.load(path)
+    assert loaded.format == "safetensors"
+    assert all(torch.equal(loaded.state[name], value) for name, value in module.state_dict().items())
+    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
 
 
 def test_saved_views_and_shared_tensors_come_back(tmp_path):
@@ -183,8 +183,8 @@ def test_saved_views_and_shared_tensors_come_back(tmp_path):
         "b": SHARED[:6],
         "c": torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last),
     }
-    found = checkpoint.load(checkpoint.save(state, tmp_path / "net.safetensors"))
-    assert all(torch.equal(found.state[name], value) for name, value in state.items())
+    loaded = checkpoint.load(checkpoint.save(state, tmp_path / "net.safetensors"))
+    assert all(torch.equal(loaded.state[name], value) for name, value in state.items())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files of weights that are none, or hostile: refused in one line, nothing is run, no memory is taken."""
+"""Files that hold no weights, or hostile ones: refused in one line, no code run, no memory allocated."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def saved(path, value, **how):
 
 
 def rewrapped(path, table, name="archive"):
-    """What torch.save writes, around a pickle of our own."""
+    """The archive that torch.save writes, around a given pickle."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}/data.pkl", table)
         archive.writestr(f"{name}/version", "3\n")
@@ -73,7 +73,7 @@ def bomb(path):
 
 
 def twins(path):
-    """Two tables under one name but for its case: one for us to look at, one for torch to run."""
+    """Two tables whose names differ only in case: we check one, torch would run the other."""
     rewrapped(path, pickle.dumps({}, 2))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/DATA.PKL", pickle.dumps(Greedy(), 2))
@@ -101,7 +101,7 @@ def tar(path):
 
 
 def crooked(path, **changes):
-    """A tensor whose size, stride or storage is not what it says."""
+    """A tensor with a wrong size, stride or storage."""
     size = changes.get("size", (2, 3))
     value = torch.zeros(1).as_strided(size, changes.get("stride", (0, 0)))
     saved(path, {"w": value}, _use_new_zipfile_serialization=changes.get("zip", True))
@@ -202,7 +202,7 @@ def test_nothing_is_run(wrap, protocol, tmp_path):
     assert not canary.exists()
 
 
-def test_nothing_is_run_by_a_pickle_that_lies_about_its_protocol(tmp_path):
+def test_nothing_is_run_by_a_pickle_with_a_wrong_protocol(tmp_path):
     honest = pickle.dumps(Evil(canary := tmp_path / "canary"), 4)
     lie = b"\x80\x02" + honest[2 + 9 :]  # protocol 2, without the frame that protocol 4 opens with
     path = rewrapped(tmp_path / "net.pth", lie)
@@ -245,7 +245,7 @@ def test_limit(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["whole module", "script", "bare"])
-def test_the_way_out_works(kind, tmp_path, monkeypatch):
+def test_the_command_in_the_message_works(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, net = tmp_path / "a net's.pth", nn.Linear(3, 2)
     if kind == "script":

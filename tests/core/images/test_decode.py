@@ -53,16 +53,16 @@ def refused(source, **options):
 def test_lossless_formats_give_the_pixels_that_were_written(kind):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     options = {"WEBP": {"lossless": True}, "ICO": {"sizes": [(16, 16)]}}.get(kind, {})
-    found = load(encoded(Image.fromarray(pixels), kind, **options))
-    assert np.array_equal(found.pixels, pixels)
-    assert found.notes == ()
+    picture = load(encoded(Image.fromarray(pixels), kind, **options))
+    assert np.array_equal(picture.pixels, pixels)
+    assert picture.notes == ()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF", "GIF"])
-def test_lossy_formats_come_close(kind):
-    found = load(encoded(patches(), kind, quality=95)).pixels.astype(int)
-    assert abs(found - np.asarray(patches())).mean() < 8
-    assert abs(found[:8, :12] - RED).max() < 12
+def test_lossy_formats_are_close(kind):
+    picture = load(encoded(patches(), kind, quality=95)).pixels.astype(int)
+    assert abs(picture - np.asarray(patches())).mean() < 8
+    assert abs(picture[:8, :12] - RED).max() < 12
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -72,10 +72,10 @@ def test_orientation_is_undone_once_as_pillow_would(kind, orientation):
     exif[0x0112] = orientation
     data = encoded(patches(), kind, exif=exif, quality=100)
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
-    found = load(data)
-    assert found.pixels.shape == ((24, 32, 3) if orientation < 5 else (32, 24, 3))
-    assert abs(found.pixels - wanted).max() <= 1
-    assert found.notes == (() if orientation == 1 else (f"orientation {orientation} undone",))
+    picture = load(data)
+    assert picture.pixels.shape == ((24, 32, 3) if orientation < 5 else (32, 24, 3))
+    assert abs(picture.pixels - wanted).max() <= 1
+    assert picture.notes == (() if orientation == 1 else (f"orientation {orientation} undone",))
 
 
 @pytest.mark.parametrize("image", [patches(), patches().convert("L")], ids=["RGB", "L"])
@@ -104,9 +104,9 @@ def test_the_fast_path_is_taken_for_photographs_and_left_for_cmyk():
     ids=["PNG", "PGM", "TIFF"],
 )
 def test_sixteen_bit_grey_is_scaled_not_clipped(data):
-    found = load(data)
-    assert found.pixels[..., 0].tolist() == [[0, 255], [128, 1]]
-    assert found.notes == ("16-bit grey scaled to 8 bits",)
+    picture = load(data)
+    assert picture.pixels[..., 0].tolist() == [[0, 255], [128, 1]]
+    assert picture.notes == ("16-bit grey scaled to 8 bits",)
 
 
 def test_sixteen_bit_tiff_where_white_is_zero():
@@ -116,8 +116,8 @@ def test_sixteen_bit_tiff_where_white_is_zero():
 
 def test_sixteen_bit_transparent_color():
     row = struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 1, 2, 3)
-    found = load(png(16, 2, [row, row], chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))))
-    assert found.pixels[0].tolist() == [[255, 255, 255], [0, 0, 0]]
+    picture = load(png(16, 2, [row, row], chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))))
+    assert picture.pixels[0].tolist() == [[255, 255, 255], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_sixteen_bit_transparent_color():
     ],
 )
 def test_floats(values, wanted, note):
-    found = load(encoded(Image.fromarray(np.array(values, np.float32)), "TIFF"))
-    assert found.pixels[..., 0].tolist() == wanted
-    assert found.notes == note
+    picture = load(encoded(Image.fromarray(np.array(values, np.float32)), "TIFF"))
+    assert picture.pixels[..., 0].tolist() == wanted
+    assert picture.notes == note
 
 
 def test_floats_of_which_none_is_finite_are_refused():
@@ -148,14 +148,14 @@ def test_opaque_modes_keep_their_color(mode):
         )
     elif mode != "RGB":
         image = image.convert(mode, palette=Image.Palette.ADAPTIVE, dither=Image.Dither.NONE)
-    found = load(encoded(image, "TIFF")).pixels.astype(int)
-    assert abs(found - {"1": 0, "L": 84}.get(mode, RED)).max() <= 3
+    picture = load(encoded(image, "TIFF")).pixels.astype(int)
+    assert abs(picture - {"1": 0, "L": 84}.get(mode, RED)).max() <= 3
 
 
 def test_adobe_cmyk_jpeg_is_not_inverted():
-    found = load(encoded(Image.new("RGB", (16, 16), RED).convert("CMYK"), "JPEG", quality=100))
-    assert abs(found.pixels.astype(int) - RED).max() <= 3
-    assert found.notes == ("CMYK without a profile: converted by complement",)
+    picture = load(encoded(Image.new("RGB", (16, 16), RED).convert("CMYK"), "JPEG", quality=100))
+    assert abs(picture.pixels.astype(int) - RED).max() <= 3
+    assert picture.notes == ("CMYK without a profile: converted by complement",)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L"])
@@ -180,7 +180,7 @@ def test_half_transparency_mixes():
     assert load(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG")).pixels[0, 0].tolist() == [127] * 3
 
 
-def test_an_opaque_alpha_channel_is_not_worth_a_note():
+def test_an_opaque_alpha_channel_needs_no_note():
     assert load(encoded(Image.new("RGBA", (2, 2), (*RED, 255)), "PNG")).notes == ()
 
 
@@ -196,19 +196,19 @@ def gamma_profile():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_a_profile_leads_to_srgb(kind):
+def test_a_profile_is_converted_to_srgb(kind):
     data = encoded(Image.new("RGB", (16, 16), RED), kind, icc_profile=gamma_profile(), quality=100)
-    found = load(data)
-    assert abs(found.pixels.astype(int) - (RED[1], RED[0], RED[2])).max() <= 4
-    assert found.notes[0].startswith("converted from RGB by its ICC profile")
+    picture = load(data)
+    assert abs(picture.pixels.astype(int) - (RED[1], RED[0], RED[2])).max() <= 4
+    assert picture.notes[0].startswith("converted from RGB by its ICC profile")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_profile_of_srgb_changes_nothing(mode):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    found = load(encoded(Image.new(mode, (4, 4), 77), "PNG", icc_profile=profile))
-    assert found.notes == ()
-    assert np.array_equal(found.pixels, load(encoded(Image.new(mode, (4, 4), 77), "PNG")).pixels)
+    picture = load(encoded(Image.new(mode, (4, 4), 77), "PNG", icc_profile=profile))
+    assert picture.notes == ()
+    assert np.array_equal(picture.pixels, load(encoded(Image.new(mode, (4, 4), 77), "PNG")).pixels)
 
 
 def test_a_profile_that_does_not_fit_or_is_broken_is_named():
@@ -245,13 +245,13 @@ def test_truncated_files_are_refused_unless_tolerated(kind):
     cut = data[: len(data) * 2 // 3]
     assert "tolerate_truncated=True" in refused(cut) or kind == "TIFF"
     if kind in {"PNG", "JPEG", "BMP"}:
-        found = load(cut, tolerate_truncated=True)
-        assert found.pixels.shape == (64, 64, 3)
-        assert found.notes == ("damaged: only a part was decoded",)
+        picture = load(cut, tolerate_truncated=True)
+        assert picture.pixels.shape == (64, 64, 3)
+        assert picture.notes == ("damaged: only a part was decoded",)
     assert load(data, tolerate_truncated=True).notes == ()
 
 
-def test_the_globals_of_pillow_are_left_as_they_were():
+def test_the_globals_of_pillow_are_restored():
     before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     noise = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)), "PNG")
     load(noise[:4000], tolerate_truncated=True)
@@ -261,21 +261,21 @@ def test_the_globals_of_pillow_are_left_as_they_were():
 
 
 @pytest.mark.parametrize("side", [10_001, 50_000, 2**31 - 1])
-def test_bombs_are_refused_by_their_header(side):
+def test_decompression_bombs_are_refused_by_their_header(side):
     bomb = png(8, 2, [b""], size=(side, side))
     assert f"holds {side * side / 1e6:,.0f} megapixels; 100 are allowed" in refused(bomb)
 
 
 def test_threads_decode_at_once_and_warnings_stay_inside():
     sources = [encoded(patches(), kind) for kind in ("JPEG", "PNG", "WEBP")] * 8
-    found = [None] * len(sources)
+    pictures = [None] * len(sources)
 
     def work(index):
-        found[index] = load(sources[index])
+        pictures[index] = load(sources[index])
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(len(sources))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(each.width == 32 for each in found)
+    assert all(picture.width == 32 for picture in pictures)

@@ -1,4 +1,4 @@
-"""Colors keep the order, the sign and the zero of the numbers; no map divides by zero; pictures fit together."""
+"""Colors preserve order, sign and zero of the values; no map divides by zero; pictures fit into grids."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_scale_clips_and_does_not_stretch():
 @pytest.mark.parametrize("draw", [heatmap, signed, magnitude, lambda values: overlay(GREY, values)])
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-310, 3e38])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_constant_maps_divide_by_nothing(draw, value, channels):
+def test_constant_maps_do_not_divide_by_zero(draw, value, channels):
     picture, scale = draw(np.full((channels, 4, 256), value))
     assert picture.shape == (4, 256, 3)
     assert picture.dtype == np.uint8
@@ -85,7 +85,7 @@ def test_heatmap_chooses_by_sign_and_channels():
     assert picture[0, -1].tolist() == [255, 0, 128]
 
 
-def test_a_robust_scale_says_what_it_clips():
+def test_a_scale_states_the_share_that_it_clips():
     values = np.ones((1, 100, 100))
     values[0, 0, :20] = 1000
     _, scale = heatmap(values, unit="logit")
@@ -115,7 +115,7 @@ def test_signed_and_magnitude():
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, torch.float32, torch.bfloat16])
-def test_a_ramp_moves_steadily_away_from_the_photograph(sign, kind):
+def test_an_overlay_covers_more_the_larger_the_value(sign, kind):
     values = torch.from_numpy(RAMP * sign).to(kind) if isinstance(kind, torch.dtype) else (RAMP * sign).astype(kind)
     picture, _ = overlay(GREY, values, quantile=1)
     away = abs(picture[0].astype(int) - 128).sum(1)
@@ -169,7 +169,7 @@ def test_grid_places_tiles_in_reading_order_and_centers_small_ones():
     assert grid(tiles, 3, labels=["a", "b", "c"]).shape[0] > 6
 
 
-def test_labels_fit_whatever_they_say():
+def test_labels_of_any_length_fit():
     tile = np.zeros((10, 60, 3), np.uint8)
     for text in ("", "cat", "a very long label that does not fit", "line\nbreak\ttab", "3×3", "猫"):
         assert label(tile, text).shape == (30, 60, 3)
@@ -177,7 +177,7 @@ def test_labels_fit_whatever_they_say():
     assert np.array_equal(label(tile, "x" * 99), label(tile, "x" * 500))
 
 
-def test_contour_draws_the_edge_of_the_box_only():
+def test_outline_draws_the_edge_of_the_box_only():
     drawn = outline(np.zeros((50, 60, 3), np.uint8), (10, 20, 30, 50), (255, 0, 0))
     assert (drawn[..., 0] > 0).sum() == 2 * 30 + 2 * 18
     assert drawn[10, 20].tolist() == drawn[29, 49].tolist() == [255, 0, 0]
@@ -186,14 +186,14 @@ def test_contour_draws_the_edge_of_the_box_only():
     assert CAT.flags.writeable
 
 
-def test_cutout():
+def test_transparent_outside():
     mask = np.zeros(CAT.shape[:2], bool)
     mask[:10] = True
-    found = transparent_outside(CAT, mask)
-    assert np.array_equal(found[..., :3], CAT)
-    assert found[:10, :, 3].min() == 255
-    assert found[10:, :, 3].max() == 0
-    assert encode_png(found)
+    drawn = transparent_outside(CAT, mask)
+    assert np.array_equal(drawn[..., :3], CAT)
+    assert drawn[:10, :, 3].min() == 255
+    assert drawn[10:, :, 3].max() == 0
+    assert encode_png(drawn)
     with pytest.raises(ImageError, match="resize the mask"):
         transparent_outside(CAT, mask[:5])
 
@@ -208,7 +208,7 @@ def test_cutout():
         (torch.tensor([[0, float("inf")]]), "not finite"),
     ],
 )
-def test_other_values_are_refused_at_the_border(values, words):
+def test_other_values_are_refused(values, words):
     for draw in (heatmap, signed, magnitude, lambda values: overlay(CAT, values)):
         with pytest.raises(ImageError, match=words):
             draw(values)
@@ -216,7 +216,7 @@ def test_other_values_are_refused_at_the_border(values, words):
         colors(np.zeros((3, 4, 4)))
 
 
-def test_the_values_are_left_as_they_were():
+def test_the_values_are_not_changed():
     values = torch.rand(3, 8, 8, requires_grad=True)
     before = values.detach().clone()
     for draw in (heatmap, signed, magnitude):

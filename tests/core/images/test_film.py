@@ -1,4 +1,4 @@
-"""Films: what is written is read back, frame by frame, and what fails leaves nothing."""
+"""Films are read back frame by frame; a film that fails leaves no file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from phosphene.core.images.image import Uint8Image
 
 
 def ramp(height: int, width: int, count: int = 5) -> list[Uint8Image]:
-    """Each frame another color, from grey to red, with a light that wanders right."""
+    """Frames of different colors, from grey to red, with a bright spot that moves right."""
     frames = []
     for number in range(count):
         frame = np.full((height, width, 3), 60, np.uint8)
@@ -27,14 +27,14 @@ def ramp(height: int, width: int, count: int = 5) -> list[Uint8Image]:
 
 
 def read(path: Path) -> tuple[list[Uint8Image], float]:
-    """The frames, and how many a second."""
+    """The frames, and the rate in frames per second."""
     if path.suffix == ".gif":
         with Image.open(path) as image:
-            shown = [np.asarray(each.convert("RGB")) for each in ImageSequence.Iterator(image)]
+            shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
             return shown, 1000 / image.info["duration"]
     capture, shown = cv2.VideoCapture(str(path)), []
-    while (found := capture.read())[0]:
-        shown.append(np.ascontiguousarray(found[1][..., ::-1]).astype(np.uint8))
+    while (read := capture.read())[0]:
+        shown.append(np.ascontiguousarray(read[1][..., ::-1]).astype(np.uint8))
     return shown, float(capture.get(cv2.CAP_PROP_FPS))
 
 
@@ -45,8 +45,8 @@ def test_frames_come_back_in_order_color_and_rate(tmp_path: Path, name: str) -> 
     shown, rate = read(path.rename(path.with_name(name.lower())))
     assert len(shown) == len(frames)
     assert rate == pytest.approx(10)
-    for each, frame in zip(shown, frames, strict=True):
-        assert np.abs(each.astype(int) - frame).mean() < 5
+    for image, frame in zip(shown, frames, strict=True):
+        assert np.abs(image.astype(int) - frame).mean() < 5
     assert len(list(path.parent.iterdir())) == 1
 
 
@@ -78,7 +78,7 @@ def test_large_frames_are_shrunk_where_the_file_would_be_huge(
     assert shown[0].shape[:2] == size
 
 
-def test_frames_of_mp4_are_not_held(tmp_path: Path) -> None:
+def test_frames_of_mp4_are_not_kept_in_memory(tmp_path: Path) -> None:
     alive: list[int] = []
 
     class Frame(np.ndarray):
@@ -103,11 +103,11 @@ def test_a_film_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path, n
     (tmp_path / name).write_text("old")
     with pytest.raises(KeyboardInterrupt):
         film(tmp_path / name, frames())
-    assert [each.name for each in tmp_path.iterdir()] == [name]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "old"
 
 
-def test_what_no_film_can_be(tmp_path: Path) -> None:
+def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"film.avi cannot be a film; name it film.gif or film.mp4"):
         film(tmp_path / "film.avi", ramp(8, 8))
     with pytest.raises(ImageError, match="at least one frame"):
@@ -117,12 +117,12 @@ def test_what_no_film_can_be(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_encoder_keeps_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_encoder_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     film(tmp_path / "film.mp4", ramp(8, 8))
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_encoder_that_wrote_less_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_that_wrote_too_few_frames_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2.VideoWriter, "fourcc", lambda *_: 0)
     with pytest.raises(OutputError, match="cannot take an MP4"):
         film(tmp_path / "film.mp4", ramp(8, 8))

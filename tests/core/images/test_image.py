@@ -1,4 +1,4 @@
-"""Pictures from every source, found, resized and saved; what is no picture is named in one line."""
+"""Pictures from every source, searched, resized and saved; what is no picture is an error of one line."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def refused(source, **options):
     return text
 
 
-def test_content_decides_not_the_name(tmp_path):
+def test_the_content_decides_the_format_not_the_name(tmp_path):
     path = tmp_path / "cat.png"
     path.write_bytes(encoded(patches(), "JPEG"))
     assert load(path).width == 32
@@ -81,9 +81,9 @@ def test_sources(tmp_path, monkeypatch):
         pictures = [load(path), load(str(path)), load(file), load(data)]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
     pictures.append(load("-"))
-    assert [each.path for each in pictures] == [str(path)] * 3 + ["", "-"]
-    assert [each.name for each in pictures] == ["a cat"] * 3 + ["picture", "stdin"]
-    assert len({each.sha256 for each in pictures}) == 1
+    assert [picture.path for picture in pictures] == [str(path)] * 3 + ["", "-"]
+    assert [picture.name for picture in pictures] == ["a cat"] * 3 + ["picture", "stdin"]
+    assert len({picture.sha256 for picture in pictures}) == 1
     with pytest.raises(ImageError, match="opened as text"):
         load(io.StringIO("x"))
 
@@ -118,9 +118,9 @@ def test_arrays_tensors_and_pillow_images_become_pictures(array):
 
 def test_grey_arrays_and_transparent_pillow_images():
     assert Picture.from_array(SIX[..., 0]).pixels[..., 2].tolist() == SIX[..., 0].tolist()
-    found = Picture.from_array(Image.new("RGBA", (3, 3), (0, 0, 0, 0)))
-    assert found.pixels.min() == 255
-    assert found.notes == ("composited over white",)
+    picture = Picture.from_array(Image.new("RGBA", (3, 3), (0, 0, 0, 0)))
+    assert picture.pixels.min() == 255
+    assert picture.notes == ("composited over white",)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_resize_stays_in_range_and_keeps_constants():
     edges = torch.zeros(1, 3, 16, 16)
     edges[..., 8:] = 1
     for mode in ("bicubic", "bilinear", "nearest-exact"):
-        found = resize(edges, (37, 5), mode)
-        assert found.shape == (1, 3, 37, 5)
-        assert found.min() == 0
-        assert 1 - 1e-6 < found.max() <= 1
+        resized = resize(edges, (37, 5), mode)
+        assert resized.shape == (1, 3, 37, 5)
+        assert resized.min() == 0
+        assert 1 - 1e-6 < resized.max() <= 1
     assert torch.allclose(resize(torch.full((1, 3, 8, 8), 0.3), (20, 20)), torch.tensor(0.3))
 
 

@@ -1,4 +1,4 @@
-"""What stands between a photograph and the first layer."""
+"""Preprocessing: from a photograph to the input of a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_channels_are_ordered_and_normalized() -> None:
     assert seen("grey", (0.0,), (1.0,)) == pytest.approx([0.299 * 0.1 + 0.587 * 0.2 + 0.114 * 0.3])
 
 
-def test_normalizing_lets_gradients_through() -> None:
+def test_normalizing_is_differentiable() -> None:
     for order, mean in (("rgb", (0.5,) * 3), ("bgr", (0.5,) * 3), ("grey", (0.5,))):
         images = nets.pictures(1, torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(Preprocess((32, 32), mean, mean, order=order).normalize, images[:, :, :3, :3])
@@ -37,7 +37,7 @@ CAT = skimage.data.chelsea()  # 300 × 451
 
 
 def picture(height: int, width: int) -> Picture:
-    """A photograph of a size, cut or enlarged from a cat."""
+    """A photograph of a given size, cropped or enlarged from that of a cat."""
     return Picture.from_array(np.asarray(Image.fromarray(CAT).resize((width, height), Image.Resampling.BICUBIC)))
 
 
@@ -55,10 +55,10 @@ def test_preparing_equals_pillow_and_the_center_crop(height: int, width: int, in
     sampling = getattr(Image.Resampling, interpolation.upper())
     expected = np.asarray(Image.fromarray(given.pixels).resize(resized[::-1], sampling)).astype(int)
     top, left = (resized[0] - 96) // 2, (resized[1] - 96) // 2
-    found = (images[0] * 255).permute(1, 2, 0).round().int().numpy()
+    prepared = (images[0] * 255).permute(1, 2, 0).round().int().numpy()
     assert images.shape == (1, 3, 96, 96)
     assert images.dtype == torch.float32
-    assert abs(found - expected[top : top + 96, left : left + 96]).max() <= 1
+    assert abs(prepared - expected[top : top + 96, left : left + 96]).max() <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -89,7 +89,7 @@ def test_prepared_images_pass_the_check() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 40_000), (40_000, 2), (3, 3_001)])
-def test_a_strip_shows_its_middle_without_being_resized_whole(height: int, width: int) -> None:
+def test_of_a_very_long_photograph_the_middle_alone_is_resized(height: int, width: int) -> None:
     levels = np.zeros((height, width, 3), np.uint8)
     levels[height // 2 - 1 : height // 2 + 1, width // 2 - 1 : width // 2 + 1] = 255
     images, box = Preprocess((32, 32)).prepare(Picture.from_array(levels))

@@ -1,4 +1,4 @@
-"""What is guessed about networks, on networks that people have."""
+"""The guesses about networks, on well-known architectures."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_block_outputs_of_torchvision_networks(name: str, expected: list[str]) -
 
 def test_block_outputs_of_inception_stand_side_by_side() -> None:
     module = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=False).eval()
-    found = blocks(Network(module))
-    assert found[:4] == ("conv1", "conv2", "conv3", "inception3a")
-    assert len(found) == 12
+    outputs = blocks(Network(module))
+    assert outputs[:4] == ("conv1", "conv2", "conv3", "inception3a")
+    assert len(outputs) == 12
 
 
 def test_block_outputs_of_a_transformer() -> None:
@@ -85,12 +85,12 @@ def test_layers_are_spread_from_first_to_last() -> None:
         (lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False), "global_pool"),
     ],
 )
-def test_it_is_what_the_classifier_weighs(module: object, expected: str) -> None:
+def test_the_embedding_layer_is_the_input_of_the_classifier(module: object, expected: str) -> None:
     network = Network(module().eval())  # type: ignore[operator]
     assert embedding_layer(network) == expected
 
 
-def test_a_network_of_one_layer_has_none() -> None:
+def test_a_network_of_one_layer_has_no_embedding_layer() -> None:
     with pytest.raises(LayerError, match=r"no layer before its logits to embed images by; give Embeddings\(layer=…\)"):
         embedding_layer(nets.build("linear"))
 
@@ -98,7 +98,7 @@ def test_a_network_of_one_layer_has_none() -> None:
 @pytest.mark.parametrize(
     ("name", "layer"), [("gap", "features"), ("residual", "bn"), ("functional", "two"), ("tokens", "gelu")]
 )
-def test_a_layer_is_chosen_for_every_network(name: str, layer: str) -> None:
+def test_the_dream_layer_of_small_networks(name: str, layer: str) -> None:
     assert dream_layer(nets.build(name)) == layer
 
 
@@ -111,8 +111,8 @@ def test_a_layer_is_chosen_for_every_network(name: str, layer: str) -> None:
     ],
     ids=["vit", "torchvision's", "convnext"],
 )
-def test_no_dream_is_of_a_layer_whose_energy_is_always_the_same(module: nn.Module, layer: str) -> None:
-    """A layer norm makes any picture as strong as any other: its gradient is rounding."""
+def test_the_dream_layer_is_no_layer_norm(module: nn.Module, layer: str) -> None:
+    """The mean square after a layer norm is the same for every picture: its gradient is rounding."""
     assert dream_layer(Network(module.eval(), Preprocess((64, 64)))) == layer
 
 
@@ -151,6 +151,6 @@ def test_the_classifier_and_the_layer_it_pools() -> None:
     assert pooled_layer(network, 13) is None
 
 
-def test_max_pooling_and_relus_are_told() -> None:
+def test_max_pooling_and_relus_are_detected() -> None:
     assert [has_max_pooling(nets.build(name)) for name in ("gap", "residual", "functional")] == [True, True, False]
     assert [has_relu_below(nets.build("gap"), layer) for layer in ("features.0", "features.5")] == [False, True]

@@ -1,4 +1,4 @@
-"""Receptive fields against their definition: a pixel is seen where its being NaN makes the output NaN."""
+"""Receptive fields against their definition: the output depends on a pixel if a NaN there makes it NaN."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from torchvision.models import vgg
 from phosphene.core.networks.layers import ReceptiveField, evaluating, receptive_fields, trace, watch
 
 
-def probed(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
+def fields_by_nan(module: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """Boxes (4, h, w) of every layer, from one pass over H + W copies, each with one row, or one column, of NaN.
 
-    The example is float64: oneDNN, whose kernels carry a NaN to places that do not read it, then stays out of the way.
+    The example is float64: kernels of oneDNN, which spread NaN to outputs that do not depend on it, are then not used.
     """
     (height, width), table, boxes = example.shape[2:], trace(module, example), {}
     images = example.repeat(height + width, 1, 1, 1)
     images[:height].diagonal(dim1=0, dim2=2).fill_(torch.nan)
     images[height:].diagonal(dim1=0, dim2=3).fill_(torch.nan)
 
-    def see(name: str, _: nn.Module, output: Tensor) -> None:
+    def read(name: str, _: nn.Module, output: Tensor) -> None:
         if table[name].layout != "other" and len(output) == len(images):
             blank = table[name].maps(output).isnan().any(1)
             blank = blank.view(len(blank), *(blank.shape[1:] or (1, 1)))
             (top, bottom), (left, right) = ends(blank[:height]), ends(blank[height:])
             boxes[name] = torch.stack([top, left, bottom, right])
 
-    with evaluating(module), torch.no_grad(), watch(module, see):
+    with evaluating(module), torch.no_grad(), watch(module, read):
         module(images)
     return boxes
 
 
-def ends(seen: Tensor) -> tuple[Tensor, Tensor]:
-    first, last = seen.int().argmax(0), len(seen) - seen.flip(0).int().argmax(0)
-    return first, torch.where(seen.any(0), last, 0)
+def ends(depends: Tensor) -> tuple[Tensor, Tensor]:
+    first, last = depends.int().argmax(0), len(depends) - depends.flip(0).int().argmax(0)
+    return first, torch.where(depends.any(0), last, 0)
 
 
 def assert_exact(module: nn.Module, size: tuple[int, int]) -> dict[str, ReceptiveField | None]:
     module, example = module.eval().double(), torch.rand(1, 3, *size, dtype=torch.float64)
-    found, truth = receptive_fields(module, example), probed(module, example)
-    assert list(found) == list(trace(module, example))
+    fields, truth = receptive_fields(module, example), fields_by_nan(module, example)
+    assert list(fields) == list(trace(module, example))
     assert truth
     for name, boxes in truth.items():
-        field = found[name]
+        field = fields[name]
         assert field is not None, f"{name} is unknown"
         assert torch.equal(field.boxes, boxes.int()), name
-    return found
+    return fields
 
 
 class Net(nn.Module):
-    """A function of a convolution's maps, and a convolution after it, which shows what the function has seen."""
+    """A convolution, a function of its maps, and another convolution, whose field shows that of the function."""
 
     def __init__(self, function: Callable[[Tensor], Tensor], channels: int = 4, **modules: nn.Module) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def added_in_place(x: Tensor) -> Tensor:
 
 
 def tokens(x: Tensor) -> Tensor:
-    """To tokens with a class token before them, and back."""
+    """Maps to tokens after a class token, and back."""
     y = torch.cat([torch.zeros(len(x), 1, 4, dtype=x.dtype), x.flatten(2).transpose(1, 2)], 1)
     return F.layer_norm(y, (4,))[:, 1:].transpose(1, 2).reshape(x.shape)
 
@@ -130,7 +130,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_is_followed_exactly(name: str) -> None:
+def test_the_field_of_a_function_is_exact(name: str) -> None:
     function, channels = FUNCTIONS[name]
     assert_exact(Net(function, channels), (24, 32))
 
@@ -148,19 +148,19 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_published_network_is_followed_exactly(name: str) -> None:
+def test_the_fields_of_a_published_network_are_exact(name: str) -> None:
     assert None not in assert_exact(NETWORKS[name](), (40, 48)).values()
 
 
-def test_sizes_are_those_the_literature_gives() -> None:
-    """Araujo, Norris & Sim, Distill 2019: VGG-16 sees 212 pixels at its last pooling."""
-    found = receptive_fields(vgg.make_layers(vgg.cfgs["D"]), torch.zeros(1, 3, 224, 224))
-    assert found["30"] is not None
-    assert (found["30"].size, found["30"].stride) == ((212, 212), (32, 32))
-    assert found["0"] == ReceptiveField((3, 3), (1, 1), (-1, -1), (224, 224), torch.empty(0))
+def test_sizes_agree_with_the_literature() -> None:
+    """Araujo, Norris & Sim, Distill 2019: the receptive field of VGG-16 at its last pooling has 212 pixels."""
+    fields = receptive_fields(vgg.make_layers(vgg.cfgs["D"]), torch.zeros(1, 3, 224, 224))
+    assert fields["30"] is not None
+    assert (fields["30"].size, fields["30"].stride) == ((212, 212), (32, 32))
+    assert fields["0"] == ReceptiveField((3, 3), (1, 1), (-1, -1), (224, 224), torch.empty(0))
 
 
-def test_a_single_place_keeps_size_and_stride() -> None:
+def test_a_single_position_has_size_and_stride() -> None:
     small, large = (
         receptive_fields(torchvision.models.resnet18(), torch.zeros(1, 3, side, side))["layer4"] for side in (32, 224)
     )
@@ -171,8 +171,8 @@ def test_a_single_place_keeps_size_and_stride() -> None:
 
 def test_size_stride_and_start_give_the_boxes_of_a_plain_stack() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 5, 2, 2), nn.MaxPool2d(3, 2, 1), nn.Conv2d(2, 2, (3, 1), padding=(1, 0)))
-    found = receptive_fields(net, torch.zeros(1, 3, 64, 48))
-    for field in found.values():
+    fields = receptive_fields(net, torch.zeros(1, 3, 64, 48))
+    for field in fields.values():
         assert field is not None
         for row, column in ((0, 0), (3, 5), (15, 11)):
             top, left = field.start[0] + row * field.stride[0], field.start[1] + column * field.stride[1]
@@ -190,7 +190,7 @@ def test_every_padding_keeps_the_stride(mode: str) -> None:
     assert field.box(4, 4) == (3, 3, 6, 6)
 
 
-def test_upsampled_places_keep_their_size() -> None:
+def test_upsampled_positions_have_the_same_size() -> None:
     field = receptive_fields(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Upsample(scale_factor=2)), torch.zeros(1, 3, 9, 9))[
         "1"
     ]
@@ -201,14 +201,14 @@ def test_upsampled_places_keep_their_size() -> None:
 
 def test_whole_is_the_whole_picture() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 3, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 5))
-    found = receptive_fields(net, torch.zeros(1, 3, 9, 12))
-    assert [field is not None and field.whole for field in found.values()] == [False, True, True, True]
-    assert found["3"] == ReceptiveField((9, 12), (0, 0), (0, 0), (9, 12), torch.empty(0))
+    fields = receptive_fields(net, torch.zeros(1, 3, 9, 12))
+    assert [field is not None and field.whole for field in fields.values()] == [False, True, True, True]
+    assert fields["3"] == ReceptiveField((9, 12), (0, 0), (0, 0), (9, 12), torch.empty(0))
 
 
-def test_attention_sees_everything() -> None:
-    found = receptive_fields(timm.create_model("vit_tiny_patch16_224", depth=2), torch.zeros(1, 3, 224, 224))
-    patch, block = found["pos_drop"], found["blocks.0"]
+def test_attention_depends_on_everything() -> None:
+    fields = receptive_fields(timm.create_model("vit_tiny_patch16_224", depth=2), torch.zeros(1, 3, 224, 224))
+    patch, block = fields["pos_drop"], fields["blocks.0"]
     assert patch is not None
     assert block is not None
     assert patch.box(2, 3) == (32, 48, 48, 64)
@@ -248,9 +248,9 @@ UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_what_no_rule_covers_is_unknown_from_there_on(name: str) -> None:
-    found = receptive_fields(Net(UNKNOWN[name]).double(), torch.rand(1, 3, 24, 32, dtype=torch.float64))
-    assert [key for key, field in found.items() if field is None] == ["middle", "last"]
+def test_after_an_operation_without_a_rule_fields_are_unknown(name: str) -> None:
+    fields = receptive_fields(Net(UNKNOWN[name]).double(), torch.rand(1, 3, 24, 32, dtype=torch.float64))
+    assert [key for key, field in fields.items() if field is None] == ["middle", "last"]
 
 
 def test_an_operation_without_a_rule_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +259,7 @@ def test_an_operation_without_a_rule_is_named_once(caplog: pytest.LogCaptureFixt
     assert ["aten.topk" in message for message in caplog.messages] == [True]
 
 
-def test_what_is_no_function_of_the_picture_is_unknown_alone() -> None:
+def test_a_constant_layer_alone_is_unknown() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -268,16 +268,16 @@ def test_what_is_no_function_of_the_picture_is_unknown_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.conv(x) + self.embed(torch.arange(4)).mean()
 
-    found = receptive_fields(Positions(), torch.zeros(1, 3, 8, 8))
-    assert found["embed"] is None
-    assert found["conv"] is not None
+    fields = receptive_fields(Positions(), torch.zeros(1, 3, 8, 8))
+    assert fields["embed"] is None
+    assert fields["conv"] is not None
 
 
-def test_the_caller_finds_tensors_and_modules_as_they_were() -> None:
+def test_tensors_and_modules_of_the_caller_are_unchanged() -> None:
     net, example = Net(added_in_place), torch.zeros(1, 3, 24, 32)
     receptive_fields(net, example)
     assert net.training
-    assert not any(each._forward_hooks for each in net.modules())
+    assert not any(module._forward_hooks for module in net.modules())
     loss = net(example).sum()
     loss.backward()
     assert net.first.weight.grad is not None

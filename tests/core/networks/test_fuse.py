@@ -1,4 +1,4 @@
-"""Folded networks: the same numbers and names, fewer operations, nothing changed that somebody reads."""
+"""Fused networks: the same activations and names, fewer operations, and no layer changed that is read."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ WHITE = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 
 
 def disturbed(module: nn.Module) -> nn.Module:
-    """Evaluating, with batch norms that do something."""
+    """In evaluation mode, with batch norms that change their input."""
     generator = torch.Generator().manual_seed(0)
-    for each in module.modules():
-        if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.running_var is not None:
-            for values, low, high in ((each.running_mean, -0.3, 0.3), (each.running_var, 0.5, 1.5)):
+    for norm in module.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
+            for values, low, high in ((norm.running_mean, -0.3, 0.3), (norm.running_var, 0.5, 1.5)):
                 values.uniform_(low, high, generator=generator)
-            if each.affine:
-                nn.init.uniform_(each.weight, 0.5, 1.5, generator=generator)
-                nn.init.uniform_(each.bias, -0.3, 0.3, generator=generator)
+            if norm.affine:
+                nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
+                nn.init.uniform_(norm.bias, -0.3, 0.3, generator=generator)
     return module.eval()
 
 
@@ -37,25 +37,25 @@ def small(module: nn.Module) -> Network:
 
 
 def norms(network: Network) -> int:
-    """How many batch norms still do something."""
-    return sum(getattr(each, "running_var", None) is not None for each in network.module.modules())
+    """The number of batch norms that are not folded."""
+    return sum(getattr(module, "running_var", None) is not None for module in network.module.modules())
 
 
 def assert_same(one: Network, other: Network, layers: Iterable[str], images: Tensor) -> None:
     """The same values at some layers, and the same gradient of all of them."""
     layers = [*layers, "logits"]
-    found, truth, gradients = {}, {}, []
-    for network, into in ((other, found), (one, truth)):
+    values, expected, gradients = {}, {}, []
+    for network, into in ((other, values), (one, expected)):
         leaf = images.clone().requires_grad_()
         into.update(network.tap(leaf, layers))
-        total = sum(each.square().mean() for each in into.values())
+        total = sum(maps.square().mean() for maps in into.values())
         gradients.append(torch.autograd.grad(total, leaf)[0])
-    # A ReLU within a rounding of its kink may go either way, so gradients agree in direction, not in every pixel.
-    assert torch.cosine_similarity(*(each.flatten() for each in gradients), dim=0) > 0.9999
-    for name, each in truth.items():
-        apart = (found[name] - each).abs().max() / each.abs().max().clamp(min=1e-12)
+    # Within rounding of 0 a ReLU may be active or not, so gradients agree in direction, not in every pixel.
+    assert torch.cosine_similarity(*(maps.flatten() for maps in gradients), dim=0) > 0.9999
+    for name, maps in expected.items():
+        apart = (values[name] - maps).abs().max() / maps.abs().max().clamp(min=1e-12)
         assert apart < 1e-4, f"{name} differs by {apart:.1e} of its largest value"
-        assert found[name].shape == each.shape
+        assert values[name].shape == maps.shape
 
 
 REAL: dict[str, Callable[[], Network]] = {
@@ -68,29 +68,29 @@ REAL: dict[str, Callable[[], Network]] = {
 
 
 @pytest.mark.parametrize("name", nets.NETS)
-def test_a_folded_tiny_network_is_the_same_network(name: str) -> None:
+def test_a_fused_tiny_network_is_the_same(name: str) -> None:
     network = nets.build(name)
-    twin = fused(network)
-    layers = [name for name, each in network.layers.items() if each.kind != "Conv2d" and each.layout != "other"]
-    assert_same(network, twin, layers, nets.pictures())
-    assert norms(twin) == 0
+    fast = fused(network)
+    layers = [name for name, layer in network.layers.items() if layer.kind != "Conv2d" and layer.layout != "other"]
+    assert_same(network, fast, layers, nets.pictures())
+    assert norms(fast) == 0
 
 
 @pytest.mark.parametrize(("name", "left"), [("efficientnet-lite0", 0), ("resnet50", 0), ("densenet", 62)])
-def test_real_networks_fold_and_stay_as_they_were_found(name: str, left: int) -> None:
+def test_real_networks_are_fused_and_unchanged(name: str, left: int) -> None:
     network = REAL[name]()
     network.module.train()
-    before = {key: each.clone() for key, each in network.module.state_dict().items()}
+    before = {key: value.clone() for key, value in network.module.state_dict().items()}
     layers = [key for key in network.layers if key.endswith(("bn1", "norm1", "act", "conv3", "2"))][:40]
-    twin = fused(network, layers)
-    assert twin.layers == network.layers
+    fast = fused(network, layers)
+    assert fast.layers == network.layers
     assert norms(fused(network)) <= left < norms(network)
     images = torch.rand(2, 3, *network.preprocess.size)
-    assert_same(network, twin, layers, images)
+    assert_same(network, fast, layers, images)
     after = network.module.state_dict()
-    assert all(torch.equal(each, after[key]) for key, each in before.items())
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert network.module.training
-    assert not any(each._forward_hooks or each._forward_pre_hooks for each in network.module.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.module.modules())
 
 
 @pytest.mark.parametrize("name", ["convnext", "vit"])
@@ -99,18 +99,21 @@ def test_without_batch_norms_there_is_nothing_to_fold(name: str) -> None:
     assert_same(network, fused(network), list(network.layers)[:12], torch.rand(1, 3, 64, 64))
 
 
-def test_a_twin_has_the_weights_of_the_network_but_for_those_it_folded() -> None:
+def test_a_fused_copy_shares_all_weights_but_the_folded_ones() -> None:
     network = nets.build("gap")
-    twin = fused(network, channels_last=False)
-    mine, theirs = dict(twin.module.named_parameters()), dict(network.module.named_parameters())
+    fast = fused(network, channels_last=False)
+    mine, theirs = dict(fast.module.named_parameters()), dict(network.module.named_parameters())
     assert {name for name in theirs if name not in mine} == {"features.1.weight", "features.1.bias"}
-    assert {name for name, each in mine.items() if each is not theirs[name]} == {"features.0.weight", "features.0.bias"}
+    assert {name for name, weight in mine.items() if weight is not theirs[name]} == {
+        "features.0.weight",
+        "features.0.bias",
+    }
 
 
-def test_a_twin_is_its_own_twin_for_what_it_was_made_for() -> None:
-    twin = fused(nets.build("gap"), ["features.2"])
-    assert fused(twin, ["features.2"]) is fused(twin) is twin
-    assert fused(twin, ["features.5"]) is not twin
+def test_fusing_a_fused_copy_again_returns_it() -> None:
+    fast = fused(nets.build("gap"), ["features.2"])
+    assert fused(fast, ["features.2"]) is fused(fast) is fast
+    assert fused(fast, ["features.5"]) is not fast
 
 
 def test_a_convolution_that_is_read_is_not_folded() -> None:
@@ -119,14 +122,14 @@ def test_a_convolution_that_is_read_is_not_folded() -> None:
     assert_same(network, fused(network, ["features.1"]), ["features.1"], nets.pictures())
 
 
-def test_a_block_that_returns_its_convolution_shows_it_too() -> None:
+def test_a_block_that_returns_the_output_of_a_convolution_counts_as_that_convolution() -> None:
     network = small(nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3)), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1)))
     assert norms(fused(network)) == 0
     assert norms(fused(network, ["0"])) == norms(fused(network, ["0.0"])) == 1
 
 
 class Net(nn.Module):
-    """A convolution, a batch norm, and some way to go through both."""
+    """A convolution and a batch norm, called in different ways."""
 
     def __init__(self, way: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
@@ -155,12 +158,12 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_where_somebody_else_has_a_part_in_it_the_pair_stays(way: str) -> None:
+def test_a_convolution_used_elsewhere_too_is_not_folded(way: str) -> None:
     network = small(Net(WAYS[way]))
-    twin = fused(network)
-    assert isinstance(twin.module.norm, nn.BatchNorm2d)
-    assert not isinstance(twin.module.first, nn.BatchNorm2d)
-    assert_same(network, twin, ["first", "norm"], nets.pictures())
+    fast = fused(network)
+    assert isinstance(fast.module.norm, nn.BatchNorm2d)
+    assert not isinstance(fast.module.first, nn.BatchNorm2d)
+    assert_same(network, fast, ["first", "norm"], nets.pictures())
 
 
 def test_groups_strides_no_bias_no_affine_and_linear_layers_fold() -> None:
@@ -170,12 +173,12 @@ def test_groups_strides_no_bias_no_affine_and_linear_layers_fold() -> None:
         nn.Linear(64, 10), nn.BatchNorm1d(10), nn.Tanh(), nn.Linear(10, 4, bias=False), nn.BatchNorm1d(4),
     )  # fmt: skip
     network = small(module)
-    twin = fused(network)
-    assert norms(twin) == 0
-    assert_same(network, twin, ["1", "4", "8", "11"], nets.pictures())
+    fast = fused(network)
+    assert norms(fast) == 0
+    assert_same(network, fast, ["1", "4", "8", "11"], nets.pictures())
 
 
-def test_norms_of_the_batch_itself_and_standardized_weights_stay() -> None:
+def test_norms_by_batch_statistics_and_standardized_weights_are_not_folded() -> None:
     standardized = timm.layers.StdConv2d(8, 8, 3)
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False), standardized, nn.BatchNorm2d(8),
@@ -194,12 +197,12 @@ def test_a_network_that_cannot_be_copied_is_returned_itself(monkeypatch: pytest.
     assert fused(network) is network
 
 
-def test_a_network_that_counts_on_channels_first_in_memory_stays_so() -> None:
+def test_a_network_that_relies_on_channels_first_in_memory_keeps_them() -> None:
     class Viewing(nets.Gap):
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.features(x).view(len(x), -1)[:, :12])
 
     for module, last in ((Viewing(), False), (nets.Gap(), True)):
-        twin = fused(small(module))
-        assert norms(twin) == 0
-        assert twin.module.features[0].weight.is_contiguous(memory_format=torch.channels_last) == last
+        fast = fused(small(module))
+        assert norms(fast) == 0
+        assert fast.module.features[0].weight.is_contiguous(memory_format=torch.channels_last) == last

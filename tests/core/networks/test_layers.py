@@ -1,4 +1,4 @@
-"""The layer table: layouts of published networks, names of calls, and a module left as it was."""
+"""The layer table: layouts of published networks, names of calls, and a module that is unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def vit(name: str, **options: object) -> Callable[[], nn.Module]:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What one layer of a network must look like."""
+    """The expected entry of one layer."""
 
     build: Callable[[], nn.Module]
     layer: str
@@ -104,20 +104,20 @@ class Shared(nn.Module):
         return F.relu(self.block(self.relu(self.block(x)))).mean((2, 3)), None
 
 
-def test_calls_are_listed_as_they_end_and_counted() -> None:
+def test_calls_are_listed_in_the_order_in_which_they_end_and_counted() -> None:
     names = list(table(Shared(), (8, 8)))
     assert names == [
         "conv", "block.1", "relu", "block", "relu#1", "conv#1", "block.1#1", "relu#2", "block#1"
     ]  # fmt: skip
 
 
-def test_parameters_count_what_lies_below() -> None:
+def test_parameters_include_those_of_children() -> None:
     layers = table(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.Flatten()), (8, 8))
     assert [layer.parameters for layer in layers.values()] == [3 * 4 * 9 + 4, 8, 3 * 4 * 9 + 12, 0]
     assert [layer.kind for layer in layers.values()] == ["Conv2d", "BatchNorm2d", "Sequential", "Flatten"]
 
 
-def test_spatial_means_more_than_one_place() -> None:
+def test_spatial_means_more_than_one_position() -> None:
     layers = table(tv.resnet18(), (64, 64))
     assert layers["layer4"].spatial
     assert not layers["avgpool"].spatial
@@ -138,7 +138,7 @@ def test_maps_are_views_and_unmaps_undoes_them(name: str) -> None:
     assert torch.equal(layer.unmaps(maps, output), output)
 
 
-def test_gradients_flow_through_maps_put_back() -> None:
+def test_gradients_flow_through_unmapped_maps() -> None:
     layer = Layer("norm", "LayerNorm", (4, 2, 3), "tokens", prefix=2)
     output = torch.rand(2, 8, 4)
     maps = layer.maps(output).detach().requires_grad_()
@@ -150,14 +150,14 @@ def test_gradients_flow_through_maps_put_back() -> None:
 def test_the_module_is_left_as_it_was_found() -> None:
     net = tv.resnet18().train()
     net.layer1.eval()
-    flags, before = [each.training for each in net.modules()], {k: v.clone() for k, v in net.state_dict().items()}
+    flags, before = [part.training for part in net.modules()], {k: v.clone() for k, v in net.state_dict().items()}
     random = torch.get_rng_state()
     table(net, (64, 64))
-    assert [each.training for each in net.modules()] == flags
+    assert [part.training for part in net.modules()] == flags
     assert torch.equal(torch.get_rng_state(), random)
-    assert not any(each._forward_hooks for each in net.modules())
+    assert not any(part._forward_hooks for part in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    assert all(each.requires_grad for each in net.parameters())
+    assert all(part.requires_grad for part in net.parameters())
 
 
 class Noisy(nn.Module):
@@ -170,8 +170,8 @@ def test_the_module_is_left_as_it_was_found_after_an_exception() -> None:
     random = torch.get_rng_state()
     with pytest.raises(RuntimeError, match="shapes"):
         table(net, (8, 8))
-    assert all(each.training for each in net.modules())
-    assert not any(each._forward_hooks for each in net.modules())
+    assert all(part.training for part in net.modules())
+    assert not any(part._forward_hooks for part in net.modules())
     assert torch.equal(torch.get_rng_state(), random)
 
 

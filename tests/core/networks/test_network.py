@@ -1,4 +1,4 @@
-"""A network as everything else sees it: what goes in, what is read, what is left behind."""
+"""The interface of a network: its inputs, what is read, and that the module is unchanged."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ WHITE = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 
 
 def small(module: nn.Module, **rest: Any) -> Network:
-    """A network that sees pixels as they are."""
+    """A network whose preprocessing changes nothing."""
     return Network(module.eval(), WHITE, **rest)
 
 
 def called(network: Network) -> list[str]:
-    """Fills with the names of the modules that run from now on."""
+    """A list to which the names of all modules that run are appended."""
     seen: list[str] = []
-    for name, each in network.module.named_modules():
-        each.register_forward_hook(lambda *_, name=name: seen.append(name))
+    for name, module in network.module.named_modules():
+        module.register_forward_hook(lambda *_, name=name: seen.append(name))
     return seen
 
 
@@ -68,7 +68,7 @@ def test_normalized_images_are_recognized() -> None:
     )
 
 
-def test_what_resizing_overshoots_by_a_rounding_is_let_through() -> None:
+def test_rounding_errors_of_resizing_are_accepted() -> None:
     images = torch.tensor([-5e-4, 1 + 5e-4, 0.5]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
     assert torch.equal(nets.build("gap").check(images), images)
 
@@ -99,7 +99,7 @@ def test_a_preprocess_of_another_size_is_an_error_that_says_so() -> None:
             attribute(network, torch.rand(1, 3, *network.preprocess.size), 0)
 
 
-def test_a_network_of_grey_pictures_is_told_how_they_are_asked_for() -> None:
+def test_a_network_of_grey_pictures_gets_a_hint() -> None:
     grey = Network(nn.Sequential(nn.Conv2d(1, 4, 3)).eval(), Preprocess((28, 28)), name="digits")
     with pytest.raises(NetworkError, match='order="grey"'):
         grey.layers  # noqa: B018
@@ -130,7 +130,7 @@ def test_a_network_can_be_differentiated_by_its_images() -> None:
     network(images)[:, 0].sum().backward()
     assert images.grad is not None
     assert torch.equal(images.grad, attribute(network, images, 0, method="gradient").values)
-    assert all(each.grad is None for each in network.module.parameters())
+    assert all(weight.grad is None for weight in network.module.parameters())
 
 
 # What it says
@@ -141,13 +141,13 @@ def test_predictions_are_the_softmax_in_order() -> None:
     logits = network(images)
     rows = network.predict(images, 3)
     assert [len(row) for row in rows] == [3, 3]
-    for row, each in zip(rows, logits, strict=True):
-        assert [found.index for found in row] == each.argsort(descending=True)[:3].tolist()
-        assert [found.logit for found in row] == each.sort(descending=True).values[:3].tolist()
-        assert [found.probability for found in row] == pytest.approx(
-            each.softmax(0).sort(descending=True).values[:3].tolist()
+    for row, own in zip(rows, logits, strict=True):
+        assert [prediction.index for prediction in row] == own.argsort(descending=True)[:3].tolist()
+        assert [prediction.logit for prediction in row] == own.sort(descending=True).values[:3].tolist()
+        assert [prediction.probability for prediction in row] == pytest.approx(
+            own.softmax(0).sort(descending=True).values[:3].tolist()
         )
-        assert all(found.label == nets.LABELS[found.index] for found in row)
+        assert all(prediction.label == nets.LABELS[prediction.index] for prediction in row)
     assert [len(row) for row in network.predict(images, 100)] == [5, 5]
     assert network.predict(images)[0][0].index == logits[0].argmax()
 
@@ -158,7 +158,7 @@ def test_a_class_without_a_label_is_called_by_its_index() -> None:
 
 
 @pytest.mark.parametrize("text", ["tiger cat", "Tiger Cat", "tiger_cat", "  tiger  cat ", "TIGER_CAT"])
-def test_labels_are_found_however_they_are_written(text: str) -> None:
+def test_labels_are_found_in_any_case_and_with_underscores(text: str) -> None:
     assert nets.build("gap").index(text) == 1
 
 
@@ -199,18 +199,18 @@ class _Wrapped(nn.Module):
         return self.wrap(self.module(x))
 
 
-@pytest.mark.parametrize("name", [each for each in nets.NETS if each != "linear"])
-def test_listening_hears_what_a_tap_reads(name: str) -> None:
+@pytest.mark.parametrize("name", [net for net in nets.NETS if net != "linear"])
+def test_stream_gives_the_same_activations_as_tap(name: str) -> None:
     network, images = nets.build(name), nets.pictures(3)
-    layers = [*(each for each, layer in network.layers.items() if layer.layout != "other"), "input", "logits"]
-    heard: dict[str, Tensor] = {}
-    network.stream(images, layers, lambda layer, maps: heard.update({layer: maps.clone()}))
+    layers = [*(wanted for wanted, layer in network.layers.items() if layer.layout != "other"), "input", "logits"]
+    streamed: dict[str, Tensor] = {}
+    network.stream(images, layers, lambda layer, maps: streamed.update({layer: maps.clone()}))
     read = network.tap(images, layers)
-    assert heard.keys() == read.keys()
-    assert all(torch.equal(heard[each], read[each]) for each in layers)
+    assert streamed.keys() == read.keys()
+    assert all(torch.equal(streamed[wanted], read[wanted]) for wanted in layers)
 
 
-def test_listening_stops_after_the_last_layer() -> None:
+def test_stream_stops_after_the_last_layer() -> None:
     network = nets.build("gap")
     assert "features.2" in network.layers  # traced once, by a pass of its own
     ran = called(network)
@@ -218,21 +218,21 @@ def test_listening_stops_after_the_last_layer() -> None:
     assert ran == ["features.0", "features.1", "features.2"]
 
 
-def test_a_twin_shares_weights_and_nothing_else() -> None:
+def test_a_replica_shares_weights_and_nothing_else() -> None:
     network = nets.build("residual")
-    twin = network.replicate()
-    assert twin.module is not network.module
-    assert [each.data_ptr() for each in twin.module.parameters()] == [
-        each.data_ptr() for each in network.module.parameters()
+    replica = network.replicate()
+    assert replica.module is not network.module
+    assert [weight.data_ptr() for weight in replica.module.parameters()] == [
+        weight.data_ptr() for weight in network.module.parameters()
     ]
-    assert torch.equal(twin(nets.pictures(2)), network(nets.pictures(2)))
+    assert torch.equal(replica(nets.pictures(2)), network(nets.pictures(2)))
     ran = called(network)
-    twin(nets.pictures(1))
+    replica(nets.pictures(1))
     assert not ran
 
 
-def test_a_module_that_cannot_be_copied_has_no_twin() -> None:
+def test_a_module_that_cannot_be_copied_has_no_replica() -> None:
     network = nets.build("gap")
-    network.module.lock = (each for each in ())
+    network.module.lock = (nothing for nothing in ())
     with pytest.raises(NetworkError, match=r"cannot be copied for another thread: .*generator"):
         network.replicate()

@@ -1,4 +1,4 @@
-"""One pass with an ear at some layers: what is heard, and when it stops."""
+"""One pass that records chosen layers: their activations, and where it stops."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ WHITE = Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3)
 
 
 def small(module: nn.Module, **rest: Any) -> Network:
-    """A network that sees pixels as they are."""
+    """A network whose preprocessing changes nothing."""
     return Network(module.eval(), WHITE, **rest)
 
 
 def called(network: Network) -> list[str]:
-    """Fills with the names of the modules that run from now on."""
+    """A list to which the names of all modules that run are appended."""
     seen: list[str] = []
-    for name, each in network.module.named_modules():
-        each.register_forward_hook(lambda *_, name=name: seen.append(name))
+    for name, module in network.module.named_modules():
+        module.register_forward_hook(lambda *_, name=name: seen.append(name))
     return seen
 
 
@@ -36,8 +36,8 @@ def test_a_pass_stops_after_the_last_layer_read() -> None:
     network, images = nets.build("gap"), nets.pictures()
     network.layers  # noqa: B018  a pass of its own
     seen = called(network)
-    found = network.tap(images, ["features.1"])
-    assert found.keys() == {"features.1"}
+    activations = network.tap(images, ["features.1"])
+    assert activations.keys() == {"features.1"}
     assert seen == ["features.0", "features.1"]
     seen.clear()
     network.tap(images, ["features.3", "features.0"])
@@ -50,23 +50,23 @@ def test_a_pass_stops_after_the_last_layer_read() -> None:
     assert not seen
 
 
-def test_what_is_read_is_what_the_module_returned() -> None:
+def test_activations_are_the_outputs_of_the_modules() -> None:
     network, images = nets.build("gap"), nets.pictures()
     x = network.preprocess.normalize(images)
     expected = {"input": images}
-    for i, each in enumerate(network.module.features):
-        x = F.relu(x) if isinstance(each, nn.ReLU) else each(x)
+    for i, module in enumerate(network.module.features):
+        x = F.relu(x) if isinstance(module, nn.ReLU) else module(x)
         expected[f"features.{i}"] = x
     expected["features"], expected["logits"] = x, network.module(network.preprocess.normalize(images))
-    found = network.tap(images, expected)
-    assert found.keys() == expected.keys()
-    for name, each in expected.items():
-        assert torch.equal(found[name], each), name
+    activations = network.tap(images, expected)
+    assert activations.keys() == expected.keys()
+    for name, maps in expected.items():
+        assert torch.equal(activations[name], maps), name
 
 
 @pytest.mark.parametrize("mode", ["grad", "no_grad", "inference_mode"])
 @pytest.mark.parametrize("gradients", [(), ("one",), ("two",), ("one", "two", "input")])
-def test_overwritten_layers_are_read_as_they_were(mode: str, gradients: tuple[str, ...]) -> None:
+def test_layers_overwritten_later_are_read_as_returned(mode: str, gradients: tuple[str, ...]) -> None:
     plain, images = nets.build("functional"), nets.pictures()
     if mode != "grad" and gradients:
         return  # a graph needs gradients
@@ -76,33 +76,33 @@ def test_overwritten_layers_are_read_as_they_were(mode: str, gradients: tuple[st
         for name in ("in-place", "shared"):
             other = nets.build(name)
             for _ in range(2):
-                found = other.tap(images, ["one", "two", "logits"], gradients=gradients)
-                assert found["one"].min() < 0 > found["two"].min()
-                for layer, each in expected.items():
-                    assert torch.equal(found[layer], each), (name, layer)
+                read = other.tap(images, ["one", "two", "logits"], gradients=gradients)
+                assert read["one"].min() < 0 > read["two"].min()
+                for layer, maps in expected.items():
+                    assert torch.equal(read[layer], maps), (name, layer)
                 if gradients:
                     for layer in gradients:
-                        ours = torch.autograd.grad(found["logits"].sum(), found[layer], retain_graph=True)
+                        ours = torch.autograd.grad(read["logits"].sum(), read[layer], retain_graph=True)
                         theirs = torch.autograd.grad(expected["logits"].sum(), expected[layer], retain_graph=True)
                         assert torch.equal(ours[0], theirs[0])
 
 
-def test_a_layer_before_a_skip_added_in_place_is_read_as_it_was() -> None:
+def test_a_layer_before_a_skip_added_in_place_is_read_as_returned() -> None:
     network, images = nets.build("residual", torch.float64), nets.pictures(2, torch.float64)
     module = network.module
-    found = network.tap(images, ["bn", "conv", "logits"], gradients=["conv"])
+    activations = network.tap(images, ["bn", "conv", "logits"], gradients=["conv"])
     skip = module.pool(module.cap(module.stem(network.preprocess.normalize(images))))
-    assert torch.equal(found["bn"], module.bn(module.conv(skip.relu())))
+    assert torch.equal(activations["bn"], module.bn(module.conv(skip.relu())))
     conv = module.conv(skip.relu()).detach().requires_grad_()
     logits = module.head((module.bn(conv) + skip.detach()).relu().mean((2, 3)))
-    torch.testing.assert_close(found["logits"], logits)
+    torch.testing.assert_close(activations["logits"], logits)
     for target in range(5):
-        ours = torch.autograd.grad(found["logits"][:, target].sum(), found["conv"], retain_graph=True)[0]
+        ours = torch.autograd.grad(activations["logits"][:, target].sum(), activations["conv"], retain_graph=True)[0]
         theirs = torch.autograd.grad(logits[:, target].sum(), conv, retain_graph=True)[0]
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
 
 
-def test_reading_again_costs_one_pass_once() -> None:
+def test_an_overwritten_layer_costs_a_second_pass_once() -> None:
     network, images = nets.build("in-place"), nets.pictures()
     network.layers  # noqa: B018
     passes: list[int] = []
@@ -114,20 +114,20 @@ def test_reading_again_costs_one_pass_once() -> None:
 
 def test_the_graph_starts_at_the_first_layer_asked_for() -> None:
     network, images = nets.build("gap"), nets.pictures()
-    found = network.tap(images, ["logits", "features.0"], gradients=["features.3"])
-    assert found["features.3"].is_leaf
-    assert found["features.3"].requires_grad
-    assert found["logits"].requires_grad
-    assert not found["features.0"].requires_grad
-    assert not any(each.requires_grad for each in network.tap(images, ["logits", "features.0"]).values())
+    activations = network.tap(images, ["logits", "features.0"], gradients=["features.3"])
+    assert activations["features.3"].is_leaf
+    assert activations["features.3"].requires_grad
+    assert activations["logits"].requires_grad
+    assert not activations["features.0"].requires_grad
+    assert not any(maps.requires_grad for maps in network.tap(images, ["logits", "features.0"]).values())
 
 
 def test_each_call_of_a_shared_module_has_a_name() -> None:
     network, images = nets.build("shared"), nets.pictures()
     assert {"relu", "relu#1"} <= network.layers.keys()
-    found, plain = network.tap(images, ["relu", "relu#1"]), nets.build("functional").tap(images, ["one", "two"])
-    assert torch.equal(found["relu"], plain["one"].relu())
-    assert torch.equal(found["relu#1"], plain["two"].relu())
+    activations, plain = network.tap(images, ["relu", "relu#1"]), nets.build("functional").tap(images, ["one", "two"])
+    assert torch.equal(activations["relu"], plain["one"].relu())
+    assert torch.equal(activations["relu#1"], plain["two"].relu())
     assert network.layer("relu#1").shape == (8, 16, 16)
 
 
@@ -189,20 +189,21 @@ def test_layers_that_return_more_than_a_tensor_are_read(returns: str, in_place: 
             self.wrapped, self.head = _Wrapped(conv, RETURNS[returns]), head
 
         def forward(self, x: Tensor) -> Tensor:
-            found = self.wrapped(x)
-            while not isinstance(found, Tensor):
-                found = vars(found) if isinstance(found, _Record) else found
-                found = list(found.values())[-1] if isinstance(found, dict) else found[-1]
-            return self.head(F.relu(found, inplace=in_place).mean((2, 3)))
+            output = self.wrapped(x)
+            while not isinstance(output, Tensor):
+                output = vars(output) if isinstance(output, _Record) else output
+                output = list(output.values())[-1] if isinstance(output, dict) else output[-1]
+            return self.head(F.relu(output, inplace=in_place).mean((2, 3)))
 
     images = nets.pictures()
-    found = small(Net()).tap(images, ["logits"], gradients=["wrapped"])
+    activations = small(Net()).tap(images, ["logits"], gradients=["wrapped"])
     maps = conv(images).detach().requires_grad_()
     logits = head(maps.relu().mean((2, 3)))
-    assert torch.equal(found["wrapped"], maps)
-    assert torch.equal(found["logits"], logits)
+    assert torch.equal(activations["wrapped"], maps)
+    assert torch.equal(activations["logits"], logits)
     ours, theirs = (
-        torch.autograd.grad(y[:, 1].sum(), x)[0] for y, x in ((found["logits"], found["wrapped"]), (logits, maps))
+        torch.autograd.grad(y[:, 1].sum(), x)[0]
+        for y, x in ((activations["logits"], activations["wrapped"]), (logits, maps))
     )
     assert torch.equal(ours, theirs)
 
@@ -211,12 +212,12 @@ def test_tokens_are_read_as_maps_and_gradients_flow_through_them() -> None:
     network, images = nets.build("tokens", torch.float64), nets.pictures(2, torch.float64)
     raw: dict[str, Tensor] = {}
     handle = network.module.norm.register_forward_hook(lambda _m, _a, out: raw.update(norm=out))
-    found = network.tap(images, ["logits", "norm", "patch"], gradients=["norm", "patch"])
+    activations = network.tap(images, ["logits", "norm", "patch"], gradients=["norm", "patch"])
     handle.remove()
-    assert found["norm"].shape == found["patch"].shape == (2, 12, 4, 4)
-    assert torch.equal(found["norm"].flatten(2).transpose(1, 2), raw["norm"][:, 1:])
-    torch.testing.assert_close(found["logits"], network(images))  # attention has a kernel for no gradients
-    gradient = torch.autograd.grad(found["logits"][:, 0].sum(), found["norm"], retain_graph=True)[0]
+    assert activations["norm"].shape == activations["patch"].shape == (2, 12, 4, 4)
+    assert torch.equal(activations["norm"].flatten(2).transpose(1, 2), raw["norm"][:, 1:])
+    torch.testing.assert_close(activations["logits"], network(images))  # attention has a kernel for no gradients
+    gradient = torch.autograd.grad(activations["logits"][:, 0].sum(), activations["norm"], retain_graph=True)[0]
     step, at = 1e-6, (0, 5, 2, 3)
     moved = []
     for sign in (1, -1):

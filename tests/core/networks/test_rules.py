@@ -1,4 +1,4 @@
-"""How a gradient passes a ReLU going down, however the ReLU is written."""
+"""Backward rules, for every spelling of ReLU."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ NOT_RELU: dict[str, Spelling] = {
 
 
 def _down(spelling: Spelling, mode: rules.backward_rule | None) -> tuple[Tensor, Tensor]:
-    """What comes out going up, and what comes out going down."""
+    """The output, and the gradient with respect to the input."""
     x = X.clone().requires_grad_()
     if mode is None:
         y = spelling(x * 1)
@@ -107,7 +107,7 @@ def _down(spelling: Spelling, mode: rules.backward_rule | None) -> tuple[Tensor,
 
 
 @pytest.mark.parametrize(("spelling", "cap"), ALL)
-def test_every_spelling_is_met_and_goes_back_by_the_rule(spelling: Spelling, cap: float) -> None:
+def test_every_spelling_is_counted_and_follows_the_rule(spelling: Spelling, cap: float) -> None:
     for rule in (rules.guided, rules.deconvnet):
         mode = rules.backward_rule(rule)
         y, g = _down(spelling, mode)
@@ -132,7 +132,7 @@ def test_what_is_no_relu_stays_as_it_is(spelling: Spelling) -> None:
     assert torch.equal(ours[1], theirs[1])
 
 
-def test_rules_hold_no_surprise_at_zero() -> None:
+def test_rules_at_zero() -> None:
     assert rules.gradient(X, G).tolist() == [0, 0, 0, -1, 2, 4, 8]
     assert rules.deconvnet(X, G).tolist() == [1, 0, 1, 0, 2, 4, 8]
     assert rules.guided(X, G).tolist() == [0, 0, 0, 0, 2, 4, 8]
@@ -147,7 +147,7 @@ def test_one_forward_pass_serves_several_rules() -> None:
         assert torch.equal(torch.autograd.grad(y, x, G, retain_graph=True)[0], rule(X, G))
 
 
-def test_an_in_place_relu_is_seen_by_everything_that_shares_the_tensor() -> None:
+def test_an_in_place_relu_changes_all_views_of_the_tensor() -> None:
     def twice(x: Tensor) -> Tensor:
         view = x.view(-1)
         return x.relu_() + view  # twice the ReLU, for the view is the same memory
@@ -171,7 +171,7 @@ def test_the_mode_ends_with_an_exception() -> None:
     assert torch._C._len_torch_function_stack() == 0
 
 
-def test_meeting_no_relu_is_an_error_that_names_what_was_met() -> None:
+def test_a_network_without_relu_is_an_error_that_names_its_activations() -> None:
     vit = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=7).eval()
     network = Network(vit, Preprocess((64, 64)), name="vit")
     with pytest.raises(RuleError) as caught:
@@ -202,13 +202,14 @@ def test_only_relus_between_the_target_and_the_pixels_count() -> None:
 def test_rules_differ_where_they_should() -> None:
     network, images = nets.build("gap"), nets.pictures()
     plain, guided, deconvnet = (
-        each.values for each in attribute_all(network, images, [Logit(0)], [Gradient(), GuidedBackprop(), Deconvnet()])
+        heatmap.values
+        for heatmap in attribute_all(network, images, [Logit(0)], [Gradient(), GuidedBackprop(), Deconvnet()])
     )
     assert not torch.allclose(plain, guided)
     assert not torch.allclose(guided, deconvnet)
 
 
-def test_the_redirected_rule_differs_only_where_an_image_would_get_nothing() -> None:
+def test_the_redirected_rule_differs_only_for_images_with_a_zero_gradient() -> None:
     x = torch.tensor([[-1.0, 2.0], [-1.0, -2.0], [-3.0, -1.0]])
     g = torch.tensor([[5.0, 3.0], [5.0, -3.0], [-1.0, 0.0]])
     assert rules.redirected(x, g).tolist() == [[0, 3], [5, 0], [0, 0]]

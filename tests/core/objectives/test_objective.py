@@ -1,4 +1,4 @@
-"""What a question is about: the algebra, its values, its texts."""
+"""Objectives: the algebra, the values, the grammar."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ UNITS: list[tuple[Objective, Tensor]] = [
 
 
 @pytest.mark.parametrize(("unit", "value"), UNITS, ids=repr)
-def test_a_unit_is_one_number_for_each_image(unit: Objective, value: Tensor) -> None:
+def test_a_unit_has_one_value_per_image(unit: Objective, value: Tensor) -> None:
     torch.testing.assert_close(unit(_activations()), value, rtol=1e-15, atol=0)
     assert unit.reads == {"logits"} if isinstance(unit, Logit) else {unit.layer}  # type: ignore[attr-defined]
 
@@ -79,13 +79,13 @@ def test_objectives_are_linear(unit: Objective, value: Tensor) -> None:
 
 def test_objectives_are_values() -> None:
     sums = [Logit(1) - 2 * Channel("conv", 3), Probability("tabby") + Neuron("conv", 0, 1, 2), ChannelMax("conv", 1)]
-    for each in (*(unit for unit, _ in UNITS), *sums):
-        assert pickle.loads(pickle.dumps(each)) == each
-        assert copy.deepcopy(each) == each
-        assert hash(copy.deepcopy(each)) == hash(each)
-        assert eval(repr(each)) == each
+    for objective in (*(unit for unit, _ in UNITS), *sums):
+        assert pickle.loads(pickle.dumps(objective)) == objective
+        assert copy.deepcopy(objective) == objective
+        assert hash(copy.deepcopy(objective)) == hash(objective)
+        assert eval(repr(objective)) == objective
         with pytest.raises(dataclasses.FrozenInstanceError):
-            each.layer = "other"  # type: ignore[attr-defined]
+            objective.layer = "other"  # type: ignore[attr-defined]
     first = Logit(1)
     second = first + Logit(2)
     assert first == Logit(1)
@@ -104,7 +104,7 @@ def test_the_unit_is_that_of_the_terms() -> None:
 @pytest.mark.parametrize(
     "wrong", [lambda: Logit(1) + 1, lambda: Logit(1) * Logit(2), lambda: Logit(1) - "x", lambda: 1 + Logit(1)]
 )
-def test_what_is_no_sum_of_objectives_is_refused_at_once(wrong: object) -> None:
+def test_sums_with_other_types_are_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="operand"):
         wrong()  # type: ignore[operator]
 
@@ -146,11 +146,11 @@ TEXTS: list[tuple[str, Objective, str]] = [
 @pytest.mark.parametrize(("text", "objective", "shown"), TEXTS, ids=[text for text, _, _ in TEXTS])
 def test_a_text_names_an_objective_which_names_itself(text: str, objective: Objective, shown: str) -> None:
     network = _network()
-    found = parse(text, network)
-    assert found == objective
-    assert str(found) == shown
+    parsed = parse(text, network)
+    assert parsed == objective
+    assert str(parsed) == shown
     assert parse(shown, network) == objective
-    assert found.bind(network) == found
+    assert parsed.bind(network) == parsed
 
 
 @pytest.mark.parametrize("weight", [0.1, 1 / 3, 1e-5, 123456789.0, 1e20, 2.0, 0.1234567, -1 / 7])
@@ -214,7 +214,7 @@ def test_a_class_whose_name_is_also_that_of_a_layer_is_the_class() -> None:
         assert parse("1", Network(digits, Preprocess((4, 4)), labels)) == Logit(1)
 
 
-def test_maps_of_logits_have_places() -> None:
+def test_maps_of_logits_have_positions() -> None:
     network = Network(nn.Conv2d(3, 4, 3).eval(), Preprocess((16, 16)), name="segmenter")
     images = torch.rand(2, 3, 16, 16)
     target = parse("logits:3@2,5", network)
