@@ -1,4 +1,4 @@
-"""Lucid's recipe, written anew from its defaults, as a manner of phosphene: what the best manner is measured against.
+"""Lucid's recipe, written anew from its defaults, as a preset of phosphene: what the best preset is measured against.
 
 Facts of lucid 0.3: optvis/param (Fourier, deviation .01, decay 1, a quarter of it, colors, sigmoid), optvis/transform
 (pad 12, jitter 8, scale .9 … 1.1, rotation ±10°, jitter 4; each one change for the whole batch), Adam at .05, ReLUs
@@ -18,7 +18,7 @@ from phosphene.core.networks.network import Images, Network
 from phosphene.synthesis.canvas.canvas import Canvas, Painting
 from phosphene.synthesis.canvas.color import frequencies
 from phosphene.synthesis.loop.optimizers import Adam
-from phosphene.synthesis.recipes.preset import Manner, Parts
+from phosphene.synthesis.recipes.preset import Preset, Parts
 from phosphene.synthesis.transforms.transforms import Pad, Transform
 
 
@@ -90,7 +90,7 @@ class Rotate(Transform, name="lucid-rotate"):
 
 
 @dataclasses.dataclass(frozen=True)
-class Lucid(Manner, name="lucid"):
+class Lucid(Preset, name="lucid"):
     """`render_vis` with its defaults."""
 
     steps: int = 512

@@ -29,9 +29,9 @@ from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.studies.evidence.photographs import Photographs
 from phosphene.studies.evidence.reference_levels import peak_activations, recognize, reference_levels
-from phosphene.synthesis.recipes.preset import Manner
+from phosphene.synthesis.recipes.preset import Preset
 
-assert lucid.Lucid.name in Manner.table  # importing it has registered the manner
+assert lucid.Lucid.name in Preset.table  # importing it has registered the preset
 
 STAGES = tuple(f"blocks.{number}" for number in range(1, 7))
 SEED = 20_261
@@ -75,18 +75,18 @@ class Bench:
 
     def _make(self, method: str, targets: Sequence[str], size: int | None) -> None:
         start = time.perf_counter()
-        manner = manner_of(method, self.passes)
+        preset = preset_of(method, self.passes)
         # Windows are phosphene's own economy: peers paint what the network takes.
-        sides = (size, size) if size else None if manner.name == "best" else self.network.preprocess.size
-        found = ph.visualize(self.network, list(targets), manner=manner, size=sides, seed=SEED)
-        cost = found.synthesis.cost
+        sides = (size, size) if size else None if preset.name == "best" else self.network.preprocess.size
+        found = ph.visualize(self.network, list(targets), preset=preset, size=sides, seed=SEED)
+        cost = found.cost
         facts = {
             "method": method,
-            "steps": len(found.synthesis.scores),
+            "steps": len(found.scores),
             "passes": cost.backwards / len(targets),
             "seconds": (time.perf_counter() - start) / len(targets),
         }
-        for target, objective, pixels in zip(targets, found.synthesis.objectives, found.pictures(), strict=True):
+        for target, objective, pixels in zip(targets, found.objectives, found.pictures(), strict=True):
             path = self._path(method, target)
             image.save(path.with_suffix(".png"), pixels)
             row = {"target": target, **facts, **self.judge(path.with_suffix(".png"), objective)}
@@ -128,13 +128,13 @@ class Bench:
         return known
 
 
-def manner_of(method: str, passes: int) -> Manner:
-    """best:crops=4:noise=0.1 → that manner, with as many steps as the passes allow."""
+def preset_of(method: str, passes: int) -> Preset:
+    """best:crops=4:noise=0.1 → that preset, with as many steps as the passes allow."""
     name, *options = method.split(":")
-    manner = Manner.find(name)()
-    given = {key: type(getattr(manner, key))(float(value)) for key, value in (each.split("=") for each in options)}
-    manner = dataclasses.replace(manner, **given)
-    return manner if "steps" in given else dataclasses.replace(manner, steps=passes // getattr(manner, "crops", 1))
+    preset = Preset.find(name)()
+    given = {key: type(getattr(preset, key))(float(value)) for key, value in (each.split("=") for each in options)}
+    preset = dataclasses.replace(preset, **given)
+    return preset if "steps" in given else dataclasses.replace(preset, steps=passes // getattr(preset, "crops", 1))
 
 
 def classes(network: Network, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What classes look like to the network: a wall of pictures made from nothing."""
+"""Classes as the network recognizes them: a wall of pictures that maximize their logits."""
 
 import sys
 
@@ -13,10 +13,10 @@ CLASSES = (
 def main(path: str = "classes.png", names: str = CLASSES, steps: str = "128") -> None:
     network, tiles, labels, wanted = ph.load(), [], [], names.split(", ")
     for first in range(0, len(wanted), 4):
-        found = ph.visualize(network, wanted[first : first + 4], manner=ph.Best(steps=int(steps)))
-        tiles += found.pictures()
+        result = ph.visualize(network, wanted[first : first + 4], preset=ph.Best(steps=int(steps)))
+        tiles += result.pictures()
         labels += [
-            f"{name.partition(',')[0]}, rank {rank}" for name, rank in zip(found.names, found.ranks, strict=True)
+            f"{name.partition(',')[0]}, rank {rank}" for name, rank in zip(result.names, result.ranks, strict=True)
         ]
     image.save(path, drawing.grid(tiles, 4, labels=labels))
 

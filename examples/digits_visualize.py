@@ -17,7 +17,7 @@ def main(path: str = "digits.png") -> None:
     for layer, weights, bias in zip(module[1::2], learned.coefs_, learned.intercepts_, strict=True):
         layer.load_state_dict({"weight": tensor(weights.T), "bias": tensor(bias)})
     network = ph.Network(module, ph.Preprocess((28, 28), (0.0,), (1.0,), crop=1.0, order="grey"))
-    tiles = [each.repeat(8, 0).repeat(8, 1) for each in ph.visualize(network, range(10)).pictures()]
+    tiles = [pixels.repeat(8, 0).repeat(8, 1) for pixels in ph.visualize(network, range(10)).pictures()]
     image.save(path, drawing.grid(tiles, 5))
 
 

@@ -11,10 +11,10 @@ def main(path: str = "dream.png", size: str = "320x480") -> None:
     height, width = map(int, size.split("x"))
     tiles, labels = [image.levels(image.resize(temple.tensor(), (height, width)))], ["a photograph"]
     for layer in (f"blocks.{number}" for number in range(1, 6)):
-        found = ph.dream(network, temple, how=ph.Dream((layer,)), size=(height, width))
-        tiles += found.pictures()
-        labels.append(str(found.objective))
-        print(*found.lines(), found.cost, sep="\n")
+        result = ph.dream(network, temple, recipe=ph.Dream((layer,)), size=(height, width))
+        tiles += result.pictures()
+        labels.append(str(result.target))
+        print(*result.lines(), result.cost, sep="\n")
     image.save(path, drawing.grid(tiles, 2, labels=labels))
 
 

@@ -1,4 +1,4 @@
-"""What each stage of a network still knows of a cat: detail fades, layout stays."""
+"""A cat inverted from each stage of a network: detail is lost, layout is kept."""
 
 import sys
 
@@ -10,10 +10,10 @@ def main(path: str = "invert.png", share: str = "1") -> None:
     network, cat = ph.load(), ph.image(ph.sample("cat"))
     tiles, labels = [image.levels(network.prepare(cat).images)], ["the original"]
     for layer in ("bn1", *(f"blocks.{number}" for number in range(7)), "logits"):
-        found = ph.invert(network, cat, layer, how=ph.Invert().times(float(share)))
-        tiles += found.pictures()
-        labels.append(f"{layer}: {found.error:.3f}")
-        print(found, found.cost)
+        result = ph.invert(network, cat, layer, recipe=ph.Invert().times(float(share)))
+        tiles += result.pictures()
+        labels.append(f"{layer}: {result.error:.3f}")
+        print(result, result.cost)
     image.save(path, drawing.grid(tiles, 5, labels=labels))
 
 

@@ -7,7 +7,7 @@ from phosphene.core.images import image
 
 
 def main(path: str = "regularizers.png", target: str = "flamingo", steps: str = "200") -> None:
-    image.save(path, ph.ablate(ph.load(), target, manner=ph.Lecture(int(steps))).picture())
+    image.save(path, ph.ablate(ph.load(), target, preset=ph.Lecture(int(steps))).picture())
 
 
 if __name__ == "__main__":

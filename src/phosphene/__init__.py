@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from phosphene.studies.evaluate import evaluate as evaluate
     from phosphene.studies.evidence.reference_levels import reference_levels as reference_levels
     from phosphene.studies.evidence.verdict import verdicts as verdicts
+    from phosphene.studies.examine import examine as examine
     from phosphene.studies.explain import explain as explain
     from phosphene.studies.facets import facets as facets
     from phosphene.studies.plate import plate as plate
@@ -76,19 +77,26 @@ if TYPE_CHECKING:
     from phosphene.synthesis.loop.optimizers import LBFGS as LBFGS
     from phosphene.synthesis.loop.optimizers import Adam as Adam
     from phosphene.synthesis.loop.optimizers import Ascent as Ascent
+    from phosphene.synthesis.loop.recipe import Job as Job
+    from phosphene.synthesis.loop.recipe import Recipe as Recipe
+    from phosphene.synthesis.loop.recipe import Stage as Stage
+    from phosphene.synthesis.loop.run import run as run
     from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics as BatchNormStatistics
     from phosphene.synthesis.losses.diversity import Diverse as Diverse
+    from phosphene.synthesis.losses.feature_match import Match as Match
+    from phosphene.synthesis.losses.gram import Gram as Gram
     from phosphene.synthesis.losses.priors import L2 as L2
     from phosphene.synthesis.losses.priors import TotalVariation as TotalVariation
     from phosphene.synthesis.recipes.ablation import ablate as ablate
     from phosphene.synthesis.recipes.dream import Dream as Dream
     from phosphene.synthesis.recipes.dream import dream as dream
-    from phosphene.synthesis.recipes.inversion import Strip as Strip
     from phosphene.synthesis.recipes.invert import Invert as Invert
     from phosphene.synthesis.recipes.invert import invert as invert
     from phosphene.synthesis.recipes.preset import Best as Best
     from phosphene.synthesis.recipes.preset import Lecture as Lecture
+    from phosphene.synthesis.recipes.visualize import Visualize as Visualize
     from phosphene.synthesis.recipes.visualize import visualize as visualize
+    from phosphene.synthesis.recipes.zoom import Zoom as Zoom
     from phosphene.synthesis.recipes.zoom import zoom as zoom
     from phosphene.synthesis.transforms.pixel_regularizers import Blur as Blur
     from phosphene.synthesis.transforms.pixel_regularizers import ClipContribution as ClipContribution
@@ -133,6 +141,7 @@ _HOMES = {
     "report": ("report",),
     "studies.evidence.verdict": ("verdicts",),
     "studies.class_units": ("class_units",),
+    "studies.examine": ("examine",),
     "studies.explain": ("explain",),
     "studies.facets": ("facets",),
     "studies.evidence.reference_levels": ("reference_levels",),
@@ -156,7 +165,6 @@ _HOMES = {
     "synthesis.losses.diversity": ("Diverse",),
     "synthesis.recipes.dream": ("Dream", "dream"),
     "synthesis.transforms.pixel_regularizers": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
-    "synthesis.recipes.inversion": ("Strip",),
     "synthesis.recipes.invert": ("Invert", "invert"),
     "synthesis.canvas.maco": ("MACO",),
     "synthesis.recipes.preset": ("Best", "Lecture"),
@@ -166,8 +174,12 @@ _HOMES = {
     "synthesis.losses.batchnorm_prior": ("BatchNormStatistics",),
     "synthesis.transforms.tiles": ("Tiles",),
     "synthesis.transforms.transforms": ("Affine", "ColorShift", "Crops", "Flip", "Pad"),
-    "synthesis.recipes.visualize": ("visualize",),
-    "synthesis.recipes.zoom": ("zoom",),
+    "synthesis.loop.recipe": ("Job", "Recipe", "Stage"),
+    "synthesis.loop.run": ("run",),
+    "synthesis.losses.feature_match": ("Match",),
+    "synthesis.losses.gram": ("Gram",),
+    "synthesis.recipes.visualize": ("Visualize", "visualize"),
+    "synthesis.recipes.zoom": ("Zoom", "zoom"),
     "weights.activations": ("activations",),
     "weights.filters": ("filters",),
     "zoo": ("load",),

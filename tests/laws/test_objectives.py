@@ -20,9 +20,10 @@ from phosphene.core.objectives.units import Channel, ChannelMax, Neuron
 from phosphene.studies.evidence.neurons import Neurons
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics, Running
 from phosphene.synthesis.losses.diversity import Diverse
-from phosphene.synthesis.losses.dream_targets import Energy, Likeness
-from phosphene.synthesis.losses.feature_match import AlphaNorm, Match
-from phosphene.synthesis.losses.priors import L2, TotalVariation
+from phosphene.synthesis.losses.dream_targets import Energy, GuideMatch
+from phosphene.synthesis.losses.feature_match import Match
+from phosphene.synthesis.losses.gram import Gram
+from phosphene.synthesis.losses.priors import L2, AlphaNorm, TotalVariation
 
 for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
     if not _module.name.endswith("__main__"):
@@ -64,7 +65,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "l2": [Case(L2(COLOR), IMAGES)],
     "total-variation": [Case(TotalVariation(beta), IMAGES) for beta in (1.0, 1.5, 2.0)],
-    "alpha-norm": [Case(AlphaNorm(alpha, COLOR), IMAGES) for alpha in (1.0, 2.5, 6.0)],
+    "alpha-norm": [Case(AlphaNorm(COLOR, alpha), IMAGES) for alpha in (1.0, 2.5, 6.0)],
     # In single precision by its own choice; of second degree, so that far steps tell the slope as well as near ones.
     "match": [
         Case(Match("maps", draw(3, 3, 4, seed=6)), MAPS, eps=1e-2, exact=1e-4),
@@ -76,7 +77,11 @@ CASES: dict[str, list[Case]] = {
     ],
     "energy": [Case(Energy("maps"), MAPS), Case(Energy("head"), VECTORS)],
     # The most similar place stays the same within a small step, so that the slope is that of the greatest product.
-    "likeness": [Case(Likeness("maps", draw(3, 5, seed=8)), MAPS), Case(Likeness("head", draw(4, 1, seed=8)), VECTORS)],
+    "guide-match": [
+        Case(GuideMatch("maps", draw(3, 5, seed=8)), MAPS),
+        Case(GuideMatch("head", draw(4, 1, seed=8)), VECTORS),
+    ],
+    "gram": [Case(Gram("maps", draw(3, 3, seed=6)), MAPS, eps=1e-2, exact=1e-3)],
     # How much is paid for being alike is a share of the value that the gradient takes for a number: it is held.
     "diverse": [Case(Diverse(Logit(1), "maps", share), MAPS, LOGITS) for share in (0.5, 2.0)],
 }

@@ -1,4 +1,4 @@
-"""What holds for every part that pictures are made with: canvases, transforms, edits, optimizers and manners."""
+"""What holds for every part that pictures are made with, and for every recipe."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.registry import Named, Option
 from phosphene.synthesis.canvas.canvas import Canvas, Painting
-from phosphene.synthesis.canvas.color import Ink
+from phosphene.synthesis.canvas.color import ColorDecorrelation
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Optimizer
-from phosphene.synthesis.recipes.dream import Dream
-from phosphene.synthesis.recipes.invert import Invert
-from phosphene.synthesis.recipes.preset import Manner
-from phosphene.synthesis.transforms.pixel_regularizers import Edit
+from phosphene.synthesis.loop.recipe import Recipe
+from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.transforms.pixel_regularizers import PixelRegularizer
 from phosphene.synthesis.transforms.transforms import Transform
 
 for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
@@ -55,8 +54,9 @@ def draw(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-PARTS = [part for family in (Canvas, Transform, Edit, Optimizer, Manner, Dream, Invert) for part in bare(family)]
-CANVASES, TRANSFORMS, EDITS, MANNERS = (bare(family) for family in (Canvas, Transform, Edit, Manner))
+FAMILIES = (Canvas, Transform, PixelRegularizer, Optimizer, Preset, Recipe)
+PARTS = [part for family in FAMILIES for part in bare(family)]
+CANVASES, TRANSFORMS, REGULARIZERS, PRESETS = (bare(family) for family in (Canvas, Transform, PixelRegularizer, Preset))
 EVERY = [cls for family in Named.__subclasses__() for cls in own(family)]
 CHOICES = [(cls, each) for cls in EVERY for each in cls.options() if get_origin(each.type) is Literal]
 NUMBERS = [(cls, each) for cls in EVERY for each in cls.options() if each.type in {float, float | None}]
@@ -80,7 +80,8 @@ def test_parts_are_values(part: Named) -> None:
     kind: Any = type(part)
     assert pickle.loads(pickle.dumps(part)) == part
     assert copy.deepcopy(part) == part
-    assert eval(repr(part), {kind.__name__: kind}) == part
+    names = {member.__name__: member for family in FAMILIES for member in own(family)}
+    assert eval(repr(part), names) == part
     assert hash(part) == hash(kind())
     with pytest.raises(dataclasses.FrozenInstanceError):
         part.anything = 1  # type: ignore[attr-defined]
@@ -91,8 +92,9 @@ def test_parts_are_told_in_json(part: Named) -> None:
     told = json.loads(json.dumps(part.manifest(), allow_nan=False))
     assert told.pop("name") == part.name
     options = {each.name: each.default for each in part.options()}
-    assert told == {name: list(each) if isinstance(each, tuple) else each for name, each in options.items()}
-    assert type(part).family in {"dream", "invert"} or type(part).find(str(part.name)) is type(part)
+    plain = {name: value.manifest() if isinstance(value, Named) else value for name, value in options.items()}
+    assert told == {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+    assert type(part).find(str(part.name)) is type(part)
     assert part.summary().endswith((".", ":"))
     assert all(each.help for each in part.options())
 
@@ -179,8 +181,8 @@ def test_canvases_begin_with_the_pictures_they_are_given(canvas: Canvas) -> None
     if canvas.name in EXACT:
         assert (shown - images).abs().max() < 1e-3
     else:
-        ink = Ink.of(nets.build("gap"))
-        phases = [torch.fft.rfft2(ink.wash(each)).angle()[..., 1:6, 1:6] for each in (shown, images)]
+        colors = ColorDecorrelation.of(nets.build("gap"))
+        phases = [torch.fft.rfft2(colors.inverse(each)).angle()[..., 1:6, 1:6] for each in (shown, images)]
         assert (phases[0] - phases[1]).cos().mean() > 0.9
     assert torch.equal(begin(canvas, seed=1, start=images)(), shown)  # nothing is left to chance
 
@@ -247,18 +249,20 @@ def test_transforms_can_be_differentiated(transform: Transform) -> None:
     assert moved.item() == pytest.approx((slope * step).sum().item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=ids(EDITS))
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=ids(REGULARIZERS))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_edits_change_no_shape_and_nothing_that_they_are_given(edit: Edit, dtype: torch.dtype) -> None:
+def test_regularizers_change_no_shape_and_none_of_their_arguments(
+    regularizer: PixelRegularizer, dtype: torch.dtype
+) -> None:
     value, slope = torch.randn(2, 2, 3, 12, 14, generator=draw(1), dtype=dtype)
     before = value.clone(), slope.clone()
     for step in range(1, 9):
-        found = edit(value, slope, step)
+        found = regularizer(value, slope, step)
         assert (found.shape, found.dtype) == (value.shape, dtype)
         assert found.norm() <= value.norm()
-        assert torch.equal(edit(value, slope, step), found)
-        each = torch.cat([edit(value[place][None], slope[place][None], step) for place in range(2)])
-        assert torch.allclose(each, found, atol=1e-6)
+        assert torch.equal(regularizer(value, slope, step), found)
+        alone = torch.cat([regularizer(value[place][None], slope[place][None], step) for place in range(2)])
+        assert torch.allclose(alone, found, atol=1e-6)
     assert torch.equal(value, before[0])
     assert torch.equal(slope, before[1])
 
@@ -285,18 +289,25 @@ def test_optimizers_go_down_and_may_be_stopped_between_two_steps(optimizer: Opti
     assert torch.equal(walk(5, copy.deepcopy(state), half)[1], whole)
 
 
-@pytest.mark.parametrize("manner", MANNERS, ids=ids(MANNERS))
-@pytest.mark.parametrize("still", [None, 2.0])
-def test_what_a_manner_is_made_of_can_be_given_to_synthesize(manner: Manner, still: float | None) -> None:
-    canvas, optimizer, transforms, edits = manner.parts(still=still, seen=(16, 16))
+@pytest.mark.parametrize("preset", PRESETS, ids=ids(PRESETS))
+@pytest.mark.parametrize("shift", [None, 2.0])
+def test_what_a_preset_is_made_of_can_be_given_to_synthesize(preset: Preset, shift: float | None) -> None:
+    canvas, optimizer, transforms, regularizers = preset.parts(shift=shift, view=(16, 16))
     network = nets.build("gap")
-    prior = manner.prior()
+    prior = preset.prior()
     wanted = Logit(1) if prior is None else Logit(1) + 1e-3 * prior
     found = synthesize(
-        network, wanted, canvas, optimizer=optimizer, transforms=transforms, edits=edits, steps=2, size=(24, 40)
+        network,
+        wanted,
+        canvas,
+        optimizer=optimizer,
+        transforms=transforms,
+        pixel_regularizers=regularizers,
+        steps=2,
+        size=(24, 40),
     )
     assert found.images.shape == (1, 3, 24, 40)
-    assert manner.familiar >= 0
-    kinds = [manner.kind(each.bind(network)) for each in (Logit(0), Channel("features.2", 1), Neuron("features.2", 1))]
+    assert preset.bn_weight >= 0
+    kinds = [preset.kind(each.bind(network)) for each in (Logit(0), Channel("features.2", 1), Neuron("features.2", 1))]
     assert all(isinstance(each, str) for each in kinds)
-    assert kinds[0] == manner.kind(Logit(3).bind(network))
+    assert kinds[0] == preset.kind(Logit(3).bind(network))

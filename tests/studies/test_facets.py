@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from phosphene.core.errors import ImageError, OptionError, RunError
 from phosphene.core.images import image
+from phosphene.core.images.image import blurred
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.studies.facets import AVERAGED, Facets, facets
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.recipes.visualize import Lecture, visualize
-from phosphene.synthesis.transforms.pixel_regularizers import gaussian
+from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.recipes.visualize import visualize
 
 EACH = 20
 
@@ -85,7 +86,7 @@ def test_a_start_is_the_blurred_mean_of_its_images(network: Network, folder: Pat
         mean = torch.stack([image.load(path).tensor()[0] for path in each.sources]).mean(0, keepdim=True)
         sigma = 16 / 64 * (AVERAGED / len(each.sources)) ** 0.5
         assert len(each.sources) == min(each.images, AVERAGED)
-        assert torch.allclose(each.start, gaussian(mean, sigma)[0], atol=1e-6)
+        assert torch.allclose(each.start, blurred(mean, sigma)[0], atol=1e-6)
 
 
 def test_the_most_typical_come_first_and_the_label_is_theirs(network: Network, folder: Path) -> None:
@@ -159,6 +160,6 @@ def test_the_survey_of_another_network_is_refused(network: Network, run: Run) ->
 
 def test_a_synthesis_begins_where_the_facets_are(network: Network, folder: Path) -> None:
     found = facets(folder, network, Logit(0), 2)
-    made = visualize(network, 0, manner=Lecture(steps=1, lr=1e-6, decay=0, blur=0), starts=found.starts)
-    assert torch.allclose(made.synthesis.images, found.starts, atol=1e-4)
+    made = visualize(network, 0, preset=Lecture(steps=1, lr=1e-6, decay=0, blur=0), starts=found.starts)
+    assert torch.allclose(made.images, found.starts, atol=1e-4)
     assert found.picture().shape[2] == 3

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from torch import Tensor
 
+from phosphene.core.objectives.objective import Objective
 from phosphene.core.registry import Named, Option
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -57,20 +59,35 @@ def precision(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--precision", type=choices, default="float32", show_default=True, help=text)(command)
 
 
-class Size(click.ParamType[tuple[int, int]]):
-    """Height and width in pixels: one number for both, or as in 64x128."""
+def running(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every recipe, which its runner takes; see `run_options`."""
+    command = precision(command)
+    command = click.option(
+        "--animate", type=click.Choice(["gif", "mp4"]), help="Also a film of the steps, or the kind of a film."
+    )(command)
+    text = "Budget of time for each result: chooses the steps, then the size."
+    return click.option("--seconds", type=click.FloatRange(1), help=text)(command)
+
+
+def run_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `running`, taken out of those given."""
+    return {name: options.pop(name) for name in ("seconds", "precision", "animate")}
+
+
+class Size(click.ParamType[int | tuple[int, int]]):
+    """A size in pixels: one number, or height and width as in 64x128."""
 
     name = "pixels"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """The two numbers."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """The number, or both."""
         match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", value) if isinstance(value, str) else None
         if match is None:
             self.fail(f"{value!r} is no size; write one number for squares, or HEIGHTxWIDTH", param, ctx)
         size = int(match[1]), int(match[2] or match[1])
         if min(size) < _LEAST:
             self.fail(f"{value} is too small; pictures have at least {_LEAST} pixels a side", param, ctx)
-        return size
+        return size if match[2] else size[0]
 
 
 def from_fields(method: type[Named]) -> list[click.Option]:
@@ -78,26 +95,60 @@ def from_fields(method: type[Named]) -> list[click.Option]:
     return [_option(option) for option in method.options() if option.name != "seed"]
 
 
-def from_any(*methods: type[Named]) -> Decorator:
-    """The options of several methods at once, of which one will be chosen; what is not given stays None."""
+def from_any(*methods: type[Named], skip: Collection[str] = ()) -> Decorator:
+    """The options of several methods at once, of which one will be chosen; what is not given stays None.
+
+    Args:
+        methods: whose options.
+        skip: names of options that the command line does not have.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         options = {option.name: option for method in reversed(methods) for option in reversed(method.options())}
         for option in options.values():
-            kind, text = (
-                bool if option.type is bool else _Value(option.type),
-                _help(option) + _defaults(option, methods),
-            )
-            command = click.option(_flag(option), option.name, type=kind, default=None, help=text)(command)
+            if option.name not in skip:
+                text = _help(option) + _defaults(option, methods)
+                several = get_origin(option.type) is tuple and get_args(option.type)[-1] is Ellipsis
+                more: dict[str, Any] = {"multiple": True, "callback": _joined} if several else {"default": None}
+                command = click.option(_flag(option), option.name, type=_kind(option), help=text, **more)(command)
         return command
 
     return decorate
+
+
+def chosen(method: type[Named], values: dict[str, Any], others: Iterable[type[Named]], flag: str) -> Named:
+    """A method of several that share their options.
+
+    Args:
+        method: which.
+        values: of the options of all; those are taken out of it.
+        others: the others.
+        flag: that chose the method, for messages.
+
+    Raises:
+        UsageError: a value is given for an option that the method does not have.
+    """
+    names = {option.name for other in (method, *others) for option in other.options()} & values.keys()
+    given = {name: value for name in names if (value := values.pop(name)) is not None}
+    stray = sorted(given.keys() - {option.name for option in method.options()})
+    if stray:
+        raise click.UsageError(f"--{stray[0].replace('_', '-')} is not an option of {flag}")
+    return build(method, given)
 
 
 def build(method: type[Named], values: dict[str, Any]) -> Named:
     """A method from the values of its options; the fields that were not given keep their defaults."""
     known = {option.name for option in method.options()}
     return method(**{name: value for name, value in values.items() if name in known and value is not None})
+
+
+def _kind(option: Option) -> Any:
+    return bool if option.type is bool else Size() if option.name == "size" else _Value(option.type)
+
+
+def _joined(_: click.Context, __: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...] | None:
+    """The values of an option that may be given several times, each with several values; None without any."""
+    return tuple(value for several in values for value in several) or None
 
 
 def _option(option: Option) -> click.Option:
@@ -164,8 +215,10 @@ class _Value(click.ParamType[Any]):
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
+    """The types that a text can stand for."""
     union = get_origin(annotation) in {Union, UnionType}
-    return tuple(member for member in get_args(annotation) if member is not type(None)) if union else (annotation,)
+    members = get_args(annotation) if union else (annotation,)
+    return tuple(member for member in members if not (isinstance(member, type) and issubclass(member, _NO_TEXT)))
 
 
 def _names(annotation: Any) -> list[str]:
@@ -193,4 +246,5 @@ def _parse(member: Any, text: str) -> Any:
     return member(text)
 
 
+_NO_TEXT = (Objective, Tensor, type(None))
 _LEAST = 8  # pixels

@@ -1,85 +1,78 @@
-"""What is seen of pictures while they are made: a bar, a preview, the frames of a film."""
+"""What is seen of pictures while they are made: a bar and a preview."""
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich import progress as bars
 
 from phosphene.cli.session import Session
+from phosphene.core.folder import OutputFolder
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from phosphene.core.images.image import Uint8Image
-    from phosphene.core.result import Manifest
-    from phosphene.synthesis.loop.loop import Watch
-
-STATE = "state"
-"""Folder beside the results, for what only serves their making."""
+    from phosphene.core.images.image import Picture
+    from phosphene.core.progress import Progress, Watch
+    from phosphene.synthesis.loop.recipe import Recipe
 
 
 @contextmanager
-def easel(
-    run: Session, text: str, folder: Path, *, steps: int | None = None, frames: Path | None = None
-) -> Iterator[Watch]:
-    """A watcher for `synthesize`: objective, steps a second, time left; every two seconds a new preview.png.
+def preview(run: Session, text: str, output: OutputFolder) -> Iterator[Watch]:
+    """A watcher of recipes: objective, steps a second, time left; every two seconds a new preview.png.
 
     Args:
         run: whose standard error is written to.
         text: what is made.
-        folder: of the preview.
-        steps: how many there will be; unknown by default.
-        frames: a folder for pictures of the steps: of at most 100, where it is known how many there will be.
+        output: folder of the preview, which goes once the result is saved.
     """
     from phosphene.core.images import image
+    from phosphene.synthesis.loop.step_film import sheet
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=run.console, transient=True, disable=run.quiet) as bar:
-        task, last = bar.add_task(text, total=steps, rate=""), time.monotonic()
+    columns = (
+        *(bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn()),
+        *(bars.TextColumn("{task.fields[rate]}"), bars.TimeRemainingColumn()),
+    )
+    with bars.Progress(*columns, console=run.console, transient=True, disable=run.quiet) as bar:
+        task, last = bar.add_task(text, total=None, rate=""), time.monotonic()
 
-        def watch(step: int, images: Tensor, scores: Tensor) -> None:
+        def watch(progress: Progress) -> None:
             nonlocal last
-            speed = bar.tasks[task].speed
-            values = ", ".join(f"{each:.3g}" for each in scores[:4].tolist())
-            bar.update(task, completed=step, rate=f"{speed:.1f} steps/s, {values}" if speed else values)
-            if frames is not None and step in _filmed(steps or step):
-                image.save(frames / f"{step:06d}.png", shown([image.levels(one) for one in images]))
-            if time.monotonic() - last > _PREVIEW:
+            speed, scores = bar.tasks[task].speed, progress.scores
+            rate = "" if scores is None else ", ".join(f"{score:.3g}" for score in scores[:4].tolist())
+            rate = f"{speed:.1f} steps/s, {rate}" if speed else rate
+            what = f"{text}: {progress.what}" if progress.what else text
+            bar.update(task, completed=progress.done, total=progress.total, rate=rate, description=what)
+            if progress.preview is not None and time.monotonic() - last > _SECONDS:
                 last = time.monotonic()
-                image.save(folder / "preview.png", shown([image.levels(one) for one in images]))
+                output.claim("preview.png")
+                pictures = [image.levels(pixels) for pixels in progress.preview]
+                image.save(output.path / "preview.png", sheet(pictures))
 
         yield watch
 
 
-def shown(pictures: Sequence[Uint8Image]) -> Uint8Image:
-    """Pictures that are made together, as one."""
-    from phosphene.core.images import drawing
+def make(run: Session, recipe: Recipe[Any], picture: Picture, **options: Any) -> dict[str, Any]:
+    """Run a recipe on a photograph and save what comes of it; interrupted, the same command goes on where it was.
 
-    return pictures[0] if len(pictures) == 1 else drawing.grid(pictures, _columns(len(pictures)))
+    Args:
+        run: network, seed and folder.
+        recipe: what to do.
+        picture: its input.
+        options: of `phosphene.synthesis.loop.run.run`.
 
+    Returns:
+        the manifest, for `Session.finish`.
+    """
+    from phosphene.synthesis.loop.run import run as run_recipe
 
-def signed(run: Session, manifest: Manifest, folder: Path) -> None:
-    """Write the manifest of pictures that are saved, take away what only served their making, and say the notes."""
-    manifest.save(folder)
-    shutil.rmtree(folder / STATE, ignore_errors=True)
-    (folder / "preview.png").unlink(missing_ok=True)
-    for note in manifest.extra["notes"]:
-        run.say(f"  {note}")
-
-
-def _columns(count: int) -> int:
-    return next(side for side in range(1, count + 1) if side * side >= count)
-
-
-def _filmed(steps: int) -> Sequence[int]:
-    """Of so many steps, those that a film of at most 100 frames shows."""
-    return range(1, steps + 1, max(1, -(-steps // _FRAMES)))
+    folder = run.folder(picture.name)
+    output = OutputFolder(folder, run.verb, inputs=[picture.path] if picture.path not in {"", "-"} else [])
+    with preview(run, picture.name, output) as watch:
+        state, seed = output.state, run.seed
+        result = run_recipe(recipe, run.network, picture, state=state, seed=seed, watch=watch, **options)
+    return run.save(result, folder, name=picture.name)
 
 
-_PREVIEW, _FRAMES = 2.0, 100
+_SECONDS = 2.0  # between two previews

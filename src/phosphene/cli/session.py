@@ -109,19 +109,20 @@ class Session:
         OutputFolder(folder, self.verb)
         return folder
 
-    def save(self, result: Result, folder: Path) -> dict[str, Any]:
+    def save(self, result: Result, folder: Path, *, name: str = "") -> dict[str, Any]:
         """Save what came of one input; say its lines, its notes, and where it is.
 
         Args:
             result: of this verb.
             folder: as `folder` named it, before the work began.
+            name: of the input, before each line.
 
         Returns:
             its manifest, for `finish`.
         """
         stored = result.save(folder)
         for line in result.lines():
-            self.say(line)
+            self.say(f"{name}: {line}" if name else line)
         for note in result.notes:
             self.say(f"  {note}")
         page = any(file["path"] == "index.html" for file in stored["files"])

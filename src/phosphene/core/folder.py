@@ -121,8 +121,8 @@ class OutputFolder:
         marker, hidden = self.path / HIDDEN / "owned.json", self.path / HIDDEN
         if not os.path.lexists(hidden):
             return None
-        if hidden.is_dir() and not any(not file.name.endswith(".tmp") for file in hidden.iterdir()):
-            return None  # a kill came before the marker was written
+        if hidden.is_dir() and all(file.name == "state" or file.name.endswith(".tmp") for file in hidden.iterdir()):
+            return None  # a kill came before the marker was written; what only serves the making comes earlier
         try:
             stored = json.loads(marker.read_text("utf-8"))
             verb, self._owned = str(stored["verb"]), {str(name): str(sha) for name, sha in stored["files"].items()}

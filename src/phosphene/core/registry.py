@@ -123,8 +123,10 @@ class Named:
 
     @classmethod
     def options(cls) -> tuple[Option, ...]:
-        """The options, in order, with the help that the docstring gives each."""
-        helps, hints = arguments(cls.__doc__ or ""), get_type_hints(cls)
+        """The options, in order, each with its help in the docstring of the class or of the base that has it."""
+        hints, helps = get_type_hints(cls), dict[str, str]()
+        for base in reversed(cls.__mro__):
+            helps |= arguments(base.__doc__ or "")
         return tuple(
             Option(field.name, _textual(hints[field.name]), _default(field), helps.get(field.name, ""))
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]  # every member is a dataclass

@@ -26,7 +26,6 @@ from phosphene.core.result import Cost, File, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
 from phosphene.studies.evidence.reference_levels import spatial_maximum, surveyed_unit
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 
 AVERAGED = 15
 """Images whose mean is a start, at most: as many as in the paper."""
@@ -261,7 +260,7 @@ def _facet(activated: _Activated, network: Network, members: Sequence[int] | Any
     if not images:
         return None
     side = min(network.preprocess.size)
-    start = gaussian(torch.cat(images).mean(0, keepdim=True), side / 64 * math.sqrt(AVERAGED / len(images)))
+    start = image.blurred(torch.cat(images).mean(0, keepdim=True), side / 64 * math.sqrt(AVERAGED / len(images)))
     labels = Counter(label for index in activated.indices[members].tolist() if (label := photographs.labels[index]))
     label = labels.most_common(1)[0][0] if labels else Path(sources[0]).stem
     return Facet(label, start[0].cpu(), len(members), float(activated.values[members].mean()), tuple(sources))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cli.test_cli import NET, run
 from phosphene.core.images import image
-from phosphene.synthesis.recipes import dream as module
+from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop import recipe as module
 
 MODEL = ("--model", "net.py:make")
 QUICK = (*MODEL, "--octaves", "2", "--steps", "2")
@@ -33,10 +34,10 @@ def test_a_dream_its_scores_and_the_layer_that_was_chosen(place: Path, capsys: p
     said = capsys.readouterr()
     record = json.loads(said.out)
     assert record["target"] == "all of 0"
-    assert "dreams of all of 0; --layer chooses another" in said.err
+    assert "one: all of 0: " in said.err
     assert record["options"]["steps"] == 2
     assert record["cost"]["forwards"] == 2 * (6 + 4)
-    assert {each.name for each in (place / "out").iterdir()} == {"dream.png", "scores.npy", "result.json"}
+    assert {each.name for each in (place / "out").iterdir()} == {"dream.png", "scores.npy", "result.json", ".phosphene"}
     shown = image.load("out/dream.png")
     assert (shown.height, shown.width) == (48, 64)
     assert not np.array_equal(shown.pixels, image.load("one.png").pixels)
@@ -45,7 +46,7 @@ def test_a_dream_its_scores_and_the_layer_that_was_chosen(place: Path, capsys: p
 def test_one_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "broken.png").write_bytes(b"not a picture")
     assert (
-        run("dream", "one.png", "broken.png", "two.png", *QUICK, "--layer", "0.0", "--channel", "3", "-o", "out") == 3
+        run("dream", "one.png", "broken.png", "two.png", *QUICK, "--layers", "0.0", "--channel", "3", "-o", "out") == 3
     )
     said = capsys.readouterr()
     assert "broken.png" in said.err
@@ -57,8 +58,9 @@ def test_one_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.Ca
     ("options", "target"),
     [
         (("--target", "goldfish"), "goldfish"),
-        (("--guide", "two.png", "--layer", "0.1"), "0.1 like two"),
-        (("--layer", "0.1", "--layer", "0.3"), "all of 0.1 + "),
+        (("--guide", "two.png", "--layers", "0.1"), "0.1 like two"),
+        (("--layers", "0.1", "--layers", "0.3"), "all of 0.1 + "),
+        (("--layers", "0.1,0.3"), "all of 0.1 + "),
     ],
 )
 def test_what_a_dream_may_be_about(place: Path, options: tuple[str, ...], target: str) -> None:
@@ -69,9 +71,9 @@ def test_what_a_dream_may_be_about(place: Path, options: tuple[str, ...], target
 
 
 def test_what_is_wrong_is_said_before_anything_is_made(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("dream", "one.png", *QUICK, "--layer", "0.33") == 2
+    assert run("dream", "one.png", *QUICK, "--layers", "0.33") == 2
     assert "LayerError: net.py:make has no layer '0.33'; did you mean '0.3'" in capsys.readouterr().err
-    assert run("dream", "one.png", *QUICK, "--layer", "0.3", "--target", "tabby") == 2
+    assert run("dream", "one.png", *QUICK, "--layers", "0.3", "--target", "tabby") == 2
     assert "a dream of tabby takes no layer" in capsys.readouterr().err
     assert run("dream", "one.png", *QUICK, "--guide", "none.png") == 2
     assert "none.png does not exist" in capsys.readouterr().err
@@ -83,7 +85,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(place: Path, capsys: pyte
 def test_a_large_picture_is_shrunk_and_that_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (1100, 6), "teal").save("wide.png")
     assert run("dream", "wide.png", *MODEL, "--steps", "0", "-o", "out") == 0
-    assert "shrunk to 6×1024; --size 1100 keeps all" in capsys.readouterr().out
+    assert "shrunk to 6×1024; size 1100 keeps all" in capsys.readouterr().out
     assert run("dream", "wide.png", *MODEL, "--steps", "0", "-o", "out", "--size", "1100") == 0
     assert np.array_equal(image.load("out/dream.png").pixels, image.load("wide.png").pixels)
 
@@ -94,7 +96,7 @@ def test_a_film_of_the_steps(place: Path) -> None:
         first, *_, last = [np.asarray(each.convert("RGB")).astype(int) for each in ImageSequence.Iterator(film)]
     assert first.shape == (48, 64, 3)
     assert np.abs(last - image.load("out/dream.png").pixels).mean() < 12
-    assert not (place / "out" / "state").exists()
+    assert not (place / "out" / ".phosphene" / "state").exists()
 
 
 def test_a_film_into_the_dream_killed_and_resumed(
@@ -113,10 +115,10 @@ def test_a_film_into_the_dream_killed_and_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(image, "save", die)
         assert run(*how, "-o", "out") == 130
-    assert len(list((place / "out" / "state").rglob("*.png"))) == 2
+    assert len(list((place / "out" / ".phosphene" / "state").rglob("*.png"))) == 2
     assert run(*how, "-o", "out") == 0
     assert (place / "out/zoom.gif").read_bytes() == (place / "whole/zoom.gif").read_bytes()
-    assert {each.name for each in (place / "out").iterdir()} == {"zoom.gif", "result.json"}
+    assert {each.name for each in (place / "out").iterdir()} == {"zoom.gif", "result.json", ".phosphene"}
     told = capsys.readouterr().out
     assert "all of 0, 4 frames of 48×64" in told
     assert "  went on at frame 3 of 4" in told
@@ -133,7 +135,7 @@ def test_a_dream_of_nothing_says_so(place: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_factor_is_that_of_a_film(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("dream", "one.png", *QUICK, "--factor", "1.2") == 2
-    assert "--factor is that of --zoom" in capsys.readouterr().err
+    assert "--factor is not an option of dream without --zoom" in capsys.readouterr().err
     sides = []
     for factor in ("1.01", "2"):
         film = ("--zoom", "2", "--animate", "gif", "--steps", "0", "--factor", factor)
@@ -152,9 +154,9 @@ def test_the_precision_is_that_of_the_run(place: Path) -> None:
 
 
 def test_a_budget_is_chosen_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phosphene.synthesis.loop.state.State.due", property(lambda _: True))
+    monkeypatch.setattr("phosphene.synthesis.loop.state_file.StateFile.due", property(lambda _: True))
     how = ("dream", "one.png", *MODEL, "--octaves", "2", "--seconds", "5")
-    monkeypatch.setattr(module, "seconds_of", lambda work: 0.2)  # 0.1 s a tile, 10 tiles a step: 4 steps
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])  # 0.1 s a tile, 10 tiles a step: 4 steps
     assert run(*how, "-o", "whole") == 0
     record = json.loads((place / "whole/result.json").read_text())
     assert record["notes"] == ["5 s allow 4 of 10 steps at 48×64"]
@@ -169,6 +171,6 @@ def test_a_budget_is_chosen_once(place: Path, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr(module, "synthesize", die)
         assert run(*how, "-o", "out") == 130
-    monkeypatch.setattr(module, "seconds_of", lambda work: 20.0)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 20.0)[1])
     assert run(*how, "-o", "out") == 0
     assert (place / "out/dream.png").read_bytes() == (place / "whole/dream.png").read_bytes()

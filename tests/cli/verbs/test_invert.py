@@ -27,7 +27,7 @@ def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]
     files = {f"{name}-{rest}" for name in names for rest in ("0.png", "1.png", "scores.npy")}
     files |= {"strip.png", "original.png"}
     assert {each["path"] for each in told["files"]} == files
-    assert {path.name for path in (place / "out").iterdir()} == files | {"result.json"}
+    assert {path.name for path in (place / "out").iterdir()} == files | {"result.json", ".phosphene"}
     for each in told["results"]:
         assert len(each["errors"]) == len(each["predictions"]) == len(each["psnr"]) == len(each["ssim"]) == 2
         assert each["error"] == pytest.approx(sum(each["errors"]) / 2)
@@ -39,7 +39,7 @@ def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_half_precision(place: Path) -> None:
-    how = ("invert", "one.png", *HOW, "--layer", "0.1")
+    how = ("invert", "one.png", *HOW, "--layers", "0.1")
     for precision in ("float32", "bfloat16"):
         assert run(*how, "--precision", precision, "-o", precision) == 0
         assert record(place / precision)["options"]["precision"] == precision
@@ -48,7 +48,7 @@ def test_half_precision(place: Path) -> None:
 
 
 def test_one_layer_and_patterns(place: Path) -> None:
-    assert run("invert", "one.png", *HOW, "--layer", "0.1", "-o", "out") == 0
+    assert run("invert", "one.png", *HOW, "--layers", "0.1", "-o", "out") == 0
     assert (place / "out" / "0.1.png").exists()
     assert run("invert", "one.png", *HOW, "--layers", "0.*", "-o", "all") == 0
     assert [each["layer"] for each in record(place / "all")["results"]] == ["0.0", "0.1", "0.2", "0.3"]
@@ -56,7 +56,7 @@ def test_one_layer_and_patterns(place: Path) -> None:
 
 def test_a_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "bad.png").write_bytes(b"no picture")
-    assert run("invert", "one.png", "bad.png", "two.png", *HOW, "--layer", "logits", "-o", "out") == 3
+    assert run("invert", "one.png", "bad.png", "two.png", *HOW, "--layers", "logits", "-o", "out") == 3
     assert {path.name for path in (place / "out").iterdir()} == {"one", "two"}
     assert "ImageError: bad.png" in capsys.readouterr().err
 
@@ -64,9 +64,8 @@ def test_a_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        (("--layer", "0.9"), "LayerError: net.py:make has no layer '0.9'"),
+        (("--layers", "0.9"), "LayerError: net.py:make has no layer '0.9'"),
         (("--layers", "no.*"), "no layer of net.py:make matches 'no.*'"),
-        (("--layer", "0.1", "--layers", "all"), "give one of both"),
         (("--steps", "-1"), "OptionError: invert wants a step"),
     ],
 )
@@ -79,7 +78,7 @@ def test_what_cannot_be_inverted(
 
 
 def test_a_budget_is_chosen_once_and_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phosphene.synthesis.recipes.invert.seconds_of", lambda work: work() and 0.5)
+    monkeypatch.setattr("phosphene.synthesis.loop.budget.seconds_of", lambda work: (work(), 1.0)[1])
     how = ("--model", "net.py:make", "--layers", "all", "--coarse", "20", "--steps", "40", "--finish", "20")
     assert run("invert", "one.png", *how, "--seconds", "60", "-o", "out") == 0
     # 0.9 of 60 s, where a step of all three layers takes 1.5 s, and what is said of them 6 steps.
@@ -88,7 +87,7 @@ def test_a_budget_is_chosen_once_and_said(place: Path, monkeypatch: pytest.Monke
 
 
 def test_a_budget_of_no_steps_is_said_to_be_the_least(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phosphene.synthesis.recipes.invert.seconds_of", lambda work: work() and 9.0)
+    monkeypatch.setattr("phosphene.synthesis.loop.budget.seconds_of", lambda work: (work(), 18.0)[1])
     assert run("invert", "one.png", "--model", "net.py:make", "--seconds", "1", "-o", "out") == 0
     assert "1 s allow 3 of 400 steps for each layer, the least there are" in record(place / "out")["notes"]
 
@@ -97,24 +96,24 @@ def test_a_budget_of_no_steps_is_said_to_be_the_least(place: Path, monkeypatch: 
 def test_interrupted_it_goes_on_to_the_same_bytes(place: Path, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     how = ("invert", "one.png", *HOW, "--seeds", "2", "--seconds", "100")
     assert run(*how, "-o", "whole") == 0
-    monkeypatch.setattr(loop.State, "due", True)
+    monkeypatch.setattr(loop.StateFile, "due", True)
     take, taken = loop._Loop._step, []
 
     def step(self: Any, *rest: Any) -> Any:
         taken.append(1)
-        if len(taken) == last + 12:  # 12 of the budget's
+        if len(taken) == last + 12:  # 4 for each of three layers, of the budget
             raise KeyboardInterrupt
         return take(self, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop._Loop, "_step", step)
         assert run(*how, "-o", "parts") == 130
-    assert (place / "parts" / "state" / "budget.json").exists()
-    monkeypatch.setattr("phosphene.synthesis.recipes.invert.seconds_of", lambda _: pytest.fail("timed again"))
+    assert (place / "parts" / ".phosphene" / "state" / "budget.json").exists()
+    monkeypatch.setattr("phosphene.synthesis.loop.budget.seconds_of", lambda _: pytest.fail("timed again"))
     assert run(*how, "-o", "parts") == 0
-    whole = {each.name: each.read_bytes() for each in (place / "whole").glob("*.png")}
-    assert whole == {each.name: each.read_bytes() for each in (place / "parts").glob("*.png")}
-    assert not (place / "parts" / "state").exists()
+    whole = {path.name: path.read_bytes() for path in (place / "whole").glob("*.png")}
+    assert whole == {path.name: path.read_bytes() for path in (place / "parts").glob("*.png")}
+    assert not (place / "parts" / ".phosphene" / "state").exists()
 
 
 def test_a_silent_layer_is_left_out_of_the_strip_with_a_note(place: Path) -> None:

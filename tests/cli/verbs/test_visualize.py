@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cli.test_cli import NET, run
+from phosphene.core.folder import OutputFolder
 from phosphene.core.images import image
 from phosphene.core.images.samples import sample
-from phosphene.core.result import Manifest
-from phosphene.synthesis.loop.state import State
+from phosphene.synthesis.loop.state_file import StateFile
 from surveys import surveyed
 
 
@@ -27,28 +27,28 @@ def test_pictures_scores_and_what_the_network_makes_of_them(place: Path, capsys:
     assert run("visualize", *targets, "--model", "net.py:make", "--steps", "20", "-o", "out", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert [each["target"] for each in record["results"]] == list(targets)
-    assert record["options"]["name"] == "best"
+    assert record["options"]["preset"]["name"] == "best"
     written = {path.name for path in (place / "out").iterdir()}
-    assert written == {"goldfish.png", "0.0-3.png", "tabby-goldfish.png", "scores.npy", "result.json"}
+    assert written == {"goldfish.png", "0.0-3.png", "tabby-goldfish.png", "scores.npy", "result.json", ".phosphene"}
 
 
 def test_the_lecture_and_its_ablation_sheet(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    how = ("--model", "net.py:make", "--manner", "lecture", "--steps", "5", "--clip-norm", "0.4", "--ablate")
+    how = ("--model", "net.py:make", "--preset", "lecture", "--steps", "5", "--clip-norm", "0.4", "--ablate")
     assert run("visualize", "goldfish", *how) == 0
     folder = place / "phosphene-out" / "visualize" / "goldfish"
     assert (folder / "ablation.png").exists()
-    assert json.loads((folder / "result.json").read_text())["options"]["clip_norm"] == 0.4
+    assert json.loads((folder / "result.json").read_text())["options"]["preset"]["clip_norm"] == 0.4
     assert "seen as" in capsys.readouterr().out
 
 
-def test_an_option_of_the_other_manner_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("visualize", "goldfish", "--model", "net.py:make", "--manner", "lecture", "--crops", "3") == 2
-    assert "--crops is not an option of --manner lecture" in capsys.readouterr().err
+def test_an_option_of_the_other_preset_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("visualize", "goldfish", "--model", "net.py:make", "--preset", "lecture", "--crops", "3") == 2
+    assert "--crops is not an option of --preset lecture" in capsys.readouterr().err
 
 
 def test_an_option_that_the_canvas_makes_no_use_of_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("visualize", "goldfish", "--model", "net.py:make", "--canvas", "maco", "--tv", "3") == 2
-    assert "--tv does nothing with --canvas maco; leave one of both out" in capsys.readouterr().err
+    assert "tv has no effect with the canvas maco; leave one of both out" in capsys.readouterr().err
 
 
 def test_a_class_that_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_kinds_of_images_are_starts_and_photographs_the_measure(
     said = capsys.readouterr().out
     assert "of the greatest of 4 natural images" in said or "; the greatest of 4 natural images is" in said
     assert "reach half of what the first does" in said
-    assert said.count("--natural: 1 of 5 images cannot be read; the first: ") == said.count("torn.png is no PNG") == 1
+    assert said.count("natural: 1 of 5 images cannot be read; the first: ") == said.count("torn.png is no PNG") == 1
     assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {each.name for each in (place / "out").iterdir()}
     record = json.loads((place / "out" / "result.json").read_text())
     assert [each["natural_images"] for each in record["results"]] == [4, 4]
@@ -86,28 +86,28 @@ def test_a_film_and_a_second_opinion(place: Path, capsys: pytest.CaptureFixture[
     record = json.loads(capsys.readouterr().out)
     assert [each["second"]["rank"] for each in record["results"]] == [each["rank"] for each in record["results"]]
     assert (place / "out" / "steps.gif").read_bytes().startswith(b"GIF89a")
-    assert not (place / "out" / "state").exists()
+    assert not (place / "out" / ".phosphene" / "state").exists()
 
 
 def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how = ("visualize", "goldfish", "--model", "net.py:make", "--steps", "12", "--quiet")
     assert run(*how, "-o", "whole") == 0
-    monkeypatch.setattr(State, "due", property(lambda self: self.path is not None))
-    save, saved = State.save, []
+    monkeypatch.setattr(StateFile, "due", property(lambda self: self.path is not None))
+    save, saved = StateFile.save, []
 
-    def die(self: State, facts: dict[str, object]) -> None:
-        save(self, facts)
-        saved.append(facts["step"])
+    def die(self: StateFile, stored: dict[str, object]) -> None:
+        save(self, stored)
+        saved.append(stored["step"])
         if len(saved) == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(State, "save", die)
+    monkeypatch.setattr(StateFile, "save", die)
     assert run(*how, "-o", "killed") == 130
-    assert (place / "killed" / "state" / "pictures.pt").exists()
+    assert list((place / "killed" / ".phosphene" / "state").glob("*.pt"))
     assert run(*how, "-o", "killed") == 0
     assert saved[5] == 6
     assert (place / "killed" / "goldfish.png").read_bytes() == (place / "whole" / "goldfish.png").read_bytes()
-    assert not (place / "killed" / "state").exists()
+    assert not (place / "killed" / ".phosphene" / "state").exists()
 
 
 def filmed(capsys: pytest.CaptureFixture[str]) -> list[int]:
@@ -120,9 +120,9 @@ def test_a_film_shows_no_steps_of_another_run(
 ) -> None:
     how = ("visualize", "goldfish", "--model", "net.py:make", "--animate", "gif", "-o", "out")
     with monkeypatch.context() as patch:
-        patch.setattr(State, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(StateFile, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*how, "--steps", "9") == 130
-    assert len([*(place / "out" / "state").rglob("*.png")]) == 9
+    assert len([*(place / "out" / ".phosphene" / "state").rglob("*.png")]) == 9
     assert run(*how, "--steps", "4", "--json") == 0
     assert filmed(capsys) == [4 + 12]
 
@@ -132,7 +132,7 @@ def test_a_film_that_is_asked_for_after_all_its_steps_shows_the_result(
 ) -> None:
     how = ("visualize", "goldfish", "--model", "net.py:make", "--steps", "4", "-o", "out")
     with monkeypatch.context() as patch:
-        patch.setattr(Manifest, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(OutputFolder, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(*how) == 130
     capsys.readouterr()
     assert run(*how, "--animate", "gif", "--json") == 0
@@ -153,7 +153,7 @@ def test_a_size_may_be_oblong(place: Path, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        (("--facets", "2"), "give --natural too"),
+        (("--facets", "2"), "give natural too"),
         (("--natural", "elsewhere/run"), "is a survey of gap"),
         (("--second", "more.py:make"), "has 3 classes where more.py:make has 4"),
         (("--natural", "nowhere"), "nowhere"),
@@ -176,5 +176,5 @@ def test_what_is_missing_is_said_before_the_long_work(
 def test_mirrors_can_be_turned_off(place: Path) -> None:
     how = ("--model", "net.py:make", "--steps", "2", "--no-mirror", "--canvas", "maco", "-o", "out")
     assert run("visualize", "goldfish", *how) == 0
-    options = json.loads((place / "out" / "result.json").read_text())["options"]
+    options = json.loads((place / "out" / "result.json").read_text())["options"]["preset"]
     assert (options["mirror"], options["canvas"]) == (False, "maco")

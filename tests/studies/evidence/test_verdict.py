@@ -16,7 +16,8 @@ from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.reference_levels import reference_levels
 from phosphene.studies.evidence.verdict import verdicts
-from phosphene.synthesis.recipes.visualize import Lecture, visualize
+from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.recipes.visualize import visualize
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def photographs(tmp_path: Path) -> Path:
 
 def test_all_that_is_known_is_said(photographs: Path) -> None:
     network, second = nets.build("gap"), nets.build("functional")
-    found = visualize(network, ["goldfish", "features.5:3"], manner=Lecture(steps=2))
+    found = visualize(network, ["goldfish", "features.5:3"], preset=Lecture(steps=2))
     fish, unit = verdicts(network, found, source=photographs, second=second)
     assert str(fish).startswith("goldfish: ")
     assert "of 3 natural images" in str(fish)
@@ -44,7 +45,7 @@ def test_all_that_is_known_is_said(photographs: Path) -> None:
 
 def test_nothing_is_compared_where_nothing_is_given() -> None:
     network = nets.build("gap")
-    (fish,) = verdicts(network, visualize(network, "goldfish", manner=Lecture(steps=2)))
+    (fish,) = verdicts(network, visualize(network, "goldfish", preset=Lecture(steps=2)))
     assert (fish.reference, fish.peak, fish.second) == (None, None, None)
     assert fish.manifest().keys() == {"target", "activation", "rank", "predictions"}
 
@@ -54,8 +55,8 @@ def test_neurons_painted_in_a_window_are_held_against_the_same_neurons(photograp
     module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     network = Network(module.eval(), Preprocess((128, 128), (0.5,) * 3, (0.25,) * 3))
     wish = Neuron("0", 1, 40, 50) - Neuron("0", 2, 42, 50)
-    found = visualize(network, wish, manner=Lecture(steps=2))
-    assert found.synthesis.images.shape[2:] != (128, 128)
+    found = visualize(network, wish, preset=Lecture(steps=2))
+    assert found.images.shape[2:] != (128, 128)
     (told,) = verdicts(network, found, source=photographs)
     assert told.reference is not None
     assert told.reference == reference_levels(photographs, network, [wish]).levels[0]

@@ -14,7 +14,7 @@ from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images import image
 from phosphene.core.networks.network import Images
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Painting, Perturbation, Pixels
-from phosphene.synthesis.canvas.color import Ink, frequencies, mean_color
+from phosphene.synthesis.canvas.color import ColorDecorrelation, frequencies, mean_color
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.canvas.pyramid import Pyramid
 
@@ -89,11 +89,11 @@ def test_maco_takes_the_phases_of_the_images_and_no_more() -> None:
 
 
 def test_no_gradient_makes_maco_louder() -> None:
-    painting, ink = begin(MACO(), (24, 24)), Ink.of(nets.build("gap"))
-    before = ink.wash(painting()).std().item()
+    painting, colors = begin(MACO(), (24, 24)), ColorDecorrelation.of(nets.build("gap"))
+    before = colors.inverse(painting()).std().item()
     with torch.no_grad():
         painting.phase += 10 * torch.randn(painting.phase.shape)
-    assert ink.wash(painting()).std().item() == pytest.approx(before, rel=0.1)
+    assert colors.inverse(painting()).std().item() == pytest.approx(before, rel=0.1)
 
 
 def test_maco_reads_the_photographs_of_the_user(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 import nets
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
-from phosphene.synthesis.canvas.color import NATURAL, Ink, installed, mixing_of, spectrum_of
+from phosphene.synthesis.canvas.color import NATURAL, ColorDecorrelation, installed, mixing_of, spectrum_of
 
 
 def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
@@ -44,20 +44,20 @@ def test_the_colors_that_are_kept_are_those_of_photographs() -> None:
 
 def test_the_spectrum_is_that_of_the_pictures() -> None:
     flat = Picture.from_array(np.full((32, 32, 3), 200, np.uint8))
-    ink = Ink.of(nets.build("gap"))
-    spectrum = spectrum_of([flat, flat], (16, 16), ink)
+    colors = ColorDecorrelation.of(nets.build("gap"))
+    spectrum = spectrum_of([flat, flat], (16, 16), colors)
     assert spectrum.shape == (3, 16, 9)
     assert spectrum[:, 1:].max() < 1e-4
-    natural = spectrum_of([noise(np.eye(3) * 20)], (16, 16), ink)
+    natural = spectrum_of([noise(np.eye(3) * 20)], (16, 16), colors)
     assert natural[:, 1:].min() > 1e-3
 
 
 def test_waves_of_one_frequency_are_as_strong() -> None:
-    spectrum = spectrum_of([noise(np.eye(3) * 20)], (16, 16), Ink.of(nets.build("gap")))
+    spectrum = spectrum_of([noise(np.eye(3) * 20)], (16, 16), ColorDecorrelation.of(nets.build("gap")))
     assert torch.allclose(spectrum[:, 3, 4], spectrum[:, 4, 3])
     assert torch.allclose(spectrum[:, -5, 2], spectrum[:, 2, 5])
 
 
 def test_ink_washes_off() -> None:
-    ink, images = Ink.of(nets.build("gap")), 0.05 + 0.9 * torch.rand(2, 3, 8, 9)
-    assert torch.allclose(ink(ink.wash(images)), images, atol=1e-4)
+    colors, images = ColorDecorrelation.of(nets.build("gap")), 0.05 + 0.9 * torch.rand(2, 3, 8, 9)
+    assert torch.allclose(colors(colors.inverse(images)), images, atol=1e-4)

@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import nets
 from phosphene.core.images.image import Picture
-from phosphene.core.networks.network import Images
 from phosphene.core.objectives.classes import Logit
-from phosphene.synthesis.loop.budget import kept, seconds_of
+from phosphene.core.progress import Progress
+from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop.budget import seconds_of, stored_choice
 from phosphene.synthesis.loop.loop import synthesize
-from phosphene.synthesis.loop.state import State, fingerprint
-from phosphene.synthesis.recipes import plan as module
+from phosphene.synthesis.loop.state_file import StateFile, fingerprint
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
 from phosphene.synthesis.recipes.preset import Lecture
@@ -58,32 +57,32 @@ def test_work_is_timed_once_it_is_warm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_is_made_once_for_each_plan(tmp_path: Path) -> None:
     choices = iter(range(1, 9))
 
-    def choose() -> dict[str, int]:
-        return {"steps": next(choices), "percent": 75}
+    def choose() -> list[float]:
+        return [next(choices), 0.1]
 
     path = tmp_path / "new" / "budget.json"
-    assert kept(path, "a", choose) == kept(path, "a", choose) == {"steps": 1, "percent": 75}
-    assert kept(path, "b", choose)["steps"] == 2
-    assert kept(path, "a", choose)["steps"] == 3  # one file, one plan
-    assert kept(None, "a", choose)["steps"] == 4
-    assert json.loads(path.read_text()) == {"plan": "a", "chosen": {"steps": 3, "percent": 75}}
+    assert stored_choice(path, "a", choose) == stored_choice(path, "a", choose) == [1, 0.1]
+    assert stored_choice(path, "b", choose)[0] == 2
+    assert stored_choice(path, "a", choose)[0] == 3  # one file, one plan
+    assert stored_choice(None, "a", choose)[0] == 4
+    assert json.loads(path.read_text()) == {"plan": "a", "chosen": [3, 0.1]}
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "null", '"plan"', "{}", '{"plan": "other"}', "", "{", "\x00\xff"])
 def test_a_file_that_holds_no_choice_begins_anew(content: str, tmp_path: Path) -> None:
     path = tmp_path / "budget.json"
     path.write_text(content, "latin-1")
-    assert kept(path, "a", lambda: {"steps": 5}) == {"steps": 5}
-    assert kept(path, "a", lambda: {"steps": 9}) == {"steps": 5}
+    assert stored_choice(path, "a", lambda: [5.0]) == [5.0]
+    assert stored_choice(path, "a", lambda: [9.0]) == [5.0]
 
 
 def test_a_budget_of_a_visualization_begins_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "budget.json").write_text("[]")
     Clock(monkeypatch)
-    monkeypatch.setattr(module, "seconds_of", lambda work: 1.0)
-    found = visualize(nets.build("gap"), 0, manner=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
-    assert len(found.synthesis.scores) == 4
-    assert json.loads((tmp_path / "budget.json").read_text())["chosen"] == {"percent": 100, "steps": 4}
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 1.0)[1])
+    found = visualize(nets.build("gap"), 0, preset=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
+    assert len(found.scores) == 4
+    assert json.loads((tmp_path / "budget.json").read_text())["chosen"] == [pytest.approx(2.07)]
 
 
 def test_fingerprints_know_where_a_list_ends() -> None:
@@ -98,9 +97,9 @@ def test_fingerprints_know_where_a_list_ends() -> None:
 def test_seconds_are_those_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, network = Clock(monkeypatch), nets.build("gap")
 
-    def watch(step: int, images: Images, scores: Tensor) -> bool:
+    def watch(progress: Progress) -> bool:
         clock.now += 10
-        return step == 3
+        return progress.done == 3
 
     def make() -> float:
         return synthesize(network, Logit(0), steps=6, state=tmp_path / "state.pt", watch=watch).cost.seconds
@@ -113,16 +112,21 @@ def test_seconds_are_those_of_all_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 WAYS: dict[str, Callable[[Path, Any], float]] = {
     "visualize": lambda folder, watch: (
-        visualize(nets.build("gap"), [0, 1], manner=Lecture(steps=6), state=folder, watch=watch).synthesis.cost.seconds
+        visualize(nets.build("gap"), [0, 1], preset=Lecture(steps=6), state=folder, watch=watch).cost.seconds
     ),
     "dream": lambda folder, watch: (
         dream(
-            nets.build("gap"), nets.pictures(1), how=Dream(octaves=2, steps=3), state=folder, watch=watch
+            nets.build("gap"), nets.pictures(1), recipe=Dream(octaves=2, steps=3), state=folder, watch=watch
         ).cost.seconds
     ),
     "invert": lambda folder, watch: (
         invert(
-            nets.build("gap"), nets.pictures(1), "features.2", how=Invert(2, 3, 1), state=folder, watch=watch
+            nets.build("gap"),
+            nets.pictures(1),
+            "features.2",
+            recipe=Invert(2, 3, 1),
+            state=folder,
+            watch=watch,
         ).cost.seconds
     ),
 }
@@ -132,10 +136,10 @@ WAYS: dict[str, Callable[[Path, Any], float]] = {
 def test_what_had_taken_long_is_told_to_have_taken_long(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(State, "due", property(lambda self: self.path is not None))
+    monkeypatch.setattr(StateFile, "due", property(lambda self: self.path is not None))
     clock = Clock(monkeypatch)
 
-    def slow(step: int, images: Images, scores: Tensor) -> None:
+    def slow(progress: Progress) -> None:
         clock.now += 10
 
     whole = WAYS[way](tmp_path, slow)
@@ -147,9 +151,9 @@ def test_frames_take_no_file_of_anybody_else(tmp_path: Path) -> None:
     mine = {"00000.png": b"the first", "00007.png": b"holidays", "plan.pt": b"to be rich", "notes.txt": b"by hand"}
     for name, content in mine.items():
         (tmp_path / name).write_bytes(content)
-    network, plain = nets.build("gap"), list(zoom(nets.build("gap"), cat(), frames=3, how=HOW))
+    network, plain = nets.build("gap"), list(zoom(nets.build("gap"), cat(), frames=3, recipe=HOW))
     for target in (None, "goldfish", None):
-        frames = list(zoom(network, cat(), target, frames=3, how=HOW, state=tmp_path))
+        frames = list(zoom(network, cat(), target, frames=3, recipe=HOW, state=tmp_path))
         assert {name: (tmp_path / name).read_bytes() for name in mine} == mine
         assert np.array_equal(frames, plain) == (target is None)
 
@@ -161,7 +165,13 @@ def test_films_of_one_folder_do_not_take_each_others_frames(tmp_path: Path) -> N
         told.clear()
         list(
             zoom(
-                network, cat(), frames=frames, how=HOW, state=tmp_path, watch=lambda step, *_: told.append(step), **how
+                network,
+                cat(),
+                frames=frames,
+                recipe=HOW,
+                state=tmp_path,
+                watch=lambda progress: told.append(progress.done),
+                **how,
             )
         )
 

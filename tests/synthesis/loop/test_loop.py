@@ -15,6 +15,7 @@ from phosphene.core.networks.network import Images, Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel, Neuron
+from phosphene.core.progress import Progress
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.canvas.pyramid import Pyramid
@@ -68,7 +69,7 @@ def test_the_network_and_the_random_numbers_are_left_as_they_were() -> None:
     before = {name: each.clone() for name, each in network.module.state_dict().items()}
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    synthesize(network, Logit(0), steps=3, transforms=[Affine()], redirect=2)
+    synthesize(network, Logit(0), steps=3, transforms=[Affine()], redirect_steps=2)
     assert network.module.training
     assert all(each.requires_grad and each.grad is None for each in network.module.parameters())
     assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
@@ -88,10 +89,10 @@ def test_the_pass_stops_at_the_target_and_the_cost_is_told() -> None:
 def test_watching_and_stopping() -> None:
     told: list[tuple[int, tuple[int, ...]]] = []
 
-    def watch(step: int, images: Images, scores: Tensor) -> bool:
-        told.append((step, tuple(images.shape)))
-        assert scores.shape == (1,)
-        return step == 3
+    def watch(progress: Progress) -> bool:
+        told.append((progress.done, tuple(progress.preview.shape)))
+        assert progress.scores.shape == (1,)
+        return progress.done == 3
 
     found = synthesize(nets.build("gap"), Logit(0), steps=9, watch=watch, size=(40, 48))
     assert told == [(1, (1, 3, 40, 48)), (2, (1, 3, 40, 48)), (3, (1, 3, 40, 48))]
@@ -101,7 +102,7 @@ def test_watching_and_stopping() -> None:
 def test_who_stops_a_synthesis_may_go_on_with_it(tmp_path: Path) -> None:
     how = {"steps": 8, "state": tmp_path / "state.pt"}
     network = nets.build("gap")
-    part = synthesize(network, Logit(0), watch=lambda step, *_: step == 3, **how)  # type: ignore[arg-type]
+    part = synthesize(network, Logit(0), watch=lambda progress: progress.done == 3, **how)  # type: ignore[arg-type]
     assert part.notes == ("stopped after 3 of 8 steps",)
     whole = synthesize(network, Logit(0), **how)  # type: ignore[arg-type]
     assert whole.notes == ("went on at step 3",)
@@ -157,7 +158,7 @@ def test_a_silent_unit_is_woken_by_the_redirected_gradient() -> None:
     grey = torch.zeros(1, 3, 32, 32) + 0.5
     assert network.tap(grey, ["features.5"])["features.5"][0, 3].max() == 0
     stuck = synthesize(network, unit, Pixels(), optimizer=Ascent(0.05), steps=20)
-    woken = synthesize(network, unit, Pixels(), optimizer=Ascent(0.05), steps=20, redirect=16)
+    woken = synthesize(network, unit, Pixels(), optimizer=Ascent(0.05), steps=20, redirect_steps=16)
     assert stuck.scores.max() == 0
     assert woken.scores[-1] > 0
 
@@ -169,7 +170,7 @@ def test_a_silent_unit_is_woken_by_the_redirected_gradient() -> None:
         ({"objective": []}, OptionError, "0 objectives"),
         ({"objective": Logit(99)}, TargetError, "no class 99"),
         ({"objective": Channel("nope", 0)}, LayerError, "no layer 'nope'"),
-        ({"canvas": Fourier(), "edits": [Decay()]}, OptionError, 'give them the canvas "pixels"'),
+        ({"canvas": Fourier(), "pixel_regularizers": [Decay()]}, OptionError, 'give them the canvas "pixels"'),
         ({"start": torch.zeros(3, 3, 32, 32)}, ImageError, "1 of 32 × 32 begin from 1 or 1 of their size"),
         ({"start": torch.zeros(1, 3, 32, 32), "size": (40, 40)}, ImageError, "1 of 40 × 40 begin from"),
         ({"start": torch.full((1, 3, 32, 32), 255.0)}, ImageError, r"wants RGB in \[0, 1\]"),
@@ -180,10 +181,15 @@ def test_what_makes_no_image_is_refused(how: dict[str, Any], error: type[Excepti
         synthesize(nets.build("gap"), **{"objective": Logit(0), **how})
 
 
-def test_edits_come_after_each_step() -> None:
+def test_pixel_regularizers_act_after_each_step() -> None:
     plain = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(0.05), steps=12)
     edited = synthesize(
-        nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(0.05), steps=12, edits=[Decay(0.2), Blur(1, 2)]
+        nets.build("gap"),
+        Logit(0),
+        Pixels(),
+        optimizer=Ascent(0.05),
+        steps=12,
+        pixel_regularizers=[Decay(0.2), Blur(1, 2)],
     )
 
     def rough(images: Images) -> float:
@@ -209,6 +215,19 @@ def test_patience_ends_what_no_longer_grows() -> None:
     assert found.notes == (f"stopped after {len(found.scores)} of 200 steps",)
 
 
+def test_the_score_is_the_mean_over_the_views_of_an_image() -> None:
+    network = nets.build("gap")
+    one, three = (
+        synthesize(
+            network, Channel("features.2", 1), Pixels(), start=nets.pictures(1), transforms=[Crops(count, 1.0)], steps=1
+        )
+        for count in (1, 3)
+    )
+    assert three.scores.item() == pytest.approx(one.scores.item(), rel=1e-5)
+    read = network.tap(nets.pictures(1), ["features.2"])
+    assert three.scores.item() == pytest.approx(Channel("features.2", 1)(read).item(), rel=1e-5)
+
+
 def test_half_precision_leads_nearly_the_same_way() -> None:
     whole = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=2)
     half = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=2, precision="bfloat16")
@@ -221,7 +240,7 @@ def test_half_precision_leads_nearly_the_same_way() -> None:
 def test_what_is_watched_are_the_pictures_that_were_scored() -> None:
     seen: list[tuple[Images, Tensor]] = []
     network = nets.build("gap")
-    synthesize(network, Logit(0), steps=3, watch=lambda step, images, scores: seen.append((images, scores)))
+    synthesize(network, Logit(0), steps=3, watch=lambda progress: seen.append((progress.preview, progress.scores)))
     for images, scores in seen:
         assert torch.allclose(network(images)[:, 0], scores, atol=1e-4)
 

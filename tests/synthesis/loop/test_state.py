@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import nets
-from phosphene.core.networks.network import Images
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
+from phosphene.core.progress import Progress
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.loop.loop import Synthesis, synthesize
 from phosphene.synthesis.loop.optimizers import LBFGS, Adam, Ascent, Optimizer
-from phosphene.synthesis.loop.state import State, fingerprint
+from phosphene.synthesis.loop.state_file import StateFile, fingerprint
 from phosphene.synthesis.transforms.pixel_regularizers import Decay
 from phosphene.synthesis.transforms.transforms import Affine, Crops
 
@@ -31,14 +31,14 @@ class Killed(Exception):
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is written after every second step."""
     calls = iter(range(10**6))
-    monkeypatch.setattr(State, "due", property(lambda self: self.path is not None and next(calls) % 2 == 0))
+    monkeypatch.setattr(StateFile, "due", property(lambda self: self.path is not None and next(calls) % 2 == 0))
 
 
 def make(canvas: Canvas, optimizer: Optimizer, **more: Any) -> Synthesis:
-    how: dict[str, Any] = {"transforms": [Affine(3), Crops(2, noise=0.05)], "steps": 12, "redirect": 4, "seed": 3}
-    edits = [Decay(0.01)] if isinstance(canvas, Pixels) else []
+    how: dict[str, Any] = {"transforms": [Affine(3), Crops(2, noise=0.05)], "steps": 12, "redirect_steps": 4, "seed": 3}
+    how["pixel_regularizers"] = [Decay(0.01)] if isinstance(canvas, Pixels) else []
     targets = [Logit(1), Channel("features.5", 2)][: 1 if isinstance(optimizer, LBFGS) else 2]
-    return synthesize(nets.build("gap"), targets, canvas, optimizer=optimizer, edits=edits, **{**how, **more})
+    return synthesize(nets.build("gap"), targets, canvas, optimizer=optimizer, **{**how, **more})
 
 
 @pytest.mark.usefixtures("often")
@@ -50,8 +50,8 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(canvas: Canvas, optimiz
     whole = make(canvas, optimizer)
     for kill in random.Random(1).sample(range(1, 12), 5):
 
-        def die(step: int, images: Images, scores: Tensor, at: int = kill) -> None:
-            if step == at:
+        def die(progress: Progress, at: int = kill) -> None:
+            if progress.done == at:
                 raise Killed
 
         path = tmp_path / f"{kill}.pt"
@@ -66,7 +66,7 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(canvas: Canvas, optimiz
 def test_what_had_finished_is_returned_at_once(tmp_path: Path) -> None:
     first = make(Fourier(), Adam(), state=tmp_path / "a.pt")
     stepped: list[int] = []
-    again = make(Fourier(), Adam(), state=tmp_path / "a.pt", watch=lambda step, *_: stepped.append(step))
+    again = make(Fourier(), Adam(), state=tmp_path / "a.pt", watch=lambda progress: stepped.append(progress.done))
     assert not stepped
     assert torch.equal(first.images, again.images)
     assert again.notes == ("went on at step 12",)
@@ -80,7 +80,7 @@ def test_more_steps_go_on_and_fewer_begin_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 4}, {"redirect": 0}, {"transforms": [Affine(4)]}, {"size": (40, 40)}, {"batch": 1}]
+    "change", [{"seed": 4}, {"redirect_steps": 0}, {"transforms": [Affine(4)]}, {"size": (40, 40)}, {"batch": 1}]
 )
 def test_another_plan_begins_anew(change: dict[str, Any], tmp_path: Path) -> None:
     make(Fourier(), Adam(), state=tmp_path / "a.pt")

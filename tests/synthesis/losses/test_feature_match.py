@@ -8,8 +8,8 @@ import torch
 import nets
 from phosphene.core.errors import LayerError, OptionError
 from phosphene.synthesis.loop.loop import synthesize
-from phosphene.synthesis.losses.feature_match import AlphaNorm, Match
-from phosphene.synthesis.losses.priors import TotalVariation
+from phosphene.synthesis.losses.feature_match import Match
+from phosphene.synthesis.losses.priors import AlphaNorm, TotalVariation
 
 
 @pytest.mark.parametrize("name", [each for each in nets.NETS if each not in {"dead", "tokens"}])
@@ -61,7 +61,7 @@ def test_alpha_norm_is_measured_from_the_color_that_the_network_sees_as_zero() -
     assert norm({"input": grey}).item() == 0
     assert norm({"input": grey + 0.25}).item() == pytest.approx(0.5**6)
     with pytest.raises(OptionError, match="alpha-norm wants at least 1"):
-        AlphaNorm(0.5)
+        AlphaNorm(alpha=0.5)
 
 
 def test_what_is_smooth_does_not_pay_for_the_jump_from_edge_to_edge() -> None:

@@ -39,7 +39,7 @@ NETWORKS: dict[str, tuple[Callable[[], Network], list[str]]] = {
 }
 
 # What means something survives crops; random weights mean nothing, and are asked about the picture as it is.
-STILL = Best(steps=24, crops=1, least=1.0, noise=0.0, recolor=0.0, mirror=False)
+STILL = Best(steps=24, crops=1, min_crop=1.0, noise=0.0, color_shift=0.0, mirror=False)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -49,9 +49,9 @@ def test_any_network(name: str) -> None:
     network.module.train()
     before = {key: value.clone() for key, value in network.module.state_dict().items()}
     learns = [each.requires_grad for each in network.module.parameters()]
-    found = visualize(network, targets, manner=Best(steps=24) if name.startswith("efficientnet") else STILL)
+    found = visualize(network, targets, preset=Best(steps=24) if name.startswith("efficientnet") else STILL)
     shows_something(found)
-    assert (found.synthesis.scores[-4:].mean(0) > found.synthesis.scores[:4].mean(0)).all()
+    assert (found.scores[-4:].mean(0) > found.scores[:4].mean(0)).all()
     assert network.module.training
     assert all(torch.equal(value, before[key]) for key, value in network.module.state_dict().items())
     assert [each.requires_grad for each in network.module.parameters()] == learns
@@ -60,7 +60,7 @@ def test_any_network(name: str) -> None:
 
 
 def shows_something(found: Visualization) -> None:
-    images = found.synthesis.images
+    images = found.images
     assert images.isfinite().all()
     assert images.flatten(1).std(1).min() > 0.02  # not grey
     assert ((images < 0.01) | (images > 0.99)).float().flatten(1).mean(1).max() < 0.2  # not saturated
@@ -92,12 +92,12 @@ def digits() -> Network:
 def test_digits_as_a_small_grey_network_wants_them(digits: Network) -> None:
     found = visualize(digits, range(10))
     shows_something(found)
-    images = found.synthesis.images
+    images = found.images
     assert images.shape == (10, 3, 28, 28)
     assert torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(images[:, 0], images[:, 2])
     assert sum(rank == 1 for rank in found.ranks) >= 9
-    assert [each for each in found.synthesis.notes if "mirrored" in each or "no colors" in each or "small" in each]
+    assert [each for each in found.notes if "mirrored" in each or "no colors" in each or "small" in each]
     assert matches(images[:, 0]) >= 8
 
 
@@ -114,8 +114,8 @@ def test_a_network_of_one_oblong_size() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 12 * 20, 4))
     network = Network(module.eval(), Preprocess((24, 40), (0.5,) * 3, (0.25,) * 3), name="oblong")
-    found = visualize(network, [0, "1:5"], manner=Best(steps=8))
-    assert found.synthesis.images.shape == (2, 3, 24, 40)
+    found = visualize(network, [0, "1:5"], preset=Best(steps=8))
+    assert found.images.shape == (2, 3, 24, 40)
 
 
 class Dead(nn.Module):
@@ -132,13 +132,13 @@ class Dead(nn.Module):
         return self.relu(self.conv(x)).mean((2, 3))
 
 
-@pytest.mark.parametrize("manner", [Best(steps=20), Lecture(steps=20)])
-def test_the_dead_are_called_dead_and_do_not_spoil_the_others(manner: Best | Lecture) -> None:
+@pytest.mark.parametrize("preset", [Best(steps=20), Lecture(steps=20)])
+def test_the_dead_are_called_dead_and_do_not_spoil_the_others(preset: Best | Lecture) -> None:
     network = Network(Dead(), Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), name="ailing")
-    found = visualize(network, ["relu:0", "relu:1", "relu:2"], manner=manner, size=(32, 32))
-    assert found.synthesis.images.isfinite().all()
+    found = visualize(network, ["relu:0", "relu:1", "relu:2"], preset=preset, size=(32, 32))
+    assert found.images.isfinite().all()
     assert found.activations[:2] == (0.0, 0.0)
     assert found.activations[2] > 0.1
-    notes = "\n".join(found.synthesis.notes)
-    assert "relu:0 is silent on the blank picture: ReLUs let the gradient through in the first 16 steps" in notes
+    notes = "\n".join(found.notes)
+    assert "no gradient of relu:0 reaches the first picture: ReLUs are redirected in the first 16 steps" in notes
     assert "relu:1 is dead: 0 on all photographs" in notes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,16 @@ from phosphene.core.images.image import Picture
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.units import Channel
-from phosphene.synthesis.losses import dream_targets
-from phosphene.synthesis.recipes import dream as module
-from phosphene.synthesis.recipes.dream import Dream, afford, dream
+from phosphene.core.progress import Progress
+from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop import recipe as module
+from phosphene.synthesis.loop.recipe import Job, Recipe, Stage, perform
+from phosphene.synthesis.recipes import dream as dreams
+from phosphene.synthesis.recipes.dream import Dream, dream
+from phosphene.synthesis.recipes.zoom import Zoom
 
 FEW = Dream(("features.2",), octaves=3, steps=3)
-MANY = dataclasses.replace(FEW, tile=16)  # passes, so that the fused copy dreams
+MANY = dataclasses.replace(FEW, tile=16)  # passes, so that the lean copy is used
 
 
 def grey_network() -> Network:
@@ -43,7 +48,7 @@ def checkered(height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("size", [(45, 70), (28, 28), (9, 100)])
 def test_no_step_gives_the_picture_back_exactly(size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size)
-    found = dream(nets.build("gap"), images, how=dataclasses.replace(FEW, steps=0))
+    found = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, steps=0))
     assert torch.equal(found.images, images)
     assert found.scores.shape == (len(found.sizes), 0, 2)
 
@@ -51,13 +56,13 @@ def test_no_step_gives_the_picture_back_exactly(size: tuple[int, int]) -> None:
 def test_the_picture_stays_as_sharp_as_it_was() -> None:
     """Where the whole picture is resized at each octave, no pixel pattern survives."""
     images = checkered(60, 60)
-    found = dream(nets.build("gap"), images, how=dataclasses.replace(FEW, octaves=4, lr=1e-4)).images
+    found = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, octaves=4, lr=1e-4)).images
     assert torch.allclose(found.diff(dim=3).abs().mean(), images.diff(dim=3).abs().mean(), rtol=0.02)
 
 
 def test_detail_of_the_small_octaves_is_in_the_large_picture() -> None:
     images, network = nets.pictures(1), nets.build("gap")
-    kept = [dream(network, images, how=Dream(("features.2",), octaves=each, steps=4)).images for each in (1, 3)]
+    kept = [dream(network, images, recipe=Dream(("features.2",), octaves=each, steps=4)).images for each in (1, 3)]
     coarse = [image.resize(each - images + 0.5, (6, 6)).sub(0.5).square().mean().sqrt() for each in kept]
     assert coarse[1] > 1.3 * coarse[0]
 
@@ -67,7 +72,7 @@ def test_every_network_at_every_size(name: str) -> None:
     network = nets.build(name)
     target = "goldfish" if name == "linear" else None
     images = torch.nn.functional.interpolate(nets.pictures(1), (50, 43), mode="bilinear")
-    found = dream(network, images, target, how=Dream(octaves=2, steps=6))
+    found = dream(network, images, target, recipe=Dream(octaves=2, steps=6))
     assert found.images.shape == images.shape
     assert found.images.isfinite().all()
     assert 0 <= found.images.min() < found.images.max() <= 1
@@ -76,7 +81,7 @@ def test_every_network_at_every_size(name: str) -> None:
 
 def test_a_network_of_grey_digits_leaves_the_colors_of_a_photograph() -> None:
     picture = Picture.from_array(nets.pictures(1)[0] * 0.5 + 0.25)
-    found = dream(grey_network(), picture, how=Dream(octaves=4, steps=3, lr=0.005))
+    found = dream(grey_network(), picture, recipe=Dream(octaves=4, steps=3, lr=0.005))
     assert found.sizes[0] == (12, 12)
     change = found.images - picture.tensor()
     assert change.abs().mean() > 1e-3
@@ -87,14 +92,14 @@ def test_dreams_grow_by_an_objective_a_target_and_a_guide() -> None:
     network, picture = nets.build("gap"), Picture.from_array(nets.pictures(1)[0])
     how = Dream(octaves=2, steps=5)
     for options in ({"target": Channel("features.5", 3)}, {"target": "goldfish"}, {"guide": picture}):
-        found = dream(network, picture, how=how, **options)
+        found = dream(network, picture, recipe=how, **options)
         assert found.scores[-1, -1] > found.scores[0, 0]
-    assert dream(network, picture, "goldfish", how=how).lines()[0].startswith("goldfish: ")
+    assert dream(network, picture, "goldfish", recipe=how).lines()[0].startswith("goldfish: ")
 
 
 def test_images_of_a_batch_each_have_a_dream() -> None:
     images = nets.pictures(2)
-    found = dream(nets.build("gap"), images, how=FEW)
+    found = dream(nets.build("gap"), images, recipe=FEW)
     assert found.scores.shape == (3, 3, 2)
     assert ((found.images - images).abs().flatten(1).mean(1) > 1e-3).all()
 
@@ -103,7 +108,7 @@ def test_memory_is_bounded_by_the_batch_and_the_result_is_not_changed() -> None:
     images = torch.nn.functional.interpolate(nets.pictures(1), (70, 90), mode="bilinear")
     network, most = nets.build("gap"), []
     seen = network.module.register_forward_pre_hook(lambda _, inputs: most.append(len(inputs[0])))
-    one, eight = (dream(network, images, how=dataclasses.replace(FEW, batch=each)).images for each in (1, 8))
+    one, eight = (dream(network, images, recipe=dataclasses.replace(FEW, batch=each)).images for each in (1, 8))
     seen.remove()
     assert max(most) == 8
     assert torch.allclose(one, eight, atol=1e-3)
@@ -111,7 +116,7 @@ def test_memory_is_bounded_by_the_batch_and_the_result_is_not_changed() -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     network, images = nets.build("gap"), nets.pictures(1)
-    first, again, other = (dream(network, images, how=FEW, seed=seed).images for seed in (0, 0, 1))
+    first, again, other = (dream(network, images, recipe=FEW, seed=seed).images for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -120,22 +125,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     tmp_path: Path, how: Dream, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phosphene.synthesis.loop.state.State.due", property(lambda _: True))
+    monkeypatch.setattr("phosphene.synthesis.loop.state_file.StateFile.due", property(lambda _: True))
     network, images = nets.build("gap"), nets.pictures(1)
 
-    def die(done: int, shown: Tensor, scores: Tensor) -> None:
-        if done == last:
+    def die(progress: Progress) -> None:
+        if progress.done == last:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dream(network, images, how=how, state=tmp_path / "state", watch=die)
+        dream(network, images, recipe=how, state=tmp_path, watch=die)
     told: list[int] = []
-    found = dream(network, images, how=how, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
-    assert torch.equal(found.images, dream(network, images, how=how).images)
+    found = dream(network, images, recipe=how, state=tmp_path, watch=lambda progress: told.append(progress.done))
+    assert torch.equal(found.images, dream(network, images, recipe=how).images)
     assert told == list(range(last, 10))  # the step in which it died was not kept
     assert ("octave 1: went on at step" in " ".join(found.notes)) == (last > 1)
     told.clear()
-    again = dream(network, images, how=how, state=tmp_path / "state", watch=lambda done, *_: told.append(done))
+    again = dream(network, images, recipe=how, state=tmp_path, watch=lambda progress: told.append(progress.done))
     assert torch.equal(again.images, found.images)
     assert not told  # what had finished is returned at once
 
@@ -144,105 +149,125 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
 def test_what_no_gradient_comes_from_is_said(name: str, layer: str) -> None:
     """A layer that is silent, and a layer norm, whose energy is that of any picture."""
     network, how = nets.build(name), Dream((layer,), octaves=2, steps=3)
-    found = dream(network, nets.pictures(1), how=how)
+    found = dream(network, nets.pictures(1), recipe=how)
     why = f"nothing was dreamed: all of {layer} did not move on this picture; choose another layer"
-    assert found.lines()[1].startswith(why)
-    assert "on 2 of 2 pictures" in dream(network, nets.pictures(2), how=how).notes[0]
-    assert not dream(network, nets.pictures(1), how=dataclasses.replace(how, steps=0)).notes
+    assert found.notes[0].startswith(why)
+    assert "on 2 of 2 pictures" in dream(network, nets.pictures(2), recipe=how).notes[0]
+    assert not dream(network, nets.pictures(1), recipe=dataclasses.replace(how, steps=0)).notes
 
 
-def test_a_dream_of_many_passes_is_dreamed_by_the_lean_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dream_of_many_passes_is_dreamed_on_the_fused_network(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images, made = nets.build("gap"), nets.pictures(1), []
-    monkeypatch.setattr(dream_targets, "fused", lambda *given: made.append(given) or fused(*given))
-    dream(network, images, how=FEW)
+    monkeypatch.setattr(module, "fused", lambda *given: made.append(given) or fused(*given))
+    dream(network, images, recipe=FEW)
     assert not made
-    found = dream(network, images, how=MANY)
+    found = dream(network, images, recipe=MANY)
     assert made == [(network, {"features.2"})]
     assert not found.notes
-    monkeypatch.setattr(dream_targets, "REPAID", 1000)
-    assert torch.allclose(found.images, dream(network, images, how=MANY).images, atol=1e-3)
+    monkeypatch.setattr(dreams, "FUSED_FROM_PASSES", 1000)
+    assert torch.allclose(found.images, dream(network, images, recipe=MANY).images, atol=1e-3)
 
 
 def test_half_the_precision_gives_much_the_same_dream() -> None:
     network, images = nets.build("gap"), nets.pictures(1)
-    half, whole = (dream(network, images, how=FEW, precision=each).images for each in ("bfloat16", "float32"))
+    half, whole = (dream(network, images, recipe=FEW, precision=each).images for each in ("bfloat16", "float32"))
     assert 0 < (half - whole).abs().mean() < 0.2 * (whole - images).abs().mean()
 
 
 def test_a_folder_of_states_keeps_what_else_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    dream(nets.build("gap"), nets.pictures(1), how=FEW, state=tmp_path)
+    dream(nets.build("gap"), nets.pictures(1), recipe=FEW, state=tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize("stop", [1, 5, 8])
-def test_a_watcher_that_stops_ends_the_octave(stop: int) -> None:
-    found = dream(nets.build("gap"), nets.pictures(1), how=FEW, watch=lambda done, *_: done == stop)
+def test_a_watcher_that_stops_leaves_a_step_to_each_octave_that_has_not_begun(stop: int) -> None:
+    found = dream(nets.build("gap"), nets.pictures(1), recipe=FEW, watch=lambda progress: progress.done == stop)
     done = found.scores.isfinite()[..., 0].sum(1).tolist()
-    assert done == [stop - 3 * number if number == (stop - 1) // 3 else 3 for number in range(3)]
+    assert done == [min(3, max(1, stop - 3 * number)) for number in range(3)]
     assert "nan" not in found.lines()[0]
 
 
 def test_half_a_state_of_another_dream_is_no_start(tmp_path: Path) -> None:
     network, images = nets.build("gap"), nets.pictures(1)
 
-    def die(done: int, *_: object) -> None:
-        if done == 5:
+    def die(progress: Progress) -> None:
+        if progress.done == 5:
             raise KeyboardInterrupt
 
     for how in (FEW, dataclasses.replace(FEW, lr=0.02)):
         with pytest.raises(KeyboardInterrupt):
-            dream(network, images, how=how, state=tmp_path, watch=die)
-    (tmp_path / "octave-1.pt").write_bytes(b"half")
-    assert torch.equal(dream(network, images, how=FEW, state=tmp_path).images, dream(network, images, how=FEW).images)
+            dream(network, images, recipe=how, state=tmp_path, watch=die)
+    (tmp_path / "000-octave-1.pt").write_bytes(b"half")
+    assert torch.equal(
+        dream(network, images, recipe=FEW, state=tmp_path).images, dream(network, images, recipe=FEW).images
+    )
+
+
+def afforded(recipe: Recipe[Any], job: Job, seconds: float) -> tuple[Any, str]:
+    """The recipe that a budget leaves, which begins now."""
+    return budget.afford(recipe, job, seconds, time.perf_counter())
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Two steps take so long, and nothing else takes any time."""
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), seconds)[1])
 
 
 def test_a_budget_takes_steps_first_then_size_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, how = nets.build("gap"), Dream(("features.2",), steps=10, octaves=2)
-    objective, size = Channel("features.2", 1), (128, 128)
-    monkeypatch.setattr(module, "seconds_of", lambda work: 0.2)  # two steps: 0.1 s a tile
-    passes = how.passes(network, size)
+    network, recipe = nets.build("gap"), Dream(("features.2",), steps=10, octaves=2, size=(128, 128))
+    timed(monkeypatch, 0.2)  # two steps: 0.1 s a tile
+    passes = recipe.passes(network, (128, 128))
     assert passes == 10 * (25 + 16)
-    rich, *_ = afford(network, objective, how, size=size, seconds=1000)
-    assert rich == how
-    some, same, note = afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)
-    assert (some.steps, same) == (6, size)
+    job = Job(network, (nets.pictures(1),))
+    rich, _ = afforded(recipe, job, 1000)
+    assert rich == recipe
+    kept = dataclasses.replace(job, state=tmp_path)
+    some, note = afforded(recipe, kept, 0.1 * passes * 0.7)
+    assert (some.steps, some.size) == (6, (128, 128))
     assert note.endswith("s allow 6 of 10 steps at 128×128")
-    poor, smaller, _ = afford(network, objective, how, size=size, seconds=0.1 * passes / 10)
+    poor, _ = afforded(recipe, job, 0.1 * passes / 10)
     assert 4 <= poor.steps <= 5
-    assert 32 <= smaller[0] < 128
-    monkeypatch.setattr(module, "seconds_of", lambda work: 20.0)
-    other = nets.build("residual")
-    assert afford(other, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0].steps == 1
-    monkeypatch.setattr(module, "seconds_of", lambda work: 0.2)
-    assert afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0] == some
-    monkeypatch.setattr(module, "seconds_of", lambda work: 20.0)
-    assert afford(network, objective, how, size=size, seconds=0.1 * passes * 0.7, folder=tmp_path)[0] == some
+    assert 32 <= poor.size[0] < 128
+    timed(monkeypatch, 20.0)
+    other = dataclasses.replace(kept, network=nets.build("gap", torch.float64), _memory={})
+    least, note = afforded(recipe, other, 0.1 * passes * 0.7)
+    assert least.steps == 1
+    assert note.endswith(", the least there are")
+    timed(monkeypatch, 0.2)
+    assert afforded(recipe, kept, 0.1 * passes * 0.7)[0] == some
+    timed(monkeypatch, 20.0)
+    assert afforded(recipe, kept, 0.1 * passes * 0.7)[0] == some
     with pytest.raises(OptionError, match="0 seconds are no time"):
-        afford(network, objective, how, size=size, seconds=0)
+        dream(network, nets.pictures(1), recipe=recipe, seconds=0)
 
 
 def test_a_budget_is_measured_with_what_will_dream(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, how, timed = nets.build("gap"), Dream(("features.2",), steps=10, octaves=2), []
+    network, recipe, measured = nets.build("gap"), Dream(("features.2",), steps=10, octaves=2, size=(128, 128)), []
 
-    def pace(work: partial[object]) -> float:
-        timed.append((work.args[0] is network, work.keywords["precision"]))
-        return 0.2
+    def watched(stage: Stage, job: Job, **options: Any) -> Any:
+        measured.append((stage.fuse, job.precision))
+        return perform(stage, job, **options)
 
-    monkeypatch.setattr(module, "seconds_of", pace)
-    plan = {"size": (128, 128), "precision": "bfloat16"}
-    afford(network, Channel("features.2", 1), how, seconds=10, **plan)
-    assert timed == [(False, "bfloat16")]
-    afford(network, Channel("features.2", 1), how, seconds=3, **plan)  # for some 27 passes
-    assert timed[1:] == [(False, "bfloat16"), (True, "bfloat16")]
-    film, *_ = afford(network, Channel("features.2", 1), how, seconds=300, frames=10, **plan)
-    assert film == afford(network, Channel("features.2", 1), how, seconds=30, **plan)[0]
+    timed(monkeypatch, 0.2)
+    monkeypatch.setattr(budget, "perform", watched)
+    job = Job(network, (nets.pictures(1),), precision="bfloat16")
+    afforded(recipe, job, 10)
+    assert set(measured) == {(True, "bfloat16")}
+    measured.clear()
+    afforded(recipe, job, 3)  # for some 27 passes
+    assert measured == [(True, "bfloat16"), (False, "bfloat16")]
+    options = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    film, _ = afforded(Zoom(**options, frames=10), job, 300)
+    one, _ = afforded(recipe, job, 30)
+    assert (film.steps, film.size) == (one.steps, one.size)
 
 
 def test_what_is_saved_is_what_was_dreamed(tmp_path: Path) -> None:
-    found = dream(nets.build("gap"), nets.pictures(2), how=FEW)
-    entries = found.save(tmp_path)
-    assert [each["path"] for each in entries] == ["dream-0.png", "dream-1.png", "scores.npy"]
+    found = dream(nets.build("gap"), nets.pictures(2), recipe=FEW)
+    entries = found.save(tmp_path)["files"]
+    assert [entry["path"] for entry in entries] == ["dream-0.png", "dream-1.png", "scores.npy"]
     assert np.array_equal(image.load(tmp_path / "dream-1.png").pixels, found.pictures()[1])
     assert np.load(tmp_path / "scores.npy").shape == (3, 3, 2)
 
@@ -252,7 +277,7 @@ def test_options_and_pictures_out_of_range() -> None:
         with pytest.raises(OptionError, match="dream wants"):
             Dream(**options)
     with pytest.raises(ImageError, match=r"wants RGB in \[0, 1\]"):
-        dream(nets.build("gap"), 3 * nets.pictures(1), how=FEW)
+        dream(nets.build("gap"), 3 * nets.pictures(1), recipe=FEW)
 
 
 def test_octaves_too_small_to_show_anything_are_left_out() -> None:

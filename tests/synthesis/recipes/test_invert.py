@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import nets
 import phosphene as ph
@@ -19,11 +19,18 @@ from phosphene.core.images import image
 from phosphene.core.images.samples import sample
 from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Images, Network
-from phosphene.synthesis.loop.loop import Synthesis, synthesize
+from phosphene.core.progress import Progress
+from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop import recipe as loop_recipe
+from phosphene.synthesis.loop.loop import synthesize
+from phosphene.synthesis.loop.recipe import Job
+from phosphene.synthesis.loop.run import run
+from phosphene.synthesis.loop.synthesis import Synthesis
 from phosphene.synthesis.losses.feature_match import Match
 from phosphene.synthesis.recipes import invert as module
 from phosphene.synthesis.recipes.inversion import Strip
-from phosphene.synthesis.recipes.invert import Invert, afford, invert, seen
+from phosphene.synthesis.recipes.invert import Invert, invert
+from phosphene.synthesis.recipes.layer_matches import inverted_layers, network_view
 
 QUICK = Invert(20, 60, 20, lr=0.1)
 
@@ -39,7 +46,7 @@ QUICK = Invert(20, 60, 20, lr=0.1)
 def test_the_layer_comes_to_take_noise_for_the_picture(name: str, layer: str, canvas: str) -> None:
     network, shown = nets.build(name), nets.pictures(1)
     how = dataclasses.replace(QUICK, canvas=canvas, tv=0.1, alpha_weight=0.01)
-    found = invert(network, shown, layer, how=how if canvas == "fourier" else dataclasses.replace(how, lr=0.005))
+    found = invert(network, shown, layer, recipe=how if canvas == "fourier" else dataclasses.replace(how, lr=0.005))
     started = -found.scores[0].item()
     assert found.error < 0.25 * min(started, found.unrelated)
     assert 0 <= found.images.min() <= found.images.max() <= 1
@@ -47,7 +54,7 @@ def test_the_layer_comes_to_take_noise_for_the_picture(name: str, layer: str, ca
 
 def test_where_nothing_is_lost_the_picture_comes_back() -> None:
     network, shown = nets.build("functional"), nets.pictures(1)
-    found = invert(network, shown, "one", how=Invert(100, 300, 100, lr=0.1, tv=0.01, alpha_weight=0.0))
+    found = invert(network, shown, "one", recipe=Invert(100, 300, 100, lr=0.1, tv=0.01, alpha_weight=0.0))
     assert (found.images - shown).abs().mean() < 0.03
     assert found.error < 0.01
 
@@ -55,29 +62,29 @@ def test_where_nothing_is_lost_the_picture_comes_back() -> None:
 def test_the_error_is_that_of_the_picture_as_saved(tmp_path: Path) -> None:
     # Peers report the loss of the last step: before 8 bits, and before clipping.
     network, shown = nets.build("gap"), nets.pictures(1)
-    found = invert(network, shown, "features.2", seeds=2, how=QUICK)
-    *entries, last = found.save(tmp_path)
+    found = invert(network, shown, "features.2", seeds=2, recipe=QUICK)
+    *entries, last = found.save(tmp_path)["files"]
     assert torch.equal(torch.from_numpy(np.load(tmp_path / "features.2-scores.npy")), found.scores)
     facts = {"kind": "table", "layer": "features.2", "shape": [100, 2]}
     assert last == {"path": "features.2-scores.npy", **facts}
-    for error, entry in zip(found.errors, entries, strict=True):
+    for error, entry in zip(found.reconstruction_errors, entries, strict=True):
         saved = image.load(tmp_path / entry["path"]).tensor()
         with torch.no_grad():
             wanted, mine = (network.module.features[:3]((each - 0.5) / 0.25) for each in (shown, saved))
         assert error == entry["error"]
         assert error == pytest.approx(((mine - wanted).square().sum() / wanted.square().sum()).item(), rel=1e-4)
-        probabilities = [each.probability for each in found.predictions[found.errors.index(error)]]
+        probabilities = [each.probability for each in found.recognized[found.reconstruction_errors.index(error)]]
         assert [each.probability for each in network.predict(saved)[0]] == pytest.approx(probabilities, rel=1e-5)
 
 
 def test_the_likeness_is_that_of_the_files(tmp_path: Path) -> None:
-    found = invert(nets.build("gap"), nets.pictures(1), "features.2", seeds=2, how=QUICK)
-    Strip((found,)).save(tmp_path)
+    found = invert(nets.build("gap"), nets.pictures(1), "features.2", seeds=2, recipe=QUICK)
+    Strip(inversions=(found,)).save(tmp_path)
     wanted = image.load(tmp_path / "original.png").pixels.astype(float)
     for number, psnr in enumerate(found.psnr):
         apart = image.load(tmp_path / f"features.2-{number}.png").pixels - wanted
         assert psnr == pytest.approx(20 * np.log10(255 / np.sqrt((apart**2).mean())))
-    assert found.manifest()["psnr"] == list(found.psnr)
+    assert found.record()["psnr"] == list(found.psnr)
     assert f"PSNR {np.mean(found.psnr):.1f} dB, SSIM {np.mean(found.ssim):.2f}" in str(found)
     nearer = dataclasses.replace(found, images=(found.images + 3 * found.original) / 4)
     assert all(before < after < 1 for before, after in zip(found.ssim, nearer.ssim, strict=True))
@@ -85,27 +92,27 @@ def test_the_likeness_is_that_of_the_files(tmp_path: Path) -> None:
 
 def test_what_is_the_same_is_infinitely_near_and_still_can_be_written() -> None:
     network, shown = nets.build("functional"), nets.pictures(1)[:, :, :5, :4]
-    found = invert(network, shown, "one", how=Invert(0, 1, 0))
+    found = invert(network, shown, "one", recipe=Invert(0, 1, 0))
     same = dataclasses.replace(found, images=found.original)
-    assert (same.psnr, same.ssim, same.manifest()["psnr"]) == ((np.inf,), (1.0,), [None])
+    assert (same.psnr, same.ssim, same.record()["psnr"]) == ((np.inf,), (1.0,), [None])
     assert found.psnr[0] < 60
     assert found.ssim[0] < 1
 
 
 def test_other_seeds_are_other_pictures_and_the_same_seed_the_same() -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
-    first, again, other = (invert(network, shown, "logits", seeds=2, how=QUICK, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (invert(network, shown, "logits", seeds=2, recipe=QUICK, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     apart = [first.images[0], first.images[1], *other.images]
     assert len({image.encode_png(each) for each in apart}) == 4
     assert (apart[0] - apart[1]).abs().mean() > 0.01
-    assert first.spread == pytest.approx(float(np.std(first.errors, ddof=1)))
+    assert first.spread == pytest.approx(float(np.std(first.reconstruction_errors, ddof=1)))
 
 
 def test_a_batch_of_seeds_is_its_pictures_one_by_one() -> None:
     network, shown = nets.build("residual"), nets.pictures(1)
     how = Invert(3, 5, 2)
-    alone, together = (invert(network, shown, "bn", seeds=seeds, how=how) for seeds in (1, 3))
+    alone, together = (invert(network, shown, "bn", seeds=seeds, recipe=how) for seeds in (1, 3))
     assert torch.allclose(alone.images[0], together.images[0], atol=1e-4)
 
 
@@ -113,19 +120,21 @@ def test_many_seeds_go_through_in_passes_of_bounded_size(monkeypatch: pytest.Mon
     sizes: list[int] = []
     network, shown, how = nets.build("gap"), nets.pictures(1), Invert(0, 3, 0)
     network.module.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
-    parts = invert(network, shown, "logits", seeds=10, how=how)
+    parts = invert(network, shown, "logits", seeds=10, recipe=how)
     assert max(sizes) == 8
     monkeypatch.setattr(module, "_BATCH", 11)
-    whole = invert(network, shown, "logits", seeds=10, how=how)
+    whole = invert(network, shown, "logits", seeds=10, recipe=how)
     assert max(sizes) == 11
     assert torch.allclose(parts.images, whole.images, atol=1e-4)
-    assert parts.errors == pytest.approx(whole.errors, rel=1e-3)
-    assert parts.wanted.logit == pytest.approx(whole.wanted.logit, rel=1e-5)
+    assert parts.reconstruction_errors == pytest.approx(whole.reconstruction_errors, rel=1e-3)
+    assert parts.predictions[0].logit == pytest.approx(whole.predictions[0].logit, rel=1e-5)
 
 
 def test_half_precision_ends_nearly_as_near() -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
-    whole, half = (invert(network, shown, "features.2", how=QUICK, precision=each) for each in ("float32", "bfloat16"))
+    whole, half = (
+        invert(network, shown, "features.2", recipe=QUICK, precision=each) for each in ("float32", "bfloat16")
+    )
     assert not torch.equal(half.images, whole.images)
     assert half.error < 2 * whole.error
 
@@ -134,12 +143,12 @@ def test_the_first_step_is_as_large_as_the_second() -> None:
     # A peer divides its learning rate by ten before the first step.
     network, shown, went = nets.build("gap"), nets.pictures(1), []
 
-    def watch(step: int, images: Images, scores: Tensor) -> None:
-        went.append(images.clone())
-        assert (step, scores.shape) == (len(went), (1,))
+    def watch(progress: Progress) -> None:
+        went.append(progress.preview.clone())
+        assert (progress.done, progress.scores.shape) == (len(went), (1,))
 
     how = Invert(0, 4, 0, lr=0.01, canvas="pixels")
-    found = invert(network, shown, "features.2", how=how, watch=watch)
+    found = invert(network, shown, "features.2", recipe=how, watch=watch)
     steps = [
         (after - before).abs().mean().item() for before, after in zip(went, [*went[1:], found.images], strict=True)
     ]
@@ -150,7 +159,7 @@ def test_the_first_step_is_as_large_as_the_second() -> None:
 def test_each_stage_begins_where_the_last_one_ended() -> None:
     told: list[int] = []
     network, shown = nets.build("gap"), nets.pictures(1)
-    found = invert(network, shown, "features.2", how=QUICK, watch=lambda step, *_: told.append(step))
+    found = invert(network, shown, "features.2", recipe=QUICK, watch=lambda progress: told.append(progress.done))
     assert told == list(range(1, 101))
     assert found.scores.shape == (100, 1)
     assert found.scores[20] > found.scores[0]
@@ -162,7 +171,7 @@ def test_total_variation_smooths_and_the_alpha_norm_holds_colors_back() -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
 
     def make(tv: float, alpha: float) -> Images:
-        return invert(network, shown, "logits", how=dataclasses.replace(QUICK, tv=tv, alpha_weight=alpha)).images
+        return invert(network, shown, "logits", recipe=dataclasses.replace(QUICK, tv=tv, alpha_weight=alpha)).images
 
     free, smooth, pale = make(0, 0), make(1000, 0), make(0, 1000)
     assert smooth.diff(dim=3).abs().mean() < 0.5 * free.diff(dim=3).abs().mean()
@@ -171,36 +180,44 @@ def test_total_variation_smooths_and_the_alpha_norm_holds_colors_back() -> None:
 
 def test_an_interrupted_inversion_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
-    whole = invert(network, shown, "features.2", how=QUICK)
+    whole = invert(network, shown, "features.2", recipe=QUICK)
 
-    def watch(step: int, *_: object) -> None:
-        if step == 50:
+    def watch(progress: Progress) -> None:
+        if progress.done == 50:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        invert(network, shown, "features.2", how=QUICK, state=tmp_path, watch=watch)
-    found = invert(network, shown, "features.2", how=QUICK, state=tmp_path)
+        invert(network, shown, "features.2", recipe=QUICK, state=tmp_path, watch=watch)
+    found = invert(network, shown, "features.2", recipe=QUICK, state=tmp_path)
     assert torch.equal(found.images, whole.images)
     assert torch.equal(found.scores, whole.scores)
     assert found.notes[0] == "features.2, stage 1: went on at step 20"
 
 
+def afforded(recipe: Invert, job: Job, seconds: float) -> Any:
+    """The recipe that a budget leaves, which begins now."""
+    return budget.afford(recipe, job, seconds, time.perf_counter())[0]
+
+
 def test_a_budget_buys_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, shown, how = nets.build("gap"), nets.pictures(1), Invert(10, 20, 0)
-    monkeypatch.setattr(module, "seconds_of", lambda work: work() and 1.0)
-    bought = afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    recipe = Invert(10, 20, 0, layers=("features.2", "logits"))
+    job = Job(nets.build("gap"), (nets.pictures(1),), state=tmp_path)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 2.0)[1])  # of two steps
+    bought = afforded(recipe, job, 30)
     assert (bought.coarse, bought.steps, bought.finish) == (3, 5, 0)
-    monkeypatch.setattr(module, "seconds_of", lambda _: pytest.fail("timed again"))
-    assert afford(network, shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == bought
-    monkeypatch.setattr(module, "seconds_of", lambda _: 1e-9)
-    assert afford(network, shown, ["logits"], how=how, seconds=30) == how
-    assert afford(nets.build("dead"), shown, ["features.2", "logits"], how=how, seconds=30, state=tmp_path) == how
+    monkeypatch.setattr(budget, "seconds_of", lambda _: pytest.fail("timed again"))
+    assert afforded(recipe, job, 30) == bought
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 1e-9)[1])
+    assert afforded(dataclasses.replace(recipe, layers=("logits",)), job, 30).passes == recipe.passes
+    other = Job(nets.build("dead"), job.inputs, state=tmp_path)
+    assert afforded(recipe, other, 30) == recipe
 
 
 def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now, timed = 0.0, []
 
-    def fold(*given: Any) -> Network:
+    def fuse(*given: Any) -> Network:
         nonlocal now
         now += 1
         return fused(*given)
@@ -210,15 +227,25 @@ def test_a_budget_times_what_will_run_and_leaves_time_to_prepare_it(monkeypatch:
         return synthesize(network, *given, **options)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr(module, "fused", fold)
-    monkeypatch.setattr(module, "synthesize", make)
-    monkeypatch.setattr(module, "seconds_of", lambda work: work() and 0.1)
-    network, shown, how = nets.build("residual"), nets.pictures(1), Invert(100, 200, 0)
-    bought = afford(network, shown, ["bn", "logits"], how=how, seconds=40, precision="bfloat16")
-    assert [each for _, each in timed] == ["bfloat16"] * 2
-    assert not any(isinstance(each, nn.BatchNorm2d) for twin, _ in timed for each in twin.module.modules())
-    # 36 s, less 2 here and 2 then; all 300 steps of both layers would take 60 s.
-    assert 300 * 32 / 60 - 7 <= bought.passes <= 300 * 32 / 60 - 5
+    monkeypatch.setattr(loop_recipe, "fused", fuse)
+    monkeypatch.setattr(loop_recipe, "synthesize", make)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])
+    recipe = Invert(100, 200, 0, layers=("bn", "logits"))
+    job = Job(nets.build("residual"), (nets.pictures(1),), precision="bfloat16")
+    bought = afforded(recipe, job, 40)
+    assert [precision for _, precision in timed] == ["bfloat16"] * 2
+    assert not any(isinstance(part, nn.BatchNorm2d) for twin, _ in timed for part in twin.module.modules())
+    # Nine tenths of the 38 s that are left, less 2 then; all 300 steps of both layers would take 60 s.
+    assert 300 * 32.2 / 60 - 7 <= bought.passes <= 300 * 32.2 / 60 - 5
+
+
+def test_layers_by_name_by_pattern_and_all_stages() -> None:
+    network = nets.build("gap")
+    assert inverted_layers(network, ("logits", "features.2", "logits")) == ("logits", "features.2")
+    assert inverted_layers(network, ("features.*",))[:2] == ("features.0", "features.1")
+    assert inverted_layers(network, ()) == inverted_layers(network, ("all",))
+    strip = run(Invert(0, 2, 0, layers=("features.*", "logits")), network, nets.pictures(1))
+    assert [inversion.layer for inversion in strip.inversions][-2:] == ["features.5", "logits"]
 
 
 def test_the_network_is_left_as_it_was_found() -> None:
@@ -227,7 +254,7 @@ def test_the_network_is_left_as_it_was_found() -> None:
     before = {name: each.clone() for name, each in network.module.state_dict().items()}
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    invert(network, nets.pictures(1), "bn", how=Invert(1, 2, 1))
+    invert(network, nets.pictures(1), "bn", recipe=Invert(1, 2, 1))
     assert network.module.training
     assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
@@ -235,13 +262,13 @@ def test_the_network_is_left_as_it_was_found() -> None:
 
 def test_a_photograph_at_another_size_and_other_photographs_beside_it() -> None:
     network, cat = nets.build("gap"), image.load(sample("cat"))
-    found = invert(network, cat, "features.2", size=(40, 24), how=Invert(0, 1, 0))
+    found = invert(network, cat, "features.2", size=(40, 24), recipe=Invert(0, 1, 0))
     assert found.images.shape == found.original.shape == (1, 3, 40, 24)
     # The picture itself is one of the samples, and is not counted among the others.
     others = [image.load(sample(each)) for each in ("coffee", "rocket", "astronaut", "temple", "flower")]
     match = Match.of(network, found.original, "features.2")
     with torch.no_grad():
-        prepared = torch.cat([seen(network, each, size=(40, 24)) for each in others])
+        prepared = torch.cat([network_view(network, each, size=(40, 24)) for each in others])
         assert found.unrelated == pytest.approx(match(network.tap(prepared, ["features.2"])).mean().item(), rel=1e-5)
 
 
@@ -270,23 +297,23 @@ def test_options_that_make_no_sense(wrong: dict[str, float]) -> None:
 
 
 def test_layers_called_like_other_files_keep_their_pictures(tmp_path: Path) -> None:
-    found = invert(nets.build("gap"), nets.pictures(1), "features.2", how=Invert(0, 2, 0))
+    found = invert(nets.build("gap"), nets.pictures(1), "features.2", recipe=Invert(0, 2, 0))
     layers = [dataclasses.replace(found, layer=name) for name in ("original", "Conv", "conv")]
-    names = [each["path"] for each in Strip(tuple(layers)).save(tmp_path)]
+    names = [each["path"] for each in Strip(inversions=tuple(layers)).save(tmp_path)["files"]]
     assert {"original.png", "original-2.png", "Conv.png", "conv-2.png"} <= set(names)
-    assert sorted(names) == sorted(each.name for each in tmp_path.iterdir())
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {*names, "result.json", ".phosphene"} == written
 
 
 def test_the_strip_has_a_column_for_each_layer_and_a_row_for_each_seed(tmp_path: Path) -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
-    strip = Strip(
-        tuple(invert(network, shown, each, seeds=2, how=Invert(0, 2, 0)) for each in ("features.2", "logits"))
-    )
+    strip = run(Invert(0, 2, 0, layers=("features.2", "logits"), seeds=2), network, shown)
     height, width, _ = strip.picture().shape
     assert width == 3 * 128 + 2 * 4  # small pictures are enlarged
     assert height == 2 * (128 + 20) + 4
-    names = [each["path"] for each in strip.save(tmp_path)]
-    assert sorted(names) == sorted(each.name for each in tmp_path.iterdir())
+    names = [each["path"] for each in strip.save(tmp_path)["files"]]
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {*names, "result.json", ".phosphene"} == written
     assert names == [
         "strip.png",
         "original.png",
@@ -295,8 +322,8 @@ def test_the_strip_has_a_column_for_each_layer_and_a_row_for_each_seed(tmp_path:
 
 
 def test_the_embedded_network_knows_a_cat_in_its_third_block() -> None:
-    found = invert(ph.load(), image.load(sample("cat")), "blocks.1", how=Invert(30, 50, 0, lr=0.03))
+    found = invert(ph.load(), image.load(sample("cat")), "blocks.1", recipe=Invert(30, 50, 0, lr=0.03))
     assert found.error < 0.15 < 1 < found.unrelated
-    assert found.predictions[0][0].label in {"tabby", "tiger cat", "Egyptian cat"}
+    assert found.recognized[0][0].label in {"tabby", "tiger cat", "Egyptian cat"}
     pixels, wanted = (each.flatten(2).mean(1).flatten() for each in (found.images, found.original))
     assert torch.corrcoef(torch.stack([pixels, wanted]))[0, 1] > 0.8

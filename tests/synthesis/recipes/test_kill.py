@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import nets
-from phosphene.core.networks.network import Images
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
+from phosphene.core.progress import Progress
 from phosphene.synthesis.loop.loop import Synthesis, synthesize
-from phosphene.synthesis.loop.state import State
+from phosphene.synthesis.loop.state_file import StateFile
 from phosphene.synthesis.transforms.transforms import Affine, Crops
 
 STEPS = 24
@@ -29,7 +28,7 @@ CHILD = "import sys; sys.path[:0] = {path!r}; import {name}; {name}.child(sys.ar
 def make(**how: Any) -> Synthesis:
     transforms = [Affine(3), Crops(2, noise=0.05)]
     wanted = [Logit(1), Channel("features.5", 2)]
-    return synthesize(nets.build("gap"), wanted, transforms=transforms, steps=STEPS, redirect=4, seed=3, **how)
+    return synthesize(nets.build("gap"), wanted, transforms=transforms, steps=STEPS, redirect_steps=4, seed=3, **how)
 
 
 def child(path: str, half: int) -> None:
@@ -43,13 +42,13 @@ def child(path: str, half: int) -> None:
         tell("half")
         sys.stdin.read()  # until killed, or nobody is left to do so
 
-    def watch(step: int, images: Images, scores: Tensor) -> None:
-        tell(step)
-        if step == half:
+    def watch(progress: Progress) -> None:
+        tell(progress.done)
+        if progress.done == half:
             os.fsync = sleep  # type: ignore[assignment]
 
     torch.set_num_threads(1)
-    State.due = property(lambda self: True)  # type: ignore[method-assign, assignment]
+    StateFile.due = property(lambda self: True)  # type: ignore[method-assign, assignment]
     make(state=path, watch=watch)
 
 

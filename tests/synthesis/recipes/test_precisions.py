@@ -22,11 +22,12 @@ from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Perturbation, Pixels
 from phosphene.synthesis.canvas.maco import MACO
 from phosphene.synthesis.canvas.pyramid import Pyramid
+from phosphene.synthesis.loop import budget
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Ascent
-from phosphene.synthesis.recipes import plan
 from phosphene.synthesis.recipes.dream import Dream, dream
-from phosphene.synthesis.recipes.invert import Invert, invert, seen
+from phosphene.synthesis.recipes.invert import Invert, invert
+from phosphene.synthesis.recipes.layer_matches import network_view
 from phosphene.synthesis.recipes.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.recipes.zoom import zoom
@@ -43,18 +44,18 @@ def cat() -> Picture:
 
 
 def film(network: Network) -> Images:
-    frames = zoom(network, cat(), frames=5, how=dataclasses.replace(MANY, steps=2))
+    frames = zoom(network, cat(), frames=5, recipe=dataclasses.replace(MANY, steps=2))
     return torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2) / 255
 
 
 WAYS: dict[str, Callable[[Network], Images]] = {
-    "best": lambda network: visualize(network, ["goldfish", "features.2:1"], manner=Best(steps=17)).synthesis.images,
-    "lecture": lambda network: visualize(network, "goldfish", manner=Lecture(steps=3)).synthesis.images,
-    "dream": lambda network: dream(network, nets.pictures(1), how=dataclasses.replace(MANY, steps=1)).images,
-    "dream of many passes": lambda network: dream(network, nets.pictures(1), how=MANY).images,
-    "guided dream": lambda network: dream(network, nets.pictures(1), how=MANY, guide=cat()).images,
+    "best": lambda network: visualize(network, ["goldfish", "features.2:1"], preset=Best(steps=17)).images,
+    "lecture": lambda network: visualize(network, "goldfish", preset=Lecture(steps=3)).images,
+    "dream": lambda network: dream(network, nets.pictures(1), recipe=dataclasses.replace(MANY, steps=1)).images,
+    "dream of many passes": lambda network: dream(network, nets.pictures(1), recipe=MANY).images,
+    "guided dream": lambda network: dream(network, nets.pictures(1), recipe=MANY, guide=cat()).images,
     "zoom": film,
-    "invert": lambda network: invert(network, nets.pictures(1), "features.2", how=Invert(2, 17, 2, lr=0.1)).images,
+    "invert": lambda network: invert(network, nets.pictures(1), "features.2", recipe=Invert(2, 17, 2, lr=0.1)).images,
 }
 every = pytest.mark.parametrize("way", WAYS)
 
@@ -87,9 +88,9 @@ def test_pictures_of_one_precision_suit_networks_of_another(dtype: torch.dtype) 
     network = nets.build("residual", dtype)
     for given in (torch.float32, torch.float64):
         shown = nets.pictures(1, given)
-        assert dream(network, shown, how=Dream(octaves=1, steps=1)).images.dtype == torch.float32
-        assert visualize(network, 0, manner=Lecture(steps=1), starts=shown).synthesis.images.dtype == torch.float32
-        assert seen(network, shown).dtype == torch.float32
+        assert dream(network, shown, recipe=Dream(octaves=1, steps=1)).images.dtype == torch.float32
+        assert visualize(network, 0, preset=Lecture(steps=1), starts=shown).images.dtype == torch.float32
+        assert network_view(network, shown).dtype == torch.float32
 
 
 def test_numbers_whose_squares_float16_cannot_hold_are_weighed_all_the_same() -> None:
@@ -98,9 +99,9 @@ def test_numbers_whose_squares_float16_cannot_hold_are_weighed_all_the_same() ->
         network = nets.build("gap", dtype)
         network.module.head.weight.data *= 8000
         assert network(nets.pictures(1)).abs().max() > 300
-        found = visualize(network, "goldfish", manner=Best(steps=2))
-        assert found.synthesis.scores.isfinite().all()
-        notes.append([each for each in found.synthesis.notes if "penalties count" in each])
+        found = visualize(network, "goldfish", preset=Best(steps=2))
+        assert found.scores.isfinite().all()
+        notes.append([each for each in found.notes if "penalties count" in each])
     assert len(notes[0]) == 1
     assert notes[0] == notes[1]
 
@@ -116,12 +117,12 @@ def test_inference_mode_around_it_changes_nothing(way: str) -> None:
 
 
 def test_nor_does_it_where_a_budget_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "seconds_of", lambda work: (work(), 0.2)[1])
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     network = nets.build("residual")
 
     def make() -> Images:
-        return visualize(network, ["goldfish", "bn:1"], manner=Best(steps=9), seconds=5).synthesis.images
+        return visualize(network, ["goldfish", "bn:1"], preset=Best(steps=9), seconds=5).images
 
     usual = make()
     with torch.inference_mode():
@@ -143,9 +144,9 @@ def test_autocast_around_it_changes_nothing(name: str, canvas: Canvas) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda network: visualize(network, "goldfish", manner=Best(steps=3)).synthesis,
-        lambda network: invert(network, nets.pictures(1), "bn", how=Invert(4, 8, 4)),
-        lambda network: dream(network, nets.pictures(1), how=Dream(("bn",), octaves=2, steps=17)),
+        lambda network: visualize(network, "goldfish", preset=Best(steps=3)),
+        lambda network: invert(network, nets.pictures(1), "bn", recipe=Invert(4, 8, 4)),
+        lambda network: dream(network, nets.pictures(1), recipe=Dream(("bn",), octaves=2, steps=17)),
     ],
     ids=["visualize", "invert", "dream"],
 )
@@ -174,22 +175,23 @@ def grey() -> Network:
 
 def test_what_sees_no_colors_sees_a_picture_of_three_equal_ones() -> None:
     network, shown = grey(), nets.pictures(1)
-    found = seen(network, shown)
+    found = network_view(network, shown)
     assert found.shape == shown.shape
     red, green, blue = shown[0]
     assert torch.allclose(found, (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(found), atol=1e-6)
     assert torch.allclose(network(found), network(shown), atol=1e-5)
-    photograph = seen(network, image.load(sample("cat")))
+    photograph = network_view(network, image.load(sample("cat")))
     assert torch.equal(photograph, photograph[:, :1].expand_as(photograph))
-    assert torch.equal(seen(nets.build("gap"), shown), shown)
+    assert torch.equal(network_view(nets.build("gap"), shown), shown)
 
 
 def test_a_colored_picture_that_is_inverted_without_colors_is_judged_in_grey() -> None:
     network, shown = grey(), nets.pictures(1)
-    found = invert(network, shown, "features.0", how=Invert(20, 150, 50, lr=0.1, tv=0.01, alpha_weight=0.01))
-    assert torch.equal(found.original, seen(network, shown))
+    found = invert(network, shown, "features.0", recipe=Invert(20, 150, 50, lr=0.1, tv=0.01, alpha_weight=0.01))
+    assert torch.equal(found.original, network_view(network, shown))
     nearness = [
-        peak_signal_noise_ratio(image.levels(each), found.pictures()[0]) for each in (seen(network, shown), shown)
+        peak_signal_noise_ratio(image.levels(each), found.pictures()[0])
+        for each in (network_view(network, shown), shown)
     ]
     assert found.psnr[0] == pytest.approx(nearness[0])
     assert nearness[0] > nearness[1] + 5  # no grey picture is near one in colors

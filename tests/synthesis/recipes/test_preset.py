@@ -14,7 +14,7 @@ from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.canvas.canvas import Fourier
-from phosphene.synthesis.canvas.color import Ink
+from phosphene.synthesis.canvas.color import ColorDecorrelation
 from phosphene.synthesis.loop.optimizers import Adam
 from phosphene.synthesis.losses.priors import L2, TotalVariation
 from phosphene.synthesis.recipes.ablation import ablate
@@ -32,15 +32,15 @@ GREY = 0.3 + 0.4 * nets.pictures(2)
 def test_what_is_at_a_place_is_neither_cropped_nor_mirrored() -> None:
     _, _, moves, _ = Best().parts()
     assert [type(each) for each in moves] == [Crops, ColorShift, Flip]
-    _, _, moves, _ = Best().parts(still=3.0, seen=(16, 16))
+    _, _, moves, _ = Best().parts(shift=3.0, view=(16, 16))
     assert [type(each) for each in moves] == [Affine, ColorShift]
     assert moves[0] == Affine(3.0, (0.95, 1.05), 5)
-    _, _, moves, _ = Best(recolor=0.0).parts(still=0.0)  # not even by a pixel: that is no "as far as one likes"
+    _, _, moves, _ = Best(color_shift=0.0).parts(shift=0.0)  # not even by a pixel: that is no "as far as one likes"
     assert [type(each) for each in moves] == [Affine]
 
 
 def test_what_is_asked_for_is_in_the_parts() -> None:
-    crops, colors, *_ = Best(crops=3, least=0.4, noise=0.1, recolor=0.6).parts(seen=(16, 20))[2]
+    crops, colors, *_ = Best(crops=3, min_crop=0.4, noise=0.1, color_shift=0.6).parts(view=(16, 20))[2]
     assert crops == Crops(3, 0.4, 1.0, 0.1, (16, 20))
     assert colors == ColorShift(0.6, 0.6 / 3)
     assert Flip() not in Best(mirror=False).parts()[2]
@@ -58,7 +58,7 @@ def test_a_wave_across_the_picture_is_as_high_at_every_size(size: tuple[int, int
     painting = canvas.begin(network, 1, size, generator=torch.Generator())
     with torch.no_grad():
         painting.spectrum[..., 0, 1, 0] = 0.02
-    waves = Ink.of(network).wash(painting())
+    waves = ColorDecorrelation.of(network).inverse(painting())
     expected = 0.04 * 224 ** (decay - 1) * torch.cos(2 * torch.pi * torch.arange(size[1]) / size[1])
     assert torch.allclose(waves, expected.expand_as(waves), atol=1e-4)
 
@@ -84,25 +84,27 @@ def test_classes_units_and_neurons_are_made_each_in_their_way() -> None:
 
 def test_a_regularizer_that_is_off_is_shown_on_its_own_all_the_same() -> None:
     network = nets.build("gap")
-    sheet = ablate(network, "goldfish", manner=Lecture(6, decay=0, blur=0))
-    pictures = {name: each.synthesis.images for name, each in sheet.columns.items()}
+    sheet = ablate(network, "goldfish", preset=Lecture(6, decay=0, blur=0))
+    pictures = {name: each.images for name, each in sheet.columns.items()}
     assert not torch.equal(pictures["L2 decay"], pictures["none of them"])
     assert not torch.equal(pictures["Gaussian blur"], pictures["none of them"])
-    decayed = visualize(network, "goldfish", manner=Lecture(6, decay=0.02, blur=0))
-    assert torch.equal(pictures["L2 decay"], decayed.synthesis.images)
+    decayed = visualize(network, "goldfish", preset=Lecture(6, decay=0.02, blur=0))
+    assert torch.equal(pictures["L2 decay"], decayed.images)
 
 
 @pytest.mark.parametrize("most", [0.02, 0.05])
 def test_detail_is_held_where_it_is_told_and_has_no_color_in_the_mean(most: float) -> None:
-    hard = Dream(("features.2",), octaves=1, steps=12, lr=0.05, most=most)
-    detail = dream(nets.build("gap"), GREY, how=hard).images - GREY
+    hard = Dream(("features.2",), octaves=1, steps=12, lr=0.05, max_rms=most)
+    detail = dream(nets.build("gap"), GREY, recipe=hard).images - GREY
     assert detail.square().mean((1, 2, 3)).sqrt().tolist() == pytest.approx([most] * 2, rel=1e-4)
     assert detail.mean((2, 3)).abs().max() < 1e-6
 
 
 def test_faint_detail_is_left_as_it_is() -> None:
     soft = Dream(("features.2",), octaves=1, steps=3, lr=0.005)
-    found, free = (dream(nets.build("gap"), GREY, how=dataclasses.replace(soft, most=most)).images for most in (0.1, 9))
+    found, free = (
+        dream(nets.build("gap"), GREY, recipe=dataclasses.replace(soft, max_rms=most)).images for most in (0.1, 9)
+    )
     rms = (found - GREY).square().mean((1, 2, 3)).sqrt()
     assert ((rms > 0.005) & (rms < 0.02)).all()
     assert torch.equal(found, free)
@@ -110,9 +112,9 @@ def test_faint_detail_is_left_as_it_is() -> None:
 
 
 def test_detail_is_held_at_every_size_before_it_is_carried_on() -> None:
-    least, shown = Dream(("features.2",), octaves=2, steps=8, lr=0.05, most=0.02), list[Images]()
+    least, shown = Dream(("features.2",), octaves=2, steps=8, lr=0.05, max_rms=0.02), list[Images]()
     network = nets.build("gap")
-    dream(network, GREY, how=least, watch=lambda step, images, scores: shown.append(images))
+    dream(network, GREY, recipe=least, watch=lambda progress: shown.append(progress.preview))
     detail = shown[8] - GREY  # as the second octave begins
     assert (detail.square().mean((1, 2, 3)).sqrt() < 0.03).all()
 
@@ -137,7 +139,7 @@ STILL = Dream(octaves=1, steps=1, lr=1e-7, smooth=0.0, tile=16, batch=99)
 def test_tiles_lie_another_way_in_every_octave(seed: int) -> None:
     network = Network(Shown().eval(), nets.build("gap").preprocess)
     twice = dataclasses.replace(STILL, octaves=2, ratio=1.001)  # of one size, up to rounding
-    found = dream(network, GREY[:1], "0", how=twice, seed=seed)
+    found = dream(network, GREY[:1], "0", recipe=twice, seed=seed)
     assert found.sizes == ((32, 32), (32, 32))
     first, second = network.module.kept[-2:]
     assert first.shape == second.shape
@@ -147,7 +149,7 @@ def test_tiles_lie_another_way_in_every_octave(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 3])
 def test_tiles_lie_another_way_in_every_frame(seed: int) -> None:
     network = Network(Shown().eval(), nets.build("gap").preprocess)
-    frames = zoom(network, Picture.from_array(GREY[0]), "0", frames=3, factor=1 + 1e-7, how=STILL, seed=seed)
+    frames = zoom(network, Picture.from_array(GREY[0]), "0", frames=3, factor=1 + 1e-7, recipe=STILL, seed=seed)
     assert len(list(frames)) == 3
     first, second, third = network.module.kept[-3:]
     assert (first - second).abs().mean() > 0.1
@@ -156,7 +158,7 @@ def test_tiles_lie_another_way_in_every_frame(seed: int) -> None:
 
 def test_another_seed_of_a_film_is_another_film() -> None:
     how, cat = Dream(("features.2",), octaves=1, steps=2, tile=16), Picture.from_array(GREY[0])
-    films = [list(zoom(nets.build("gap"), cat, frames=2, how=how, seed=seed)) for seed in (0, 0, 7)]
+    films = [list(zoom(nets.build("gap"), cat, frames=2, recipe=how, seed=seed)) for seed in (0, 0, 7)]
     assert all((one == other).all() for one, other in zip(films[0], films[1], strict=True))
     assert not any((one == other).all() for one, other in zip(films[0], films[2], strict=True))
 
@@ -176,5 +178,7 @@ def test_fewer_steps_of_an_inversion_are_larger() -> None:
 def test_larger_steps_come_nearer_in_as_few() -> None:
     network, shown, whole = nets.build("gap"), nets.pictures(1), Invert(0, 160, 0, lr=0.05, tv=0.1)
     few = whole.times(0.1)
-    errors = [invert(network, shown, "features.2", how=each).error for each in (few, dataclasses.replace(few, lr=0.05))]
+    errors = [
+        invert(network, shown, "features.2", recipe=each).error for each in (few, dataclasses.replace(few, lr=0.05))
+    ]
     assert errors[0] < 0.8 * errors[1]

@@ -1,4 +1,4 @@
-"""What a probe finds, on networks whose ailments are put there by hand."""
+"""What a probe finds, on networks with known defects."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Spelled(nn.Module):
 
 
 @pytest.mark.parametrize("spelling", ["function", "method", "in place", "relu6", "hardtanh", "clamp"])
-def test_a_unit_that_sleeps_at_the_start_is_silent_however_its_relu_is_spelled(spelling: str) -> None:
+def test_an_inactive_unit_has_no_gradient_however_its_relu_is_spelled(spelling: str) -> None:
     found = probe(network(Spelled(spelling)), [Channel("out", 0), Channel("conv", 0)], Best()).targets
-    assert [each.silent for each in found] == [True, False]
+    assert [each.no_gradient for each in found] == [True, False]
     assert not any(each.dead for each in found)
-    assert found[0].resting == 0
+    assert found[0].at_start == 0
     assert found[0].natural[1] > 0  # red enough in photographs
 
 
@@ -66,12 +66,12 @@ def soft(module: nn.Module) -> Network:
 
 
 def test_probabilities_are_known_and_the_scores_before_them_are_climbed() -> None:
-    (bent,), (plain,) = (probe(soft(each), [Logit(1)], Best()).targets for each in (nn.Softmax(1), nn.Identity()))
-    assert (bent.unbent, plain.unbent) == ("4", None)
-    assert 0.3 < bent.spread / plain.spread < 3
-    found = visualize(soft(nn.Softmax(1)), [1, "1:2"], manner=Best(steps=2))
-    (note,) = (each for each in found.synthesis.notes if "probabilities" in each)
-    assert note.endswith("which saturate: the scores before its softmax, those of 4, are climbed")
+    (softmax,), (plain,) = (probe(soft(each), [Logit(1)], Best()).targets for each in (nn.Softmax(1), nn.Identity()))
+    assert (softmax.pre_activation, plain.pre_activation) == ("4", None)
+    assert 0.3 < softmax.deviation / plain.deviation < 3
+    found = visualize(soft(nn.Softmax(1)), [1, "1:2"], preset=Best(steps=2))
+    (note,) = (each for each in found.notes if "probabilities" in each)
+    assert note.endswith("which saturate: the scores before its softmax, those of 4, are maximized")
     assert found.names == ("1", "1:2")
     assert 0 < found.activations[0] < 1
 
@@ -81,37 +81,37 @@ def test_a_softmax_that_is_no_layer_is_told() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.softmax(1)
 
-    found = visualize(soft(Function()), 1, manner=Best(steps=2))
-    assert any(each.endswith(": end it before its softmax") for each in found.synthesis.notes)
+    found = visualize(soft(Function()), 1, preset=Best(steps=2))
+    assert any(each.endswith(": end it before its softmax") for each in found.notes)
 
 
 def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:
     gone = probe(network(nn.Sequential(colors(-1.0, weight=0.0), nn.ReLU())), [Channel("1", 0)], Best())
     (found,) = gone.targets
-    assert (found.silent, found.dead, found.quiet) == (True, True, True)
+    assert (found.no_gradient, found.dead, found.constant) == (True, True, True)
     rests = probe(network(nn.Sequential(colors(-9.0), nn.ReLU())), [Channel("1", 0)], Best())
     (found,) = rests.targets
-    assert (found.silent, found.dead, found.quiet) == (True, False, True)
-    assert gone.verdicts([0.0]) == ()  # that was said before
-    assert rests.verdicts([0.0]) == ("1:0 is dead: neither photographs nor its own picture wake it",)
-    assert rests.verdicts([0.1]) == ()
+    assert (found.no_gradient, found.dead, found.constant) == (True, False, True)
+    assert gone.dead_units([0.0]) == ()  # that was said before
+    assert rests.dead_units([0.0]) == ("1:0 is dead: neither photographs nor its own picture activate it",)
+    assert rests.dead_units([0.1]) == ()
 
 
 def test_a_capped_unit_and_the_layer_before_its_activation() -> None:
     module = nn.Sequential(colors(9.0), nn.ReLU6(), nn.Conv2d(1, 1, 1))
     (found,) = probe(network(module), [Channel("1", 0)], Best()).targets
-    assert (found.capped, found.unbent) == (1.0, "0")
-    assert probe(network(module), [Channel("0", 0)], Best()).targets[0].unbent is None
+    assert (found.capped, found.pre_activation) == (1.0, "0")
+    assert probe(network(module), [Channel("0", 0)], Best()).targets[0].pre_activation is None
     spread = nn.Sequential(colors(5.0, weight=2.0), nn.ReLU6())
     (found,) = probe(network(spread), [Neuron("1", 0, 3, 3)], Best()).targets
     assert 0.1 < found.capped < 0.9
-    assert found.unbent == "0"
+    assert found.pre_activation == "0"
 
 
 def test_the_cap_of_a_functional_relu6_is_seen_but_nothing_before_it() -> None:
     (found,) = probe(network(Capped()), [Channel("out", 0)], Best()).targets
     assert found.capped > 0.1
-    assert found.unbent is None
+    assert found.pre_activation is None
 
 
 class Capped(nn.Module):
@@ -128,16 +128,16 @@ def test_the_spread_is_that_of_the_units_of_the_layer() -> None:
     once = probe(network(module), [Channel("0", 1), Logit(1), Logit(0) + 2 * Logit(1)], Best()).targets
     module[0].weight.data *= 10
     tenfold = probe(network(module), [Channel("0", 1), Logit(1)], Best()).targets
-    assert once[0].spread == pytest.approx(once[1].spread, rel=1e-4)
-    assert once[2].spread == pytest.approx(once[1].spread * 5**0.5, rel=1e-4)
-    assert tenfold[0].spread == pytest.approx(10 * once[0].spread, rel=1e-4)
+    assert once[0].deviation == pytest.approx(once[1].deviation, rel=1e-4)
+    assert once[2].deviation == pytest.approx(once[1].deviation * 5**0.5, rel=1e-4)
+    assert tenfold[0].deviation == pytest.approx(10 * once[0].deviation, rel=1e-4)
 
 
 def test_left_and_right() -> None:
     blind = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert probe(network(blind), [Logit(0)], Best()).handed == pytest.approx(0, abs=1e-6)
+    assert probe(network(blind), [Logit(0)], Best()).mirror_difference == pytest.approx(0, abs=1e-6)
     torch.manual_seed(0)
-    assert probe(network(nn.Sequential(nn.Flatten(), nn.Linear(3072, 9))), [Logit(0)], Best()).handed > 0.2
+    assert probe(network(nn.Sequential(nn.Flatten(), nn.Linear(3072, 9))), [Logit(0)], Best()).mirror_difference > 0.2
 
 
 def test_stride_is_that_of_the_deepest_map_read() -> None:
@@ -156,7 +156,7 @@ def test_it_says_what_it_cost_and_leaves_the_network_as_it_was() -> None:
     before = {name: value.clone() for name, value in gap.module.state_dict().items()}
     gap.module.train()
     found = probe(gap, [Logit(0), Channel("features.5", 3)], Best())
-    assert found.cost.backwards == 2 + sum(each.silent for each in found.targets)
+    assert found.cost.backwards == 2 + sum(each.no_gradient for each in found.targets)
     assert gap.module.training
     assert all(torch.equal(value, before[name]) for name, value in gap.module.state_dict().items())
     assert all(each.requires_grad and each.grad is None for each in gap.module.parameters())

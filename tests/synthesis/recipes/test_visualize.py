@@ -17,18 +17,20 @@ from phosphene.core.inputs import Target
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Pixels
-from phosphene.synthesis.recipes import groups
-from phosphene.synthesis.recipes import plan as module
-from phosphene.synthesis.recipes.probe import Findings, probe
-from phosphene.synthesis.recipes.visualize import Best, Lecture, Manner, Visualization, visualize
+from phosphene.synthesis.loop import budget
+from phosphene.synthesis.recipes import group, groups
+from phosphene.synthesis.recipes.preset import Best, Lecture, Preset
+from phosphene.synthesis.recipes.probe import NetworkProbe, probe
+from phosphene.synthesis.recipes.visualization import Visualization
+from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay
 
 
-@pytest.mark.parametrize("manner", sorted(Manner.table))
-def test_every_manner_makes_a_picture_that_its_target_prefers(manner: str) -> None:
+@pytest.mark.parametrize("preset", sorted(Preset.table))
+def test_every_preset_makes_a_picture_that_its_target_prefers(preset: str) -> None:
     network = nets.build("gap")
-    how: dict[str, Any] = {"best": {"bn": 0.0}}.get(manner, {})  # what its batch norms remember are random numbers
-    found = visualize(network, ["goldfish", "features.5:3"], manner=Manner.find(manner)(steps=40, **how))
+    how: dict[str, Any] = {"best": {"bn_weight": 0.0}}.get(preset, {})  # its running statistics are random
+    found = visualize(network, ["goldfish", "features.5:3"], preset=Preset.find(preset)(steps=40, **how))
     grey = torch.full((1, 3, 32, 32), 0.5)
     read = network.tap(grey, ["logits", "features.5"])
     assert found.activations[0] > Logit(2)(read).item()
@@ -38,60 +40,59 @@ def test_every_manner_makes_a_picture_that_its_target_prefers(manner: str) -> No
 
 def test_what_is_told_is_true_of_the_file(tmp_path: Path) -> None:
     network = nets.build("gap")
-    found = visualize(network, ["goldfish", "tabby"], manner=Lecture(steps=10))
-    entries = found.save(tmp_path)
+    found = visualize(network, ["goldfish", "tabby"], preset=Lecture(steps=10))
+    entries = found.save(tmp_path)["files"]
     for number, entry in enumerate(entries[:2]):
         pixels = image.load(tmp_path / entry["path"]).tensor()
         logits = network(pixels)[0]
         index = network.index(entry["target"])
         assert entry["activation"] == pytest.approx(logits[index].item(), rel=1e-5)
         assert entry["rank"] == 1 + int((logits > logits[index]).sum())
-        assert found.predictions[number][0].logit == pytest.approx(logits.max().item(), rel=1e-5)
+        assert found.recognized[number][0].logit == pytest.approx(logits.max().item(), rel=1e-5)
     assert np.load(tmp_path / "scores.npy").shape == (10, 2)
     assert [each["path"] for each in entries] == ["goldfish.png", "tabby.png", "scores.npy"]
 
 
 def test_targets_of_one_spelling_get_files_of_their_own(tmp_path: Path) -> None:
-    entries = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], manner=Lecture(steps=1)).save(tmp_path)
+    found = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], preset=Lecture(steps=1))
+    entries = found.save(tmp_path)["files"]
     assert [each["path"] for each in entries[:2]] == ["features.2-1-1.png", "features.2-1-2.png"]
 
 
 def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
     parts = Lecture(decay=0.1, blur=2.0, clip_norm=0.2, clip_contribution=0.3).parts()
-    assert isinstance(parts[0], Pixels)
-    assert parts[3] == (Decay(0.1), Blur(2.0), ClipNorm(0.2), ClipContribution(0.3))
-    assert Lecture(decay=0, blur=0).parts()[3] == ()
+    assert isinstance(parts.canvas, Pixels)
+    assert parts.pixel_regularizers == (Decay(0.1), Blur(2.0), ClipNorm(0.2), ClipContribution(0.3))
+    assert Lecture(decay=0, blur=0).parts().pixel_regularizers == ()
 
 
 def test_a_sum_of_targets_and_an_index(tmp_path: Path) -> None:
-    found = visualize(nets.build("gap"), ["goldfish - 0.5*tabby", 0], manner=Best(steps=2))
+    found = visualize(nets.build("gap"), ["goldfish - 0.5*tabby", 0], preset=Best(steps=2))
     assert found.names == ("goldfish - 0.5*tabby", "tabby")
     assert found.ranks[0] == 0
     assert all(line.startswith(name) for line, name in zip(found.lines(), found.names, strict=True))
 
 
 def test_several_pictures_of_a_target_are_pushed_apart_and_told_apart() -> None:
-    found = visualize(nets.build("gap"), ["goldfish", "features.2:1"], manner=Best(steps=8), each=2)
+    found = visualize(nets.build("gap"), ["goldfish", "features.2:1"], preset=Best(steps=8), diverse=2)
     assert found.names == ("goldfish #1", "goldfish #2", "features.2:1 #1", "features.2:1 #2")
-    assert {type(each) for each in found.synthesis.objectives} == {Logit, Channel}
-    assert not torch.equal(*found.synthesis.images[:2])
+    assert {type(each) for each in found.objectives} == {Logit, Channel}
+    assert not torch.equal(*found.images[:2])
 
 
 def test_pictures_of_the_lecture_differ_if_they_are_to() -> None:
-    found = visualize(nets.build("gap"), "goldfish", manner=Lecture(steps=4), each=2)
-    assert not torch.equal(*found.synthesis.images)
-    assert "pictures that are to differ begin with noise" in found.synthesis.notes
+    found = visualize(nets.build("gap"), "goldfish", preset=Lecture(steps=4), diverse=2)
+    assert not torch.equal(*found.images)
+    assert "pictures that are to differ begin with noise" in found.notes
     noises = [
-        visualize(nets.build("gap"), 0, manner=Lecture(steps=1, start="noise"), seed=seed).synthesis.images
-        for seed in range(2)
+        visualize(nets.build("gap"), 0, preset=Lecture(steps=1, start="noise"), seed=seed).images for seed in range(2)
     ]
     assert not torch.equal(*noises)
 
 
 def test_the_penalty_of_the_first_formula() -> None:
     pale, loud = (
-        visualize(nets.build("gap"), "goldfish", manner=Lecture(40, decay=0, blur=0, l2=l2)).synthesis.images
-        for l2 in (1e4, 0.0)
+        visualize(nets.build("gap"), "goldfish", preset=Lecture(40, decay=0, blur=0, l2=l2)).images for l2 in (1e4, 0.0)
     )
     assert pale.std() < 0.5 * loud.std()
 
@@ -103,65 +104,65 @@ def test_crops_of_a_large_canvas_are_shown_at_the_size_the_network_takes(
     sizes: list[tuple[int, ...]] = []
     network = nets.build("gap")
     network.module.register_forward_hook(lambda _, args, out: sizes.append(tuple(args[0].shape)))
-    found = visualize(network, "goldfish", manner=Best(steps=1), size=size)
-    assert found.synthesis.images.shape[2:] == size
+    found = visualize(network, "goldfish", preset=Best(steps=1), size=size)
+    assert found.images.shape[2:] == size
     assert sizes[-2:] == [(2, 3, *seen), (1, 3, 32, 32)]  # the step, and the file as it is read again
 
 
 def test_a_network_of_one_size_has_large_pictures_too() -> None:
-    found = visualize(nets.build("linear"), "goldfish", manner=Best(steps=2), size=(48, 48))
-    assert found.synthesis.images.shape[2:] == (48, 48)
+    found = visualize(nets.build("linear"), "goldfish", preset=Best(steps=2), size=(48, 48))
+    assert found.images.shape[2:] == (48, 48)
     assert found.ranks[0] >= 1
 
 
 def test_what_brings_nothing_any_more_ends() -> None:
-    found = visualize(nets.build("gap"), "goldfish", manner=Lecture(400, patience=10))
-    assert len(found.synthesis.scores) < 400
+    found = visualize(nets.build("gap"), "goldfish", preset=Lecture(400, patience=10))
+    assert len(found.scores) < 400
 
 
 def test_pictures_begin_with_what_they_are_given() -> None:
     starts = torch.rand(2, 3, 16, 16).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    found = visualize(nets.build("gap"), ["goldfish", 1], manner=Lecture(steps=1, decay=0), starts=starts)
-    assert found.synthesis.images.shape == (4, 3, 32, 32)
-    for made, start in zip(found.synthesis.images, starts.repeat(2, 1, 1, 1), strict=True):
+    found = visualize(nets.build("gap"), ["goldfish", 1], preset=Lecture(steps=1, decay=0), starts=starts)
+    assert found.images.shape == (4, 3, 32, 32)
+    for made, start in zip(found.images, starts.repeat(2, 1, 1, 1), strict=True):
         assert (made - start).abs().mean() < 0.1
 
 
 def test_a_budget_chooses_steps_and_keeps_its_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(seconds: float, folder: Path) -> Visualization:
-        return visualize(nets.build("gap"), 1, manner=Lecture(steps=20), seconds=seconds, state=folder)
+        return visualize(nets.build("gap"), 1, preset=Lecture(steps=20), seconds=seconds, state=folder)
 
-    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     long, short = make(60, tmp_path / "a"), make(3, tmp_path / "b")
-    assert (len(long.synthesis.scores), long.synthesis.images.shape[2]) == (80, 32)  # four times the manner's at most
-    assert (len(short.synthesis.scores), short.synthesis.images.shape[2]) == (27, 16)
-    monkeypatch.setattr(module, "seconds_of", lambda work: 99.0)
+    assert (len(long.scores), long.images.shape[2]) == (80, 32)  # four times the preset's at most
+    assert (len(short.scores), short.images.shape[2]) == (27, 16)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: 99.0)
     again = make(3, tmp_path / "b")
-    assert torch.equal(again.synthesis.images, short.synthesis.images)
+    assert torch.equal(again.images, short.images)
 
 
 def test_what_goes_before_the_first_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
-    def slow(*given: Any) -> Findings:
+    def slow(*given: Any) -> NetworkProbe:
         nonlocal now
         now += 2
         return probe(*given)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])
     monkeypatch.setattr(groups, "probe", slow)
-    found = visualize(nets.build("gap"), 1, manner=Lecture(steps=20), size=(32, 32), seconds=3)
-    assert len(found.synthesis.scores) == 9  # one second is left, of which a tenth is kept
+    found = visualize(nets.build("gap"), 1, preset=Lecture(steps=20), size=(32, 32), seconds=3)
+    assert len(found.scores) == 9  # one second is left, of which a tenth is kept
 
 
 def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "seconds_of", lambda work: 1e-9)
-    found = visualize(nets.build("gap"), 1, manner=Lecture(steps=10**6), seconds=0.2)
-    assert found.synthesis.notes == (
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 1e-9)[1])
+    found = visualize(nets.build("gap"), 1, preset=Lecture(steps=10**6), seconds=0.2)
+    assert found.notes == (
         "0.2 s allow 4000000 steps at 32 × 32",
-        f"stopped after {len(found.synthesis.scores)} of 4000000 steps",
+        f"stopped after {len(found.scores)} of 4000000 steps",
     )
 
 
@@ -173,50 +174,51 @@ def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_budget_makes_no_picture_smaller_that_must_not_be(
     net: str, target: Target, size: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.5)[1])
-    found = visualize(nets.build(net), target, manner=Lecture(steps=20), size=size, seconds=3)
-    assert found.synthesis.images.shape[2:] == (32, 32)
-    assert len(found.synthesis.scores) == 10
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.5)[1])
+    found = visualize(nets.build(net), target, preset=Lecture(steps=20), size=size, seconds=3)
+    assert found.images.shape[2:] == (32, 32)
+    assert len(found.scores) == 10
 
 
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(TargetError, match="no class 'goldfsh'; did you mean 'goldfish'"):
         visualize(nets.build("gap"), "goldfsh")
-    with pytest.raises(OptionError, match="no manner is called 'nice'"):
-        visualize(nets.build("gap"), 0, manner="nice")
-    with pytest.raises(OptionError, match="0 pictures of each of 1 targets"):
-        visualize(nets.build("gap"), 0, each=0)
-    with pytest.raises(OptionError, match="1 pictures of each of 0 targets"):
+    with pytest.raises(OptionError, match="no preset is called 'nice'"):
+        visualize(nets.build("gap"), 0, preset="nice")
+    with pytest.raises(OptionError, match="diverse is 0"):
+        visualize(nets.build("gap"), 0, diverse=0)
+    with pytest.raises(OptionError, match="visualize was given no target"):
         visualize(nets.build("gap"), [])
 
 
 def test_a_probability_is_of_a_class_and_has_its_rank() -> None:
-    found = visualize(nets.build("gap"), ["goldfish", "p(goldfish)"], manner=Lecture(steps=2))
+    found = visualize(nets.build("gap"), ["goldfish", "p(goldfish)"], preset=Lecture(steps=2))
     assert found.ranks[0] == found.ranks[1] > 0
 
 
 def test_a_neuron_is_moved_and_not_cropped_and_that_is_said() -> None:
-    found = visualize(nets.build("gap"), "features.5:1@3,3", manner=Best(steps=2))
-    assert any("moved a little" in note for note in found.synthesis.notes)
+    found = visualize(nets.build("gap"), "features.5:1@3,3", preset=Best(steps=2))
+    assert any("moved a little" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("target", ["goldfish", "stem:1@8,8"])
 def test_inference_mode_around_it_changes_nothing(target: str) -> None:
     network = nets.build("residual")
-    usual = visualize(network, target, manner=Best(steps=17))
+    usual = visualize(network, target, preset=Best(steps=17))
     with torch.inference_mode():
-        again = visualize(network, target, manner=Best(steps=17))
-    assert torch.equal(again.synthesis.images, usual.synthesis.images)
-    assert again.synthesis.notes == usual.synthesis.notes
+        again = visualize(network, target, preset=Best(steps=17))
+    assert torch.equal(again.images, usual.images)
+    assert again.notes == usual.notes
 
 
 def test_many_targets_go_through_in_passes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     network = nets.build("gap")
     network.module.register_forward_hook(lambda _, args, out: sizes.append(len(args[0])))
-    monkeypatch.setattr(module, "_VIEWS", 6)
-    visualize(network, list(range(5)) * 2, manner=Best(steps=1))
+    monkeypatch.setattr(group, "_VIEWS", 6)
+    visualize(network, list(range(5)) * 2, preset=Best(steps=1))
     assert max(sizes) == 6  # the sample photographs go alone, the twenty views in four passes
     sizes.clear()
-    visualize(network, [0, 1, 2], manner=Best(steps=1, crops=1), each=5)
+    visualize(network, [0, 1, 2], preset=Best(steps=1, crops=1), diverse=5)
     assert max(sizes) == 5  # those of one target are compared, and go together

@@ -52,13 +52,13 @@ def test_a_neuron_says_the_same_in_its_window_wherever_it_is(layer: str, side: i
     rows, columns = network.layers[layer].shape[1:]
     for row, column in ((0, 0), (0, columns // 2), (rows // 2, columns // 3), (rows - 1, columns - 1), (rows - 2, 1)):
         objective = Neuron(layer, 3, row, column)
-        assert_same(network, objective, window(network, objective, least=(4, 4)), images)
+        assert_same(network, objective, window(network, objective, min_size=(4, 4)), images)
         assert_same(network, objective, window(network, objective, margin=9), images)
 
 
 def test_no_pixel_of_a_window_of_a_neuron_is_missing_and_few_are_too_many() -> None:
     network, objective = deep(), Neuron("4", 1, 16, 15)
-    found = window(network, objective, least=(4, 4))
+    found = window(network, objective, min_size=(4, 4))
     assert found is not None
     leaf = torch.rand(1, 3, 128, 128, requires_grad=True)
     seen = torch.autograd.grad(network.tap(leaf, ["3"])["3"][0, 1, 16, 15], leaf)[0].abs().amax((0, 1)) > 0
@@ -119,7 +119,7 @@ def test_a_channel_gets_room_for_three_fields_and_at_least_64_pixels() -> None:
 def test_where_it_would_not_pay_there_is_none() -> None:
     network = deep(64)
     assert window(network, Channel("4", 1)) is None
-    assert window(network, Neuron("6", 1, 4, 4), least=(56, 56)) is None
+    assert window(network, Neuron("6", 1, 4, 4), min_size=(56, 56)) is None
     assert window(deep(), Neuron("4", 1, 16, 16), margin=60) is None
 
 

@@ -1,4 +1,4 @@
-"""The regularizers of the lecture, each against its definition."""
+"""The pixel regularizers against their definitions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from phosphene.core.errors import OptionError
-from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay, Edit, gaussian
+from phosphene.core.images.image import blurred
+from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay, PixelRegularizer
 
 VALUE = torch.randn(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
 SLOPE = torch.randn(2, 3, 16, 20, generator=torch.Generator().manual_seed(1))
@@ -25,7 +26,7 @@ def test_blur_is_gaussian(sigma: float) -> None:
     expected = gaussian_filter(
         VALUE.double().numpy(), (0, 0, sigma, sigma), mode="nearest", radius=[0, 0] + 2 * [int(np.ceil(3 * sigma))]
     )
-    assert np.allclose(gaussian(VALUE.double(), sigma).numpy(), expected, atol=1e-12)
+    assert np.allclose(blurred(VALUE.double(), sigma).numpy(), expected, atol=1e-12)
 
 
 def test_blur_comes_every_so_many_steps() -> None:
@@ -59,6 +60,6 @@ def test_a_share_of_nothing_clears_nothing() -> None:
 
 
 @pytest.mark.parametrize(("kind", "options"), [(Decay, {"rate": 1}), (Blur, {"sigma": 0}), (ClipNorm, {"share": 1})])
-def test_options_out_of_range(kind: type[Edit], options: dict[str, Any]) -> None:
+def test_options_out_of_range(kind: type[PixelRegularizer], options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="wants"):
         kind(**options)

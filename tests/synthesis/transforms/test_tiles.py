@@ -69,7 +69,7 @@ def seam(overlap: int) -> float:
     across, others = [], []
     for seed in range(40):
         images = F.interpolate(nets.pictures(1), (150, 40), mode="bilinear").requires_grad_()
-        start = tiles._lay(150, 32, torch.rand(1, 2, generator=draw(seed))[0, 0].item(), images).places
+        start = tiles._positions(150, 32, torch.rand(1, 2, generator=draw(seed))[0, 0].item(), images).places
         Energy("features.5")(
             {"features.5": network.tap(tiles(images, draw(seed)), ["features.5"])["features.5"]}
         ).sum().backward()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import io
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -193,6 +194,22 @@ def resize(
     """
     check_size(size)
     return F.interpolate(images, size, mode=mode, antialias=antialias and mode != "nearest-exact").clamp(0, 1)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur that repeats the border, cut off at three deviations. Differentiable.
+
+    Args:
+        images: float (N, C, H, W).
+        sigma: deviation, in pixels.
+    """
+    radius = max(1, math.ceil(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1).expand(images.shape[1], 1, 1, -1)
+    for row, pad in ((kernel, [radius, radius, 0, 0]), (kernel.transpose(2, 3), [0, 0, radius, radius])):
+        images = F.conv2d(F.pad(images, pad, mode="replicate"), row, groups=images.shape[1])
+    return images
 
 
 def save(path: str | Path, pixels: npt.NDArray[Any] | Tensor) -> Path:

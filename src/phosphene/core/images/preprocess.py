@@ -56,6 +56,12 @@ class Preprocess:
     interpolation: Literal["bicubic", "bilinear", "nearest-exact"] = "bicubic"
     order: Literal["rgb", "bgr", "grey"] = "rgb"
 
+    @property
+    def mean_color(self) -> tuple[float, float, float]:
+        """The color that the first layer sees as zero: RGB in [0, 1], whatever the order of the channels."""
+        first, middle, last = self.mean if len(self.mean) == 3 else self.mean * 3
+        return (last, middle, first) if self.order == "bgr" else (first, middle, last)
+
     def normalize(self, images: Images) -> Tensor:
         """Images as input of the first layer: (N, 3 or 1, H, W). Differentiable."""
         if self.order == "bgr":

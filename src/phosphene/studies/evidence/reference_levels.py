@@ -23,7 +23,7 @@ from phosphene.core.objectives.units import Channel, ChannelMax
 from phosphene.core.result import Cost, Result
 from phosphene.studies.evidence.photographs import Photographs, PhotographSource, read_batches
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.recipes.visualize import as_read
+from phosphene.synthesis.recipes.as_saved import as_read
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from phosphene.studies.evidence.reference_levels import (
     reference_levels,
 )
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.recipes.visualize import Visualization
+from phosphene.synthesis.recipes.visualization import Visualization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +97,13 @@ def verdicts(
         RunError: the survey is of another network.
         NetworkError: the second network has other classes, and one of both no labels.
     """
-    objectives, images = visualization.synthesis.objectives, visualization.synthesis.images
+    objectives, images = visualization.objectives, visualization.images
     targets, nothing = visualization.targets, (None,) * len(objectives)
     peaks = peak_activations(network, objectives, images) if source is not None else nothing
     levels = reference_levels(source, network, targets).levels if source is not None else nothing
     recognitions = recognize(second, network, targets, images) if second is not None else nothing
     rows = zip(
-        visualization.names, visualization.activations, visualization.ranks, visualization.predictions, strict=True
+        visualization.names, visualization.activations, visualization.ranks, visualization.recognized, strict=True
     )
     return tuple(
         Verdict(*row, *measured, second.name if second else "")

@@ -1,4 +1,4 @@
-"""What is painted on: parameters that become images in [0, 1]."""
+"""Canvases: parameterizations of images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.registry import Named
-from phosphene.synthesis.canvas.color import Ink, colors_seen, frequencies, mean_color
+from phosphene.synthesis.canvas.color import ColorDecorrelation, colors_seen, frequencies, mean_color
 
 Start = Literal["mean", "noise"]
 
 
 class Painting(nn.Module):
-    """A canvas while it is painted on: calling it gives the images, (N, 3, H, W) in [0, 1].
+    """The parameters of images: calling it computes the images, (N, 3, H, W) in [0, 1].
 
     Args:
-        parameters: what the optimizer moves, by name.
-        render: makes the images of them.
-        project: puts the parameters back where they may be, after each step.
+        parameters: by name.
+        render: computes the images of them.
+        project: projects the parameters onto the allowed ones in place, after each step.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Painting(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Put the parameters back where they may be."""
+        """Project the parameters onto the allowed ones."""
         if self._project is not None:
             self._project(**dict(self.named_parameters()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Canvas(Named):
-    """A way to write an image as parameters. It decides which pictures are near and which are far for an optimizer."""
+    """A parameterization of images. It decides which images are few steps of an optimizer away."""
 
     def begin(
         self,
@@ -60,25 +60,25 @@ class Canvas(Named):
         generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
-        """A blank one, or one that shows some images.
+        """The parameters of blank images, or of given ones.
 
         Args:
-            network: what the images are for: its mean color is the blank.
+            network: that the images are made for; a blank image has its mean color.
             count: images.
             size: height and width, in pixels.
             generator: of the noise.
-            start: (1 or count, 3, H, W), what is shown at first, as nearly as the canvas can.
+            start: (1 or count, 3, H, W), the images to begin with, as nearly as the canvas can show them.
         """
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Pixels(Canvas, name="pixels"):
-    """Every pixel is a parameter, measured from the mean color of the network; the zero image is that mean.
+    """Every pixel is a parameter, relative to the mean color of the network.
 
     Args:
-        start: "mean", the zero image of the lecture, or "noise" around it.
-        noise: deviation of that noise, in [0, 1].
+        start: "mean", the mean color, or "noise" around it.
+        noise: deviation of the noise, in [0, 1].
 
     Reference: Simonyan, Vedaldi & Zisserman, ICLR workshop 2014, section 2.
     """
@@ -95,12 +95,12 @@ class Pixels(Canvas, name="pixels"):
         generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
-        """Zero, noise, or the images."""
+        """The mean color, noise, or the images."""
         mean = mean_color(network)
         value = torch.zeros(count, colors_seen(network), *size)
         if start is not None:
-            apart = start.to(mean) - mean
-            value = value + (apart if value.shape[1] == 3 else apart.mean(1, keepdim=True)).cpu()
+            centered = start.to(mean) - mean
+            value = value + (centered if value.shape[1] == 3 else centered.mean(1, keepdim=True)).cpu()
         elif self.start == "noise":
             value = self.noise * torch.randn(value.shape, generator=generator)
 
@@ -115,9 +115,9 @@ class Pixels(Canvas, name="pixels"):
 
 @dataclasses.dataclass(frozen=True)
 class Fourier(Canvas, name="fourier"):
-    """Frequencies of decorrelated colors, each divided by its frequency: steps are as large as in natural images.
+    """Fourier coefficients of decorrelated colors, each divided by its frequency, as in the spectra of photographs.
 
-    image = sigmoid(mean + A · irfft(spectrum / fᵈ)), with A the square root of the covariance of colors in natural
+    image = sigmoid(mean + A · irfft(spectrum / fᵈ)), with A the square root of the covariance of colors in
     photographs.
 
     Args:
@@ -143,20 +143,20 @@ class Fourier(Canvas, name="fourier"):
         generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
-        """Faint noise around the mean color, or the images."""
-        ink, scale = Ink.of(network), self._scale(size).to(network.device)
-        spectrum = self.noise * torch.randn(count, ink.mixing.shape[1], *scale.shape, 2, generator=generator)
+        """Noise of low contrast around the mean color, or the images."""
+        colors, scale = ColorDecorrelation.of(network), self._scale(size).to(network.device)
+        spectrum = self.noise * torch.randn(count, colors.mixing.shape[1], *scale.shape, 2, generator=generator)
         if start is not None:
-            waves = torch.fft.rfft2(ink.wash(start.to(network.device)), norm="ortho") / scale
+            waves = torch.fft.rfft2(colors.inverse(start.to(network.device)), norm="ortho") / scale
             spectrum = torch.view_as_real(waves).expand(count, -1, -1, -1, -1).clone()
 
         def render(spectrum: Tensor) -> Images:
-            return ink(torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=size, norm="ortho"))
+            return colors(torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=size, norm="ortho"))
 
         return Painting({"spectrum": spectrum.to(network.device)}, render)
 
     def _scale(self, size: tuple[int, int]) -> Tensor:
-        """By what each wave is multiplied: the same for so many cycles per picture, whatever the size."""
+        """Factor of every coefficient: the same at every size for the same number of cycles per picture."""
         scale = 1 / frequencies(size).clamp(min=1 / max(size)) ** self.decay
         level: float = (max(size) / _TUNED) ** (1 - self.decay)
         return scale * math.sqrt(size[0] * size[1]) / max(size) * level
@@ -164,10 +164,10 @@ class Fourier(Canvas, name="fourier"):
 
 @dataclasses.dataclass(frozen=True)
 class Perturbation(Canvas, name="perturbation"):
-    """A small change of given images: image + change, nowhere more than eps, and within [0, 1].
+    """A change of given images in an L∞ ball: |change| ≤ eps for every value, image + change in [0, 1].
 
     Args:
-        eps: the most that any value changes, in [0, 1].
+        eps: radius of the ball, in [0, 1].
 
     Reference: Goodfellow, Shlens & Szegedy, ICLR 2015.
     """
@@ -205,4 +205,4 @@ class Perturbation(Canvas, name="perturbation"):
         return Painting({"change": torch.zeros_like(base)}, render, project)
 
 
-_TUNED = 224  # pixels a side, at which steps are as large for every decay as they were chosen to be
+_TUNED = 224  # pixels a side, at which the size of steps is the same for every decay

@@ -1,4 +1,4 @@
-"""The canvas of several sizes, laid over one another."""
+"""The canvas of pictures of several sizes, enlarged and added."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Images, Network
 from phosphene.synthesis.canvas.canvas import Canvas, Painting
-from phosphene.synthesis.canvas.color import Ink
+from phosphene.synthesis.canvas.color import ColorDecorrelation
 
 
 @dataclasses.dataclass(frozen=True)
 class Pyramid(Canvas, name="pyramid"):
-    """Pictures of several sizes, each half the last, enlarged and added: coarse things cost as few steps as fine ones.
+    """Laplacian pyramid: pictures, each half as large as the last, enlarged and added; coarse shapes need few steps.
 
     image = sigmoid(mean + A · Σ enlarge(picture of level k)).
 
@@ -43,22 +43,22 @@ class Pyramid(Canvas, name="pyramid"):
         generator: torch.Generator,
         start: Images | None = None,
     ) -> Painting:
-        """Faint noise at every level, or the images: what a level cannot show is left to the next finer one."""
-        ink = Ink.of(network)
+        """Noise of low contrast at every level, or the images: each level holds what coarser ones cannot show."""
+        colors = ColorDecorrelation.of(network)
         sizes = [(size[0] >> level, size[1] >> level) for level in range(self.levels)]
-        sizes = [each for each in sizes if min(each) >= 4] or [size]
-        shapes = [(count, ink.mixing.shape[1], *each) for each in sizes]
-        pictures = [self.noise * torch.randn(shape, generator=generator).to(ink.mean) for shape in shapes]
+        sizes = [small for small in sizes if min(small) >= 4] or [size]
+        shapes = [(count, colors.mixing.shape[1], *small) for small in sizes]
+        pictures = [self.noise * torch.randn(shape, generator=generator).to(colors.mean) for shape in shapes]
         if start is not None:
-            rest = ink.wash(start.to(ink.mean)).expand(count, -1, -1, -1)
+            rest = colors.inverse(start.to(colors.mean)).expand(count, -1, -1, -1)
             for level in reversed(range(len(sizes))):
                 pictures[level] = F.interpolate(rest, sizes[level], mode="bilinear", antialias=True)
                 rest = rest - _enlarged(pictures[level], size)
 
         def render(**levels: Tensor) -> Images:
-            return ink(torch.stack([_enlarged(each, size) for each in levels.values()]).sum(0))
+            return colors(torch.stack([_enlarged(picture, size) for picture in levels.values()]).sum(0))
 
-        return Painting({f"level{number}": each for number, each in enumerate(pictures)}, render)
+        return Painting({f"level{number}": picture for number, picture in enumerate(pictures)}, render)
 
 
 def _enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a canvas moves along the gradient of an objective."""
+"""Optimizers of the parameters of a canvas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from phosphene.core.registry import Named
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(Named):
-    """A rule of steps, chosen before there is anything to step."""
+    """An optimizer by its options, before its parameters are known."""
 
     lr: float = 0.05
 
@@ -41,7 +41,7 @@ class Adam(Optimizer, name="adam"):
     lr: float = 0.05
 
     def begin(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's own."""
+        """`torch.optim.Adam`."""
         return torch.optim.Adam(parameters, lr=self.lr, fused=True)
 
 
@@ -49,8 +49,8 @@ class Adam(Optimizer, name="adam"):
 class Ascent(Optimizer, name="ascent"):
     """Gradient ascent whose step has the same size for every image and objective: lr · g / rms(g).
 
-    Networks give logits and channels of very different slope; divided by its root mean square, the gradient leaves only
-    its direction, and one `lr`, in [0, 1] of pixels, serves all.
+    Gradients of logits and channels differ in size by orders of magnitude; divided by its root mean square, only the
+    direction of the gradient counts, and one `lr`, in [0, 1] of pixels, serves all.
 
     Args:
         lr: root mean square of a step, over all values of an image.
@@ -67,11 +67,11 @@ class Ascent(Optimizer, name="ascent"):
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS(Optimizer, name="lbfgs"):
-    """Limited-memory BFGS with a line search: few, dear steps, for objectives that do not change from step to step.
+    """Limited-memory BFGS with a line search: few, expensive steps, for objectives that do not change between steps.
 
     Args:
         lr: of a step, before the line search.
-        history: steps remembered.
+        history: past steps that approximate the curvature.
 
     Reference: Liu & Nocedal, Mathematical Programming 1989.
     """
@@ -80,7 +80,7 @@ class LBFGS(Optimizer, name="lbfgs"):
     history: int = 10
 
     def begin(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Torch's own, one iteration a step.
+        """`torch.optim.LBFGS`, one iteration a step.
 
         Raises:
             OptionError: several pictures, which would share one curvature.
@@ -88,7 +88,7 @@ class LBFGS(Optimizer, name="lbfgs"):
         parameters = list(parameters)
         if len(parameters[0]) > 1:
             raise OptionError(
-                f"lbfgs makes one picture at a time; found {len(parameters[0])}. Call it for each, or adam"
+                f"lbfgs makes one picture at a time; found {len(parameters[0])}. Call it for each, or use adam"
             )
         return torch.optim.LBFGS(
             parameters, lr=self.lr, max_iter=1, max_eval=20, history_size=self.history, line_search_fn="strong_wolfe"
@@ -104,8 +104,9 @@ class _Ascent(torch.optim.Optimizer):
         with torch.enable_grad():
             loss: Tensor | None = closure() if closure else None
         for group in self.param_groups:
-            for each in group["params"]:
-                rms = each.grad.flatten(1).square().mean(1).sqrt().clamp(min=1e-20)
-                step = each.grad.sign() if group["sign"] else each.grad / rms.view(-1, *(1,) * (each.ndim - 1))
-                each.sub_(step, alpha=group["lr"])
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                rms = gradient.flatten(1).square().mean(1).sqrt().clamp(min=1e-20)
+                step = gradient.sign() if group["sign"] else gradient / rms.view(-1, *(1,) * (parameter.ndim - 1))
+                parameter.sub_(step, alpha=group["lr"])
         return loss

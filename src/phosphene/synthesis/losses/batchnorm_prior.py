@@ -1,4 +1,4 @@
-"""What batch norm remembers of the photographs a network learned from, as a wish for the image."""
+"""Batch-norm prior (DeepInversion): features of the image like those of the training images, by running statistics."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Running(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchNormStatistics(Objective, name="batch-norm-statistics"):
-    """Distance of the features of an image from those that the network saw as it learned.
+    """Distance of the feature statistics of an image from those of the training images.
 
     Mean over the batch norms l, the first of which counts `first` times, of ‖μ_l(x) - μ̂_l‖₂ / ‖σ̂_l‖₂ +
-    ‖σ²_l(x) - σ̂²_l‖₂ / ‖σ̂²_l‖₂: mean and variance of what goes into l, over the places of the one image, against the
-    running ones. Differs from the paper: there the statistics are of a batch of images, of all classes, nothing is
-    divided, so that wide layers count most, and no layer is left out; a photograph alone is about 1 away. Cost: the
+    ‖σ²_l(x) - σ̂²_l‖₂ / ‖σ̂²_l‖₂: mean and variance of the input of l, over the places of the one image, and the running
+    statistics of l. A photograph has about 1. Differs from the paper: there the statistics are of a batch of images of
+    all classes, distances are not relative, so that wide layers count most, and no layer is left out. Cost: the
     pass goes on to the last batch norm, and a step takes 1.1 times as long, or, with those of wide maps, 2.4 times
     (efficientnet-lite0).
 
@@ -58,29 +58,29 @@ class BatchNormStatistics(Objective, name="batch-norm-statistics"):
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset(each.layer for each in self.running)
+        return frozenset(running.layer for running in self.running)
 
     def bind(self, network: Network) -> Objective:
-        """The same, with the running statistics of a network; once it has some, itself. Cost: two forward passes.
+        """The same, with the running statistics of a network, unless it has some already. Cost: two forward passes.
 
         Raises:
             OptionError: the network has no batch norm of maps that some layer comes before.
         """
-        found = self.running or running_statistics(network)
-        if not found:
+        running = self.running or running_statistics(network)
+        if not running:
             raise OptionError(
                 f"{network.name} has no batch norm to compare an image with; leave batch-norm-statistics out"
             )
         if self.narrow and not self.running:
-            found = _narrow(found, network)
-        return dataclasses.replace(self, running=found)
+            running = _narrow(running, network)
+        return dataclasses.replace(self, running=running)
 
     def __call__(self, activations: Activations) -> Tensor:
         assert self.running, "batch-norm-statistics is not bound to a network yet"
         weights = [self.first, *[1.0] * (len(self.running) - 1)]
         pairs = zip(weights, self.running, strict=True)
-        far = [weight * _distance(activations[each.layer], each) for weight, each in pairs]
-        return torch.stack(far).sum(0) / sum(weights)
+        distances = [weight * _distance(activations[running.layer], running) for weight, running in pairs]
+        return torch.stack(distances).sum(0) / sum(weights)
 
     def __str__(self) -> str:
         return "batch-norm-statistics"
@@ -92,30 +92,32 @@ def running_statistics(network: Network) -> tuple[Running, ...]:
     Args:
         network: is run twice, on blank images.
     """
-    input_from, found = connections(network).input_from, []
+    input_from, statistics = connections(network).input_from, []
     for name in network.layers:
         norm = network.module.get_submodule(name.partition("#")[0])
         before = network.layers.get(input_from.get(name, ""))
-        if _remembers(norm) and before is not None and before.layout == "channels" and before.spatial:
-            mean, variance = (norm.get_buffer(f"running_{each}").clone() for each in ("mean", "var"))
-            found.append(Running(before.name, mean, variance))
-    return tuple(found)
+        if _has_statistics(norm) and before is not None and before.layout == "channels" and before.spatial:
+            mean, variance = (norm.get_buffer(f"running_{name}").clone() for name in ("mean", "var"))
+            statistics.append(Running(before.name, mean, variance))
+    return tuple(statistics)
 
 
 def _narrow(running: tuple[Running, ...], network: Network) -> tuple[Running, ...]:
-    """Those that cost little: inverted bottlenecks spend their time on maps six times as wide."""
-    shapes = [network.shape(each.layer) for each in running]
-    least = {size: min(shape[0] for shape in shapes if shape[1:] == size) for size in {each[1:] for each in shapes}}
-    return tuple(each for each, shape in zip(running, shapes, strict=True) if shape[0] <= 2 * least[shape[1:]])
+    """Without the wide maps inside of inverted bottlenecks, whose statistics cost more than the pass."""
+    shapes = [network.shape(statistics.layer) for statistics in running]
+    sizes = {shape[1:] for shape in shapes}
+    least = {size: min(shape[0] for shape in shapes if shape[1:] == size) for size in sizes}
+    pairs = zip(running, shapes, strict=True)
+    return tuple(statistics for statistics, shape in pairs if shape[0] <= 2 * least[shape[1:]])
 
 
-def _remembers(module: nn.Module) -> bool:
+def _has_statistics(module: nn.Module) -> bool:
     return isinstance(module._buffers.get("running_var"), Tensor) and not isinstance(module, _InstanceNorm)
 
 
 def _distance(maps: Tensor, running: Running) -> Tensor:
     """(N,)."""
     variance, mean = torch.var_mean(maps.flatten(2), 2, correction=0)
-    off: Tensor = (mean - running.mean).norm(dim=1) / running.variance.sum().sqrt()
-    spread: Tensor = (variance - running.variance).norm(dim=1) / running.variance.norm()
-    return off + spread
+    of_mean: Tensor = (mean - running.mean).norm(dim=1) / running.variance.sum().sqrt()
+    of_variance: Tensor = (variance - running.variance).norm(dim=1) / running.variance.norm()
+    return of_mean + of_variance

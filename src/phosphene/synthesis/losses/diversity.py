@@ -1,4 +1,4 @@
-"""Several answers to one question: pictures that are pushed apart while they are made."""
+"""Diversity: several pictures of one objective that are pushed apart while they are made."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 from phosphene.core.errors import OptionError
 from phosphene.core.networks.network import Activations, Network
 from phosphene.core.objectives.objective import Objective
+from phosphene.synthesis.losses.gram import gram_matrix
 
 
 @dataclasses.dataclass(frozen=True)
 class Diverse(Objective, name="diverse"):
-    """An objective that pays less for a picture the more the others of its batch look like it.
+    """An objective that is smaller the more similar the features of the other pictures of the batch are.
 
-    value · (1 ∓ share · s), s the mean cosine between the Gram matrix of the picture's activations and those of the
-    other pictures: which features occur together, wherever they are. As a share of the value it needs no weight of the
-    layer's own.
+    value - share · |value| · s, where s is the mean cosine similarity of the Gram matrix of the picture's activations
+    and those of the other pictures. As a share of the value it needs no weight for each layer.
 
     Args:
         objective: what is wanted.
-        layer: whose features should differ.
-        share: of the value that is lost when all pictures are alike.
+        layer: whose Gram matrices should differ.
+        share: of the value that is lost when all Gram matrices are the same.
 
     Reference: Olah, Mordvintsev & Schubert, Distill 2017, section "Diversity"; there the weight is found by hand.
     """
@@ -54,15 +54,14 @@ class Diverse(Objective, name="diverse"):
 
     def __call__(self, activations: Activations) -> Tensor:
         values = self.objective(activations)
-        return values - self.share * values.detach().abs() * _likeness(activations[self.layer])
+        return values - self.share * values.detach().abs() * _similarity(activations[self.layer])
 
     def __str__(self) -> str:
         return str(self.objective)
 
 
-def _likeness(maps: Tensor) -> Tensor:
-    """(N,): how much each of some (N, C, H, W) is like the others on average, in [-1, 1]; 0 for a single one."""
-    rows = maps.flatten(2)
-    grams = torch.nn.functional.normalize((rows @ rows.transpose(1, 2)).flatten(1))
+def _similarity(maps: Tensor) -> Tensor:
+    """(N,): mean cosine similarity of the Gram matrix of each (N, C, H, W) and those of the others; 0 of a single."""
+    grams = torch.nn.functional.normalize(gram_matrix(maps).flatten(1))
     cosines = grams @ grams.T
     return (cosines.sum(1) - cosines.diagonal()) / max(1, len(maps) - 1)

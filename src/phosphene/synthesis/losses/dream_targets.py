@@ -1,4 +1,4 @@
-"""What a dream is about: all that a layer sees, or what it sees in another picture."""
+"""Objectives of DeepDream: the energy of a layer, or its similarity to the features of a guide."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
-from phosphene.core.inputs import OnePicture, Target, bind_target, one_input, prepare_inputs
+from phosphene.core.inputs import OnePicture, Target, as_picture, bind_target
 from phosphene.core.networks.anatomy import dream_layer
-from phosphene.core.networks.fuse import fused
 from phosphene.core.networks.network import Activations, Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel
@@ -19,7 +18,7 @@ from phosphene.core.objectives.units import Channel
 
 @dataclasses.dataclass(frozen=True)
 class Energy(Objective, name="energy"):
-    """Half the mean square of a layer: whatever it sees in an image, more of it.
+    """Half the mean square of a layer: the features that are active in an image become stronger.
 
     Args:
         layer: name of the layer.
@@ -49,11 +48,11 @@ class Energy(Objective, name="energy"):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Likeness(Objective, name="likeness"):
-    """Each place of a layer is to grow more like that place of a guide that it resembles most.
+class GuideMatch(Objective, name="guide-match"):
+    """Dot product of the features at each place of a layer with the features of the guide that match them best.
 
-    score = mean over places p of a(p) · g(q), q = argmax a(p) · g(q). Products are taken in chunks, so that memory does
-    not grow with the product of both sizes.
+    score = mean over places p of a(p) · g(q), q = argmax a(p) · g(q). Products are computed in chunks, so that memory
+    does not grow with the product of both sizes.
 
     Args:
         layer: name of the layer.
@@ -67,38 +66,39 @@ class Likeness(Objective, name="likeness"):
     features: Tensor = dataclasses.field(repr=False)
     guide: str = "guide"
 
+    @classmethod
+    def of(cls, network: Network, guide: Images, layer: str, *, name: str = "guide") -> GuideMatch:
+        """The match with the features of a guide. Cost: one truncated pass.
+
+        Args:
+            network: whose layer.
+            guide: (1, 3, H, W), of a size that the network takes.
+            layer: its name.
+            name: what to call the guide.
+
+        Raises:
+            LayerError: no such layer.
+        """
+        with torch.no_grad():
+            return cls(layer, _places(network.tap(guide, [layer])[layer].float())[0].clone(), name)
+
     @property
     def reads(self) -> frozenset[str]:
         return frozenset({self.layer})
 
     def __call__(self, activations: Activations) -> Tensor:
-        found = _places(activations[self.layer])
-        most = max(1, _PRODUCTS // (len(found) * self.features.shape[1]))
+        features = _places(activations[self.layer])
+        most = max(1, _PRODUCTS // (len(features) * self.features.shape[1]))
         with torch.no_grad():
-            nearest = torch.cat([(self.features.T @ each).argmax(1) for each in torch.split(found, most, 2)], 1)
-        return (found * self.features[:, nearest].transpose(0, 1)).sum(1).mean(1)
+            chunks = torch.split(features, most, 2)
+            best = torch.cat([(self.features.T @ chunk).argmax(1) for chunk in chunks], 1)
+        return (features * self.features[:, best].transpose(0, 1)).sum(1).mean(1)
 
     def __str__(self) -> str:
         return f"{self.layer} like {self.guide}"
 
 
-def likeness(network: Network, layer: str, guide: Images, *, name: str = "guide") -> Likeness:
-    """The wish to look like a guide to some layer. Cost: one truncated pass.
-
-    Args:
-        network: whose layer.
-        layer: its name.
-        guide: (1, 3, H, W), of a size that the network takes.
-        name: what to call the guide.
-
-    Raises:
-        LayerError: no such layer.
-    """
-    with torch.no_grad():
-        return Likeness(layer, _places(network.tap(guide, [layer])[layer].float())[0].clone(), name)
-
-
-def about(
+def dream_target(
     network: Network,
     target: Target | None = None,
     *,
@@ -106,23 +106,24 @@ def about(
     channel: int | None = None,
     guide: OnePicture | None = None,
 ) -> Objective:
-    """What a dream is about: a target, or some layers, or one channel, or what some layers see in a guide.
+    """The objective of a dream: a target, or the energy of layers, or one channel, or the match with a guide.
 
-    Several layers count alike, whatever the size of their numbers: each is divided by its value on a grey noise.
+    Several layers have equal weight: each is divided by its value on grey noise.
 
     Args:
-        network: dreams.
+        network: whose layers.
         target: as the target grammar writes it; excludes all that follows.
         layers: names; `dream_layer` where there are none.
         channel: of the one layer.
         guide: a picture of any size.
 
     Raises:
-        OptionError: what excludes each other.
+        OptionError: options that exclude each other.
         LayerError: no such layer, or none to choose.
         TargetError: no such class or unit.
 
-    >>> print(about(tiny, layers=["features.2"]), "|", about(tiny, layers=["features.2"], channel=1))
+    >>> energy, channel = (dream_target(tiny, layers=["features.2"], channel=channel) for channel in (None, 1))
+    >>> print(energy, "|", channel)
     all of features.2 | features.2:1
     """
     if target is not None:
@@ -136,25 +137,14 @@ def about(
         return Channel(names[0], channel).bind(network)
     terms: list[Objective] = [Energy(name).bind(network) for name in names]
     if guide is not None:
-        shown = one_input(prepare_inputs(network, guide), "dream")
-        called = shown.pictures[0].name
-        terms = [likeness(network, name, shown.images, name=called) for name in names]
-    return terms[0] if len(terms) == 1 else _alike(network, terms)
+        picture = as_picture(guide)
+        images = network.prepare(picture).images
+        terms = [GuideMatch.of(network, images, name, name=picture.name) for name in names]
+    return terms[0] if len(terms) == 1 else _equal_weights(network, terms)
 
 
-def hasten(network: Network, objective: Objective, passes: int) -> Network:
-    """The network, or its fused copy where so many passes repay the making.
-
-    Args:
-        network: dreams.
-        objective: of what.
-        passes: of tiles, forward and backward, in all.
-    """
-    return fused(network, objective.reads - {"input"}) if passes >= REPAID else network
-
-
-def unmoved(objective: Objective, scores: Tensor) -> list[str]:
-    """What must be said of pictures that no step has moved the score of.
+def constant_score(objective: Objective, scores: Tensor) -> list[str]:
+    """A note on images whose score no step has changed.
 
     Args:
         objective: of the dream.
@@ -163,18 +153,20 @@ def unmoved(objective: Objective, scores: Tensor) -> list[str]:
     done = scores[scores.isfinite().all(1)]
     if len(done) < 2:
         return []
-    still = done.amax(0) - done.amin(0) <= _STILL * done.abs().amax(0)
-    where = "this picture" if len(still) == 1 else f"{still.sum()} of {len(still)} pictures"
-    why = f"{objective} did not move on {where}; choose another layer, channel or target"
-    return [f"nothing was dreamed: {why}"] if still.any() else []
+    constant = done.amax(0) - done.amin(0) <= _ROUNDING * done.abs().amax(0)
+    where = "this picture" if len(constant) == 1 else f"{constant.sum()} of {len(constant)} pictures"
+    reason = f"{objective} did not move on {where}; choose another layer, channel or target"
+    return [f"nothing was dreamed: {reason}"] if constant.any() else []
 
 
-def _alike(network: Network, terms: Sequence[Objective]) -> Objective:
-    """The sum of objectives, each by its value on a grey noise."""
+def _equal_weights(network: Network, terms: Sequence[Objective]) -> Objective:
+    """The sum of objectives, each divided by its value on grey noise."""
     noise = 0.5 + 0.1 * torch.randn(1, 3, *network.preprocess.size, generator=torch.Generator().manual_seed(0))
+    reads = frozenset[str]().union(*(term.reads for term in terms))
     with torch.no_grad():
-        read = network.tap(noise.clamp(0, 1).to(network.device), frozenset().union(*(each.reads for each in terms)))
-        first, *rest = (float(f"{1 / max(abs(each(read).item()), 1e-6):.3g}") * each for each in terms)
+        activations = network.tap(noise.clamp(0, 1).to(network.device), reads)
+        scales = [float(f"{1 / max(abs(term(activations).item()), 1e-6):.3g}") for term in terms]
+    first, *rest = (scale * term for scale, term in zip(scales, terms, strict=True))
     return sum(rest, start=first)
 
 
@@ -184,5 +176,4 @@ def _places(activations: Tensor) -> Tensor:
 
 
 _PRODUCTS = 1 << 22
-_STILL = 1e-3  # share of itself that the energy of a layer norm moves by, from rounding and eps
-REPAID = 32  # passes; some twenty save what the making costs
+_ROUNDING = 1e-3  # share of itself by which the energy of a layer norm changes, from rounding and eps

@@ -1,42 +1,40 @@
-"""What is done about what stands in the way of a picture: the options that a network needs, and why."""
+"""Adjustments of a synthesis to a network and its targets: what is optimized, by which weights, and why."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel
-from phosphene.synthesis.recipes.preset import Manner
-from phosphene.synthesis.recipes.probe import Findings
-from phosphene.synthesis.recipes.window import placed
+from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.recipes.probe import NetworkProbe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Remedies:
-    """What a synthesis should do otherwise than its manner says.
+class Adjustments:
+    """Where a synthesis differs from its preset.
 
     Args:
-        layers: to climb the unit of instead: that before the activation of one that is capped; None for the target.
-        weights: by how much the prior of the manner counts for each.
-        manner: with those options changed that were left at their defaults.
-        redirect: first steps in which silent units are woken.
+        layers: (T,), the layer before the activation that caps a target; None where the target itself is optimized.
+        weights: (T,), factors of the priors.
+        preset: with options that suit the network, where they had their defaults.
+        redirect_steps: first steps with redirected ReLUs.
         notes: what was chosen and why, a sentence each.
     """
 
     layers: tuple[str | None, ...]
     weights: tuple[float, ...]
-    manner: Manner
-    redirect: int
+    preset: Preset
+    redirect_steps: int
     notes: tuple[str, ...]
 
-    def climbed(self, target: Objective, place: int) -> Objective:
-        """What to climb for a target, also where it was moved into a window.
+    def objective(self, target: Objective, place: int) -> Objective:
+        """What is optimized for a target.
 
         Args:
-            target: the one at that place, whose neurons may be counted from another corner.
+            target: the one at that place, whose neurons may be counted from the corner of a window.
             place: among those that were probed.
         """
         layer = self.layers[place]
@@ -49,93 +47,59 @@ class Remedies:
         return dataclasses.replace(target, layer=layer)
 
 
-def remedies(findings: Findings, manner: Manner, size: tuple[int, int] | None = None) -> Remedies:
-    """What to do about what a probe found.
+def adjustments(probe: NetworkProbe, preset: Preset, size: tuple[int, int] | None = None) -> Adjustments:
+    """The adjustments that a probe calls for.
 
     Args:
-        findings: of `probe`.
-        manner: as the user chose it.
+        probe: of the network and the targets.
+        preset: as the user chose it.
         size: of the pictures; what the network takes by default.
     """
-    wake = getattr(manner, "wake", _WAKE) if any(each.silent and not each.dead for each in findings.targets) else 0
-    layers = tuple(each.unbent for each in findings.targets)
-    weights = tuple(each.spread / _SPREAD if each.spread else 1.0 for each in findings.targets)
-    wishes = {
-        name: (value, why)
-        for name, value, why in _wishes(findings, manner, size or findings.size)
-        if _free(manner, name)
-    }
-    changed = dataclasses.replace(manner, **{name: value for name, (value, _) in wishes.items()})
-    notes = (*_told(findings, manner, wake), *(why for _, why in wishes.values() if why))
-    if manner.prior() is not None and max(*weights, *(1 / each for each in weights)) > _MUCH:
-        low, high = (f"{each:.2g}" for each in (min(weights), max(weights)))
-        often = low if low == high else f"{low} … {high}"
-        notes += (f"the penalties count {often} times, as much as the targets vary between photographs",)
-    # Units fill the picture with one pattern, often a fine one, and need less to hold it together than a class does; a
-    # neuron alone drives few pixels hard, and needs more.
-    shares = (_SHARES.get(manner.kind(each.target), 1.0) for each in findings.targets)
-    weights = tuple(weight * share for weight, share in zip(weights, shares, strict=True))
-    return Remedies(layers, weights, changed, wake, notes)
+    inactive = any(target.no_gradient and not target.dead for target in probe.targets)
+    redirect_steps = preset.redirect_steps if inactive else 0
+    weights = tuple(target.deviation / _DEVIATION if target.deviation else 1.0 for target in probe.targets)
+    adjusted, reasons = preset.adjusted(probe, size or probe.size)
+    notes = (*_notes(probe, redirect_steps), *reasons)
+    if preset.prior() is not None and max(*weights, *(1 / weight for weight in weights)) > _MUCH:
+        low, high = (f"{weight:.2g}" for weight in (min(weights), max(weights)))
+        factor = low if low == high else f"{low} … {high}"
+        notes += (f"the penalties count {factor} times, as much as the targets vary between photographs",)
+    targets = (target.target for target in probe.targets)
+    weights = tuple(weight * preset.prior_weight(target) for weight, target in zip(weights, targets, strict=True))
+    layers = tuple(target.pre_activation for target in probe.targets)
+    return Adjustments(layers, weights, adjusted, redirect_steps, notes)
 
 
-def _told(findings: Findings, manner: Manner, wake: int) -> Iterator[str]:
-    for each in findings.targets:
-        if each.dead:
+def _notes(probe: NetworkProbe, redirect_steps: int) -> Iterator[str]:
+    for measured in probe.targets:
+        target = measured.target
+        if measured.dead:
             yield (
-                f"{each.target} is dead: {each.resting:.3g} on all photographs, and no gradient reaches it, "
-                "not even through ReLUs that let it pass; its picture stays blank"
+                f"{target} is dead: {measured.at_start:.3g} on all photographs, and no gradient reaches it, "
+                "not even through redirected ReLUs; its picture stays blank"
             )
-        elif each.silent:
-            done = f"ReLUs let the gradient through in the first {wake} steps" if wake else "ReLUs stay shut, as told"
-            yield f"{each.target} is silent on the blank picture: {done}"
-        if each.unbent is not None and not isinstance(each.target, Logit):
+        elif measured.no_gradient:
+            action = (
+                f"ReLUs are redirected in the first {redirect_steps} steps"
+                if redirect_steps
+                else "ReLUs are not redirected, as chosen"
+            )
+            yield f"no gradient of {target} reaches the first picture: {action}"
+        if measured.pre_activation is not None and not isinstance(target, Logit):
             yield (
-                f"{each.target} is at its cap on {each.capped:.0%} of the places of photographs: "
-                f"the same channel of {each.unbent}, before the activation, is climbed in its place"
+                f"{target} is at its cap on {measured.capped:.0%} of the places of photographs: "
+                f"the same channel of {measured.pre_activation}, before the activation, is maximized in its place"
             )
-    if findings.softmax and (ends := [each.unbent for each in findings.targets if isinstance(each.target, Logit)]):
-        before = ends[0]
-        done = (
-            f"the scores before its softmax, those of {before}, are climbed" if before else "end it before its softmax"
+    classes = [measured for measured in probe.targets if isinstance(measured.target, Logit)]
+    if probe.softmax and classes:
+        before = classes[0].pre_activation
+        action = (
+            f"the scores before its softmax, those of {before}, are maximized"
+            if before
+            else "end it before its softmax"
         )
-        yield f"the outputs of the network are probabilities, which saturate: {done}"
-    if hasattr(manner, "crops") and placed([each.target for each in findings.targets]):
-        yield "a neuron is at its place: all pictures are moved a little at each step, neither cropped nor mirrored"
+        yield f"the outputs of the network are probabilities, which saturate: {action}"
 
 
-def _wishes(findings: Findings, manner: Manner, size: tuple[int, int]) -> Iterator[tuple[str, Any, str]]:
-    """Option, value, and the sentence about it; none where it follows from the size alone."""
-    side = min(size)
-    if any(each.target.reads != {"logits"} for each in findings.targets):
-        yield "mirror", False, ""  # an edge and its mirror image are two things
-    if findings.handed > _HANDED:
-        yield (
-            "mirror",
-            False,
-            f"left and right mean something to the network ({findings.handed:.0%}): no crop is mirrored",
-        )
-    if all(each.target.reads != {"logits"} for each in findings.targets):
-        yield "least", _AS_SEEN, ""  # a unit looks for its pattern at one size, and that is the size to show it at
-    if findings.grey:
-        yield "recolor", 0.0, "the network sees no colors: the pictures are grey"
-    if side < _SMALL:
-        # The offsets of the smallest crops should cover all those that the strides tell apart.
-        least = min(_GENTLE, side / (side + findings.stride))
-        yield "least", least, f"pictures of {size[0]} × {size[1]} are small: crops keep {least:.0%} of the side"
-    # The same picture in fewer pixels is steeper from one to the next.
-    yield "tv", getattr(manner, "tv", 0.0) * (side / _TUNED) ** 2, ""
-
-
-def _free(manner: Manner, name: str) -> bool:
-    """Whether a manner has an option, and it was left as it is by default."""
-    options = {each.name: each.default for each in manner.options()}
-    return name in options and getattr(manner, name) == options[name]
-
-
-_WAKE = 16  # steps, where the manner has no say
-_HANDED = 0.15  # networks of photographs differ by 0.02 … 0.06 from image to mirror image, one of digits by 0.3
-_SMALL, _GENTLE = 64, 0.8  # pixels; share of the side that a crop of few pixels should keep
-_TUNED, _SPREAD = 224, 1.2  # side, and spread of logits, of the network that the penalties were weighed on
-_AS_SEEN = 0.85  # share of the side that a crop keeps, where the size of things matters
-_SHARES = {"unit": 0.1, "neuron": 2.0}  # of the penalties, for what is no class
-_MUCH = 3.0  # change of the penalties that is worth a sentence
+_DEVIATION = 1.2  # of the logits of the network that the weights of the priors were chosen for
+_MUCH = 3.0  # change of the penalties that is worth a note

@@ -1,73 +1,65 @@
-"""What comes of an inversion: the pictures, and how far the layer takes them for the original."""
+"""Results of feature inversion: pictures, and how near their activations are to those of the original."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.images import drawing, image
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.network import Images, Prediction
-from phosphene.core.registry import Named
-from phosphene.core.result import Cost
+from phosphene.core.result import File
+from phosphene.synthesis.loop.synthesis import Animated, Synthesis
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Inversion:
-    """Pictures that a layer takes for a given one, and how far it does.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Inversion(Synthesis):
+    """Pictures whose activations in a layer are near those of a given one.
+
+    `predictions` are those of the original.
 
     Args:
-        images: (N, 3, H, W) in [0, 1], one for each seed.
         original: (1, 3, H, W), the picture as the network saw it.
         layer: whose activations they share.
-        errors: (N,) ‖φ(x) - φ₀‖² / ‖φ₀‖² of each picture as saved: 8 bits, at rest.
+        reconstruction_errors: (N,) ‖φ(x) - φ₀‖² / ‖φ₀‖² of each picture as saved: 8 bits, at rest.
         unrelated: the same of other photographs, on average.
-        predictions: what the network makes of each picture as saved.
-        wanted: what it makes of the original.
-        how: they were made.
-        scores: (steps, N), the objective before each step.
-        seed: of the start.
-        cost: passes and seconds.
-        notes: what was chosen on the way.
+        recognized: (N,), classes of each picture as saved, best first.
     """
 
-    images: Images
-    original: Images
+    verb: ClassVar[str] = "invert"
+    original: Images = dataclasses.field(repr=False)
     layer: str
-    errors: tuple[float, ...]
+    reconstruction_errors: tuple[float, ...]
     unrelated: float
-    predictions: tuple[tuple[Prediction, ...], ...]
-    wanted: Prediction
-    how: Named
-    scores: Tensor
-    seed: int
-    cost: Cost
-    notes: tuple[str, ...] = ()
+    recognized: tuple[tuple[Prediction, ...], ...]
+
+    @property
+    def target(self) -> str:
+        """The layer."""
+        return self.layer
 
     @property
     def error(self) -> float:
-        """The mean of the errors."""
-        return statistics.fmean(self.errors)
+        """Mean of the errors."""
+        return statistics.fmean(self.reconstruction_errors)
 
     @property
     def spread(self) -> float:
-        """The standard deviation of the errors; 0 of a single one."""
-        return statistics.stdev(self.errors) if len(self.errors) > 1 else 0.0
+        """Standard deviation of the errors; 0 of a single one."""
+        return statistics.stdev(self.reconstruction_errors) if len(self.reconstruction_errors) > 1 else 0.0
 
     @property
     def agreement(self) -> float:
-        """The share of the pictures that the network takes for what it takes the original for."""
-        return statistics.fmean(each[0].index == self.wanted.index for each in self.predictions)
+        """Share of the pictures in which the network recognizes the class of the original."""
+        return statistics.fmean(classes[0].index == self.predictions[0].index for classes in self.recognized)
 
     @property
     def psnr(self) -> tuple[float, ...]:
@@ -81,88 +73,106 @@ class Inversion:
         window = min(7, min(self.images.shape[2:]) - 1 | 1)  # odd, and no larger than the picture
         return self._beside_original(partial(structural_similarity, win_size=window, channel_axis=2))
 
-    def _beside_original(self, measure: Callable[..., Any]) -> tuple[float, ...]:
-        original = image.levels(self.original)
-        return tuple(float(measure(original, each)) for each in self.pictures())
-
     def __str__(self) -> str:
-        """What must be said under the pictures."""
-        spread = f" ± {self.spread:.2g}" if len(self.errors) > 1 else ""
-        seen = self.predictions[0][0]
-        agreed = f"seen as {seen.label} ({seen.probability:.0%})"
-        if len(self.errors) > 1:
-            agreed = f"{round(self.agreement * len(self.errors))} of {len(self.errors)} seen as {self.wanted.label}"
-        likeness = f"PSNR {statistics.fmean(self.psnr):.1f} dB, SSIM {statistics.fmean(self.ssim):.2f}"
+        """Error, similarity to the original and recognized classes."""
+        count = len(self.reconstruction_errors)
+        spread, best = f" ± {self.spread:.2g}" if count > 1 else "", self.recognized[0][0]
+        recognized = f"seen as {best.label} ({best.probability:.0%})"
+        if count > 1:
+            recognized = f"{round(self.agreement * count)} of {count} seen as {self.predictions[0].label}"
+        similarity = f"PSNR {statistics.fmean(self.psnr):.1f} dB, SSIM {statistics.fmean(self.ssim):.2f}"
         error = f"error {self.error:.3g}{spread}, of other photographs {self.unrelated:.2g}"
-        return f"{self.layer}: {error}; {likeness}; {agreed}"
+        return f"{self.layer}: {error}; {similarity}; {recognized}"
 
-    def pictures(self) -> tuple[Uint8Image, ...]:
-        """uint8 (H, W, 3) each."""
-        return tuple(image.levels(each) for each in self.images)
+    def lines(self) -> tuple[str, ...]:
+        """Error, similarity to the original and recognized classes."""
+        return (str(self),)
 
-    def save(self, folder: str | Path, *, stem: str = "") -> list[dict[str, Any]]:
-        """Write LAYER.png (LAYER-0.png … of several seeds), and LAYER-scores.npy with the objective of every step.
+    def files(self) -> Iterator[File]:
+        """LAYER.png (LAYER-0.png … of several seeds), LAYER-scores.npy with the objective of every step."""
+        yield from self.layer_files(files.slug(self.layer))
+        yield from self.step_files()
+
+    def layer_files(self, stem: str) -> Iterator[File]:
+        """The files of the layer.
 
         Args:
-            folder: where to.
-            stem: what the files are called instead of LAYER.
-
-        Returns:
-            one mapping for each file, as a manifest wants it.
-
-        Raises:
-            OutputError: the folder cannot be written.
+            stem: their names begin with.
         """
-        folder, stem, entries = Path(folder), stem or files.slug(self.layer), []
-        for number, (pixels, error) in enumerate(zip(self.pictures(), self.errors, strict=True)):
-            name = f"{stem}-{number}.png" if len(self.errors) > 1 else f"{stem}.png"
-            image.save(folder / name, pixels)
-            entries.append({"path": name, "kind": "picture", "layer": self.layer, "error": error})
-        files.write_array(folder / f"{stem}-scores.npy", self.scores.cpu().numpy())
-        table = {"path": f"{stem}-scores.npy", "kind": "table", "layer": self.layer, "shape": list(self.scores.shape)}
-        return [*entries, table]
+        several = len(self.reconstruction_errors) > 1
+        for number, (pixels, error) in enumerate(zip(self.pictures(), self.reconstruction_errors, strict=True)):
+            name = f"{stem}-{number}.png" if several else f"{stem}.png"
+            yield File.picture(name, pixels, layer=self.layer, error=error)
+        yield File.array(f"{stem}-scores.npy", self.scores.cpu().numpy(), kind="table", layer=self.layer)
 
-    def manifest(self) -> dict[str, Any]:
-        """Plain values: the errors, the likeness and the opinions."""
-        told = [[each._asdict() for each in predicted] for predicted in self.predictions]
-        facts = {"error": self.error, "spread": self.spread, "errors": list(self.errors), "unrelated": self.unrelated}
-        psnr = [each if math.isfinite(each) else None for each in self.psnr]  # JSON has no infinity
-        facts |= {"psnr": psnr, "ssim": list(self.ssim)}
-        return {"layer": self.layer, **facts, "agreement": self.agreement, "predictions": told}
+    def facts(self) -> Mapping[str, Any]:
+        """`results`: errors, similarity and classes."""
+        return {"results": [self.record()]}
+
+    def record(self) -> dict[str, Any]:
+        """Errors, similarity and classes, as plain values."""
+        recognized = [[prediction._asdict() for prediction in classes] for classes in self.recognized]
+        return {
+            "layer": self.layer,
+            "error": self.error,
+            "spread": self.spread,
+            "errors": list(self.reconstruction_errors),
+            "unrelated": self.unrelated,
+            "psnr": [value if math.isfinite(value) else None for value in self.psnr],  # JSON has no infinity
+            "ssim": list(self.ssim),
+            "agreement": self.agreement,
+            "predictions": recognized,
+        }
+
+    def _beside_original(self, measure: Callable[..., Any]) -> tuple[float, ...]:
+        original = image.levels(self.original)
+        return tuple(float(measure(original, pixels)) for pixels in self.pictures())
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Strip:
-    """One picture inverted from layer after layer: detail fades, layout stays.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Strip(Animated):
+    """One picture inverted from layer after layer.
 
     Args:
-        inversions: of the same picture and as many seeds, from shallow to deep.
+        inversions: of the same picture and as many seeds, from shallow to deep layers.
     """
 
+    verb: ClassVar[str] = "invert"
     inversions: tuple[Inversion, ...]
+
+    @property
+    def target(self) -> str:
+        """The layers."""
+        return ", ".join(inversion.layer for inversion in self.inversions)
+
+    def pictures(self) -> tuple[Uint8Image, ...]:
+        """The strip."""
+        return (self.picture(),)
 
     def picture(self) -> Uint8Image:
         """The original, then each layer, with its error; a row for each seed."""
         first, tiles, labels = self.inversions[0], [], []
         for row in range(len(first.images)):
             tiles.append(image.levels(first.original))
-            labels.append(f"original: {first.wanted.label}" if row == 0 else "")
-            for each in self.inversions:
-                tiles.append(each.pictures()[row])
-                labels.append(f"{each.layer}: {each.errors[row]:.3f}")
+            labels.append(f"original: {first.predictions[0].label}" if row == 0 else "")
+            for inversion in self.inversions:
+                tiles.append(inversion.pictures()[row])
+                labels.append(f"{inversion.layer}: {inversion.reconstruction_errors[row]:.3f}")
         return drawing.grid(drawing.enlarged(tiles), len(self.inversions) + 1, labels=labels)
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write strip.png, original.png, and the pictures and scores of each layer.
+    def lines(self) -> tuple[str, ...]:
+        """One for each layer."""
+        return tuple(map(str, self.inversions))
 
-        Raises:
-            OutputError: the folder cannot be written.
-        """
-        folder, taken = Path(folder), {"strip", "original"}
-        stems = [files.unused(files.slug(each.layer), taken) for each in self.inversions]
-        written = [
-            entry for each, stem in zip(self.inversions, stems, strict=True) for entry in each.save(folder, stem=stem)
-        ]
-        image.save(folder / "original.png", self.inversions[0].original)
-        image.save(folder / "strip.png", self.picture())
-        return [*({"path": name, "kind": "picture"} for name in ("strip.png", "original.png")), *written]
+    def files(self) -> Iterator[File]:
+        """strip.png, original.png, the pictures and scores of each layer, and the film of the steps."""
+        taken = {"strip", "original", "steps"}
+        yield File.picture("strip.png", self.picture())
+        yield File.picture("original.png", image.levels(self.inversions[0].original))
+        for inversion in self.inversions:
+            yield from inversion.layer_files(files.unused(files.slug(inversion.layer), taken))
+        yield from self.step_files()
+
+    def facts(self) -> Mapping[str, Any]:
+        """`results`: one for each layer."""
+        return {"results": [inversion.record() for inversion in self.inversions]}

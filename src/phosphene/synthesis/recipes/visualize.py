@@ -1,213 +1,183 @@
-"""Class and unit visualization: the picture that a class, a channel or a neuron wants."""
+"""Class and unit visualization: pictures that maximize a class, a channel or a neuron."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
-import torch
-from torch import Tensor
-
-from phosphene.core import files
 from phosphene.core.errors import OptionError
-from phosphene.core.images import image
-from phosphene.core.images.image import Uint8Image, check_size
+from phosphene.core.images.image import check_size
 from phosphene.core.inputs import Target, bind_targets
-from phosphene.core.networks.autograd_modes import default_modes
-from phosphene.core.networks.network import Images, Network, Prediction
-from phosphene.core.objectives.classes import Logit
+from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
+from phosphene.core.progress import Watch
 from phosphene.core.result import Cost
 from phosphene.synthesis.loop.evaluation import Precision
-from phosphene.synthesis.loop.loop import Synthesis, Watch
-from phosphene.synthesis.recipes.groups import plans, together
-from phosphene.synthesis.recipes.preset import Best as Best
-from phosphene.synthesis.recipes.preset import Lecture as Lecture
-from phosphene.synthesis.recipes.preset import Manner as Manner
+from phosphene.synthesis.loop.recipe import Job, Recipe, Stage, pair
+from phosphene.synthesis.loop.run import run
+from phosphene.synthesis.loop.step_film import Animation
+from phosphene.synthesis.loop.synthesis import Synthesis
+from phosphene.synthesis.recipes.group import Group
+from phosphene.synthesis.recipes.groups import Measured, Preview, in_order, kinds, measure
+from phosphene.synthesis.recipes.preset import Best, Preset
+from phosphene.synthesis.recipes.visualization import Visualization, evaluate_pictures
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Visualization:
-    """Pictures that some targets want, and how far to believe them.
+@dataclasses.dataclass(frozen=True)
+class Visualize(Recipe[Visualization], name="visualize"):
+    """Pictures that maximize targets. Classes, channels and neurons are one batch each, with settings of their own.
 
     Args:
-        synthesis: the images and how they came about.
-        manner: how they were asked for; the notes say what the network wanted otherwise.
-        targets: (N,) what they were made for; `synthesis.objectives` where on a smaller canvas that is.
-        activations: (N,) each target on its picture as saved: 8 bits, at rest; of a class, at the network's size.
-        predictions: what the network makes of each saved picture, best first; none for units that are painted on
-            another size.
-        ranks: the place of the target's class among them, from 1; 0 for a target that is no class.
+        preset: settings: canvas, optimizer, transforms, regularizers, priors.
+        size: height and width of the pictures, in pixels; by default what the network takes, or, for units that depend
+            on less, a window.
+        diverse: pictures of each target; several are pushed apart, see `Diverse`.
+        scale: factor of both sides; a budget of seconds chooses 0.75 or 0.5 where less than 64 steps are left.
+        starts: (M, 3, H, W), images to begin from: each target gets M pictures, which are not pushed apart.
     """
 
-    synthesis: Synthesis
-    manner: Manner
-    targets: tuple[Objective, ...]
-    activations: tuple[float, ...]
-    predictions: tuple[tuple[Prediction, ...], ...]
-    ranks: tuple[int, ...]
+    takes: ClassVar[Literal["pictures", "targets"]] = "targets"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The targets; of several pictures of one, with their numbers."""
-        plain = [str(each) for each in self.targets]
-        seen: Counter[str] = Counter()
-        names = []
-        for each in plain:
-            seen[each] += 1
-            names.append(f"{each} #{seen[each]}" if plain.count(each) > 1 else each)
-        return tuple(names)
+    preset: Preset = dataclasses.field(default=Best())  # frozen
+    size: int | tuple[int, int] | None = None
+    diverse: int = 1
+    scale: float = 1.0
+    starts: Images | None = dataclasses.field(default=None, repr=False)
 
-    def pictures(self) -> tuple[Uint8Image, ...]:
-        """uint8 (H, W, 3) each."""
-        return tuple(image.levels(each) for each in self.synthesis.images)
+    def __post_init__(self) -> None:
+        if self.diverse < 1 or not 0 < self.scale <= 1:
+            raise OptionError(f"diverse is {self.diverse} and scale {self.scale}; give at least 1, and at most 1")
+        if self.size is not None:
+            check_size(pair(self.size) or (0, 0))
 
-    def lines(self) -> tuple[str, ...]:
-        """What must be said under each picture."""
-        told = []
-        for name, activation, best, rank in zip(
-            self.names, self.activations, self.predictions, self.ranks, strict=True
-        ):
-            parts = [f"{name}: {activation:.3g}"]
-            parts += [f"seen as {best[0].label} ({best[0].probability:.0%})"] if best else []
-            parts += [f"rank {rank}"] if rank > 1 else []
-            told.append(", ".join(parts))
-        return tuple(told)
+    def stages(self, job: Job) -> Generator[Stage, Synthesis, Visualization]:
+        """A stage for each kind of target."""
+        groups = self.groups(job)
+        preview, made = Preview(groups), list[Synthesis]()
+        for group in groups:
+            name = group.name if len(groups) > 1 else ""
+            synthesis = yield group.stage(name, partial(preview.update, group))
+            preview.update(group, synthesis.images, synthesis.scores[-1])
+            made.append(synthesis)
+        images, objectives, scores = in_order(groups, made)
+        count = groups[0].count
+        targets = [target for target in self._targets(job) for _ in range(count)]
+        synthesis = Synthesis(
+            images=images,
+            objectives=objectives,
+            scores=scores,
+            cost=sum((group.probe.cost for group in groups), Cost()),
+        )
+        result = evaluate_pictures(job.network, synthesis, self.preset, targets)
+        notes = [note for group in groups for note in group.notes]
+        for group in groups:
+            reached = [result.activations[place] for place in group.places]
+            notes += group.probe.dead_units(
+                [max(reached[first : first + count]) for first in range(0, len(reached), count)]
+            )
+        return dataclasses.replace(result, notes=tuple(dict.fromkeys(notes)))
 
-    def save(self, folder: str | Path) -> list[dict[str, Any]]:
-        """Write a PNG for each target, and scores.npy with the objective of every step.
+    def reduced(self, job: Job, share: float) -> Self:
+        """Fewer steps, or up to four times as many; where fewer than 64 are left, smaller pictures if they may be."""
+        steps, groups = int(share * self.preset.steps), self.groups(job)
+        smaller = next((scale for scale in _SCALES if scale < self.scale), None)
+        if steps < _FEW and smaller is not None and len(groups) == 1 and groups[0].shrinks_to(smaller):
+            return dataclasses.replace(self, scale=smaller)
+        steps = min(max(1, steps), _MANY * self.preset.steps)
+        return dataclasses.replace(self, preset=dataclasses.replace(self.preset, steps=steps))
 
-        Returns:
-            one mapping for each file, as a manifest wants it.
+    def extent(self, job: Job) -> tuple[int, str]:
+        """Steps, and the size of the pictures."""
+        return self.preset.steps, "at {} × {}".format(*self.groups(job)[0].canvas_size)
 
-        Raises:
-            OutputError: the folder cannot be written.
+    def total(self, job: Job) -> int:
+        """The steps of the preset for each kind of target."""
+        return self.preset.steps * len(kinds(self._targets(job), self.preset))
+
+    def _targets(self, job: Job) -> tuple[Objective, ...]:
+        """The targets, bound to the network."""
+        if not job.inputs:
+            raise OptionError("visualize was given no target; name a class, a channel or a neuron")
+        return job.once("targets", lambda: bind_targets(job.network, job.inputs))
+
+    def groups(self, job: Job) -> list[Group]:
+        """The targets by kind, with what is measured of them; see `measure`.
+
+        Args:
+            job: network and targets.
         """
-        folder, written, taken = Path(folder), [], set[str]()
-        for number, (name, pixels) in enumerate(zip(self.names, self.pictures(), strict=True)):
-            path = image.save(folder / f"{files.unused(files.slug(name), taken)}.png", pixels)
-            facts = {"activation": self.activations[number], "rank": self.ranks[number]}
-            written.append({"path": path.name, "kind": "picture", "target": name, **facts})
-        files.write_array(folder / "scores.npy", self.synthesis.scores.cpu().numpy())
-        return [*written, {"path": "scores.npy", "kind": "table", "shape": list(self.synthesis.scores.shape)}]
+        targets, size = self._targets(job), pair(self.size)
+        windows = size is None and self.starts is None
+        measured: Measured = job.once("probe", lambda: measure(job.network, targets, self.preset, windows=windows))
+        count = self.diverse if self.starts is None else len(self.starts)
+        return [
+            Group(
+                network=job.network,
+                targets=tuple(targets[place] for place in kind),
+                places=tuple(place * count + number for place in kind for number in range(count)),
+                asked=self.preset,
+                count=count,
+                starts=self.starts,
+                size=size,
+                scale=self.scale,
+                probe=probe,
+                windows=measured.windows and tuple(measured.windows[place] for place in kind),
+            )
+            for kind, probe in zip(measured.kinds, measured.probes, strict=True)
+        ]
 
 
-@default_modes
 def visualize(
     network: Network,
     targets: Target | Sequence[Target],
     *,
-    manner: str | Manner = "best",
-    size: tuple[int, int] | None = None,
-    each: int = 1,
+    preset: str | Preset = "best",
+    size: int | tuple[int, int] | None = None,
+    diverse: int = 1,
     starts: Images | None = None,
     seconds: float | None = None,
     precision: Precision = "float32",
+    animate: Animation | None = None,
     state: str | Path | None = None,
     seed: int = 0,
     watch: Watch | None = None,
 ) -> Visualization:
-    """The pictures that some targets want. Cost: the manner's steps, forward and backward.
-
-    Targets of a kind are made in one batch; classes, channels and neurons one after the other, each in their own way.
+    """Pictures that maximize targets: `run` of `Visualize`. Cost: the steps of the preset, forward and backward.
 
     Args:
         network: whose.
         targets: classes, channels, neurons or sums of them, as the target grammar writes them.
-        manner: "best", "lecture", or one of these with its options.
-        size: height and width; what the network takes by default.
-        each: pictures of each target; several are pushed apart, see `Diverse`.
-        starts: (N, 3, H, W), one for each picture of a target, which then are N and not pushed apart.
-        seconds: a budget of time, which then chooses the steps, and the size where it was not given.
-        precision: of the network's multiplications; see `synthesize`.
-        state: a folder to keep the state in: what was killed goes on from there to the same bytes.
-        seed: of the start and of every transformation.
+        preset: "best", "lecture", or one of these with its options.
+        size: height and width; see `Visualize`.
+        diverse: pictures of each target, which are pushed apart.
+        starts: (M, 3, H, W), images to begin from; see `Visualize`.
+        seconds: a budget of time; see `run`, also for what follows.
+        precision: of the network's multiplications.
+        animate: "gif" or "mp4", also a film of the steps.
+        state: a folder to keep the state in.
+        seed: of the start and of every transform.
         watch: is told of each step, and may stop.
 
     Raises:
         TargetError: no such class or unit.
         LayerError: no such layer.
-        OptionError: no such manner; a budget or a number of pictures that makes none.
+        OptionError: no such preset, no target, or no time.
         OutputError: the state cannot be written.
 
-    >>> found = visualize(tiny, ["features.2:1", 0], manner=Lecture(steps=3))
-    >>> found.names, found.synthesis.images.shape, found.synthesis.cost.forwards
+    >>> from phosphene.synthesis.recipes.preset import Lecture
+    >>> result = visualize(tiny, ["features.2:1", 0], preset=Lecture(steps=3))
+    >>> result.names, result.images.shape, result.cost.forwards
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)
     """
-    begun = time.perf_counter()
-    bound = bind_targets(network, targets)
-    if size is not None:
-        check_size(size)
-    if not bound or each < 1 or (seconds is not None and seconds <= 0):
-        limit = "" if seconds is None else f" in {seconds} s"
-        raise OptionError(
-            f"{each} pictures of each of {len(bound)} targets{limit} are none; give at least one, and some time"
-        )
-    chosen = Manner.find(manner)() if isinstance(manner, str) else manner
-    several = plans(network, bound, chosen, each=each, starts=starts, size=size, precision=precision, seed=seed)
-    found = together(several, begun=begun, seconds=seconds, folder=Path(state) if state else None, watch=watch)
-    named = tuple(one for one in bound for _ in range(several[0].each))
-    judged, notes = judge(network, found, chosen, targets=named), [*found.notes]
-    for plan in several:
-        reached = [judged.activations[place] for place in plan.places]
-        best = [max(reached[first : first + plan.each]) for first in range(0, len(reached), plan.each)]
-        notes += plan.findings.verdicts(best)
-    cost = sum((plan.findings.cost for plan in several), judged.synthesis.cost).since(begun)
-    return dataclasses.replace(judged, synthesis=dataclasses.replace(judged.synthesis, notes=tuple(notes), cost=cost))
+    several = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+    chosen = Preset.find(preset)() if isinstance(preset, str) else preset
+    options: dict[str, Any] = {"seconds": seconds, "precision": precision, "animate": animate, "state": state}
+    recipe = Visualize(chosen, size, diverse, starts=starts)
+    return run(recipe, network, *several, seed=seed, watch=watch, **options)
 
 
-def judge(
-    network: Network, found: Synthesis, manner: Manner, *, targets: tuple[Objective, ...] | None = None
-) -> Visualization:
-    """What the network makes of the pictures as they will be saved. Cost: one forward pass for each.
-
-    Args:
-        network: that they were made for.
-        found: the pictures, and what to read of them.
-        manner: how they were made.
-        targets: what they were made for, where that is called otherwise.
-    """
-    activations, predictions, ranks = [], [], []
-    with torch.no_grad():
-        for objective, each in zip(found.objectives, found.images, strict=True):
-            shown = as_read(each[None], objective, network)
-            whole = tuple(shown.shape[2:]) == network.preprocess.size
-            read = network.tap(shown, objective.reads | {"input"} | ({"logits"} if whole else set()))
-            activations.append(objective(read).item())
-            logits = read.get("logits")
-            logits = logits.flatten(2).amax(2) if logits is not None and logits.ndim > 2 else logits
-            predictions.append(() if logits is None else network.top_classes(logits)[0])
-            ranks.append(0 if logits is None else _rank(objective, logits[0]))
-    cost = found.cost + Cost(forwards=len(found.images))
-    found = dataclasses.replace(found, cost=cost)
-    return Visualization(
-        found, manner, targets or found.objectives, tuple(activations), tuple(predictions), tuple(ranks)
-    )
-
-
-def as_saved(images: Images) -> Images:
-    """Images after 8 bits, as a PNG brings them back."""
-    return (images * 255).round() / 255
-
-
-def as_read(images: Images, objective: Objective, network: Network) -> Images:
-    """Images as saved, and read again: for a class at the size that the network takes, as photographs are.
-
-    Args:
-        images: (N, 3, H, W).
-        objective: what will be read of them.
-        network: that will be shown them.
-    """
-    size, saved = network.preprocess.size, as_saved(images)
-    other = "logits" in objective.reads and tuple(images.shape[2:]) != size
-    return image.resize(saved, size) if other else saved
-
-
-def _rank(objective: Objective, logits: Tensor) -> int:
-    if not isinstance(objective, Logit) or isinstance(objective.index, str):
-        return 0
-    return int((logits > logits[objective.index]).sum()) + 1
+_FEW, _MANY = 64, 4  # steps below which smaller is better; times the steps of the preset
+_SCALES = 0.75, 0.5

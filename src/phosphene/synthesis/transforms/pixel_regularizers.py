@@ -1,4 +1,4 @@
-"""What the lecture does to the pixels after each step: four regularizers that are no penalties, each its own switch.
+"""Pixel regularizers: changes of the pixels after each step, which are no penalties in the objective.
 
 They act on the picture minus the mean color, in this order: decay, blur, small pixels, small contributions.
 """
@@ -6,19 +6,18 @@ They act on the picture minus the mean color, in this order: decay, blur, small 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
+from phosphene.core.images import image
 from phosphene.core.registry import Named
 
 
 @dataclasses.dataclass(frozen=True)
-class Edit(Named):
-    """A change of the pixels after a step."""
+class PixelRegularizer(Named):
+    """A change of the pixels after each step."""
 
     def __call__(self, value: Tensor, gradient: Tensor, step: int) -> Tensor:
         """The pixels, changed.
@@ -32,11 +31,11 @@ class Edit(Named):
 
 
 @dataclasses.dataclass(frozen=True)
-class Decay(Edit, name="decay"):
-    """L2 decay: every pixel shrinks towards the mean color, so that few grow extreme.
+class Decay(PixelRegularizer, name="decay"):
+    """L2 decay: every pixel moves towards the mean color, so that few values become extreme.
 
     Args:
-        rate: share that is lost at each step, in [0, 1).
+        rate: share of the distance that is removed at each step, in [0, 1).
 
     Reference: Yosinski et al., ICML workshop 2015, section 3.
     """
@@ -52,12 +51,12 @@ class Decay(Edit, name="decay"):
 
 
 @dataclasses.dataclass(frozen=True)
-class Blur(Edit, name="blur"):
-    """Gaussian blur: high frequencies, which pay off most and look like nothing, are taken away again.
+class Blur(PixelRegularizer, name="blur"):
+    """Gaussian blur: removes high frequencies, which raise the objective most and look like noise.
 
     Args:
-        sigma: in pixels.
-        every: steps between two.
+        sigma: deviation of the Gaussian, in pixels.
+        every: steps from one blur to the next.
 
     Reference: Yosinski et al., ICML workshop 2015, section 3.
     """
@@ -70,16 +69,16 @@ class Blur(Edit, name="blur"):
             raise OptionError(f"blur wants a sigma above 0, every 1 or more steps; found {self}")
 
     def __call__(self, value: Tensor, gradient: Tensor, step: int) -> Tensor:  # noqa: ARG002
-        """The blurred pixels at every so many steps, else the same."""
-        return gaussian(value, self.sigma) if step % self.every == 0 else value
+        """The blurred pixels at every n-th step, else the same."""
+        return image.blurred(value, self.sigma) if step % self.every == 0 else value
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipNorm(Edit, name="clip-norm"):
-    """Pixels whose norm over the colors is small become the mean color: what does not matter is left out.
+class ClipNorm(PixelRegularizer, name="clip-norm"):
+    """Pixels whose norm over the colors is small become the mean color.
 
     Args:
-        share: of all pixels that are cleared, in [0, 1).
+        share: of all pixels that become the mean color, in [0, 1).
 
     Reference: Yosinski et al., ICML workshop 2015, section 3.
     """
@@ -90,16 +89,16 @@ class ClipNorm(Edit, name="clip-norm"):
         _share("clip-norm", "share", self.share)
 
     def __call__(self, value: Tensor, gradient: Tensor, step: int) -> Tensor:  # noqa: ARG002
-        """The pixels without the faintest."""
+        """The pixels without those of small norm."""
         return value * _above(value.norm(dim=1, keepdim=True), self.share)
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipContribution(Edit, name="clip-contribution"):
+class ClipContribution(PixelRegularizer, name="clip-contribution"):
     """Pixels that contribute little, |Σ value · gradient| over the colors, become the mean color.
 
     Args:
-        share: of all pixels that are cleared, in [0, 1).
+        share: of all pixels that become the mean color, in [0, 1).
 
     Reference: Yosinski et al., ICML workshop 2015, section 3.
     """
@@ -110,31 +109,14 @@ class ClipContribution(Edit, name="clip-contribution"):
         _share("clip-contribution", "share", self.share)
 
     def __call__(self, value: Tensor, gradient: Tensor, step: int) -> Tensor:  # noqa: ARG002
-        """The pixels without those that hardly matter."""
+        """The pixels without those of small contribution."""
         return value * _above((value * gradient).sum(1, keepdim=True).abs(), self.share)
 
 
-def gaussian(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, separable, the border repeated.
-
-    >>> gaussian(torch.ones(1, 3, 8, 8), 1.0).sub(1).abs().max().item() < 1e-6
-    True
-    """
-    reach = max(1, math.ceil(3 * sigma))
-    places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (places / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1).expand(images.shape[1], 1, 1, -1)
-    for axes in ((2, 3), (3, 2)):
-        row = kernel if axes == (2, 3) else kernel.transpose(2, 3)
-        pad = [reach, reach, 0, 0] if axes == (2, 3) else [0, 0, reach, reach]
-        images = F.conv2d(F.pad(images, pad, mode="replicate"), row, groups=images.shape[1])
-    return images
-
-
 def _above(norms: Tensor, share: float) -> Tensor:
-    """1 where a norm (N, 1, H, W) is above the quantile of its image."""
-    floor = norms.flatten(1).quantile(share, 1).view(-1, 1, 1, 1)
-    return (norms > floor) if share else torch.ones_like(norms)
+    """1 where the norm of a pixel, (N, 1, H, W), is above the quantile of its image."""
+    threshold = norms.flatten(1).quantile(share, 1).view(-1, 1, 1, 1)
+    return (norms > threshold) if share else torch.ones_like(norms)
 
 
 def _share(name: str, option: str, value: float) -> None:

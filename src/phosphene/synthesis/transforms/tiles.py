@@ -1,4 +1,4 @@
-"""Images of any size, seen by a network tile by tile; and gradients without ripples."""
+"""Images of any size in tiles, and gradients that are blurred."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from phosphene.core.errors import OptionError
+from phosphene.core.images.image import blurred
 from phosphene.core.networks.network import Images
-from phosphene.synthesis.transforms.pixel_regularizers import gaussian
 from phosphene.synthesis.transforms.transforms import Transform
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiles(Transform, name="tiles"):
-    """Tiles of one size that cover an image of any size, laid another way at each step; that is its jitter too.
+    """Tiles of one size that cover an image of any size, at random offsets, which serve as jitter too.
 
-    Neighbors share a margin over which the gradient fades from one to the other, so that there is no seam. Beyond its
-    edges the image is mirrored, and the mirror gets no gradient: nothing passes from one edge to the other, as it does
-    where an image is rolled. An image smaller than a tile lies anywhere in it. Memory is bounded by the `batch` of
-    `synthesize`: tiles that go through in chunks.
+    Neighbors share a margin over which the gradient fades from one to the other, so that there are no seams. Beyond its
+    edges the image is mirrored, and the mirrored part gets no gradient: nothing passes from one edge to the opposite
+    one, as it does where an image is rolled. An image smaller than a tile lies at a random place of it. Memory is
+    bounded by the `batch` of `synthesize`, the tiles of one pass.
 
     Args:
         size: height and width of a tile, in pixels: what the network takes.
-        overlap: what neighbors share, in pixels; the tiles are moved over at least as much.
+        overlap: that of neighbors, in pixels; offsets vary at least as much.
 
     >>> Tiles((32, 32), 8)(torch.rand(1, 3, 60, 100), torch.Generator()).shape
     torch.Size([12, 3, 32, 32])
@@ -40,27 +40,27 @@ class Tiles(Transform, name="tiles"):
             raise OptionError(f"overlap is {self.overlap}; tiles of {self.size} share 1 … {min(self.size) // 2} pixels")
 
     def count(self, size: tuple[int, int]) -> int:
-        """How many tiles cover an image of some height and width."""
+        """Number of tiles that cover an image of a height and width."""
         return math.prod(self._along(*sides) for sides in zip(size, self.size, strict=True))
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
         """(N * tiles, 3, *size); the tiles of one image stand together, row by row."""
         tiles = []
         for image, (down, across) in zip(images, torch.rand(len(images), 2, generator=generator).tolist(), strict=True):
-            rows = self._lay(image.shape[1], self.size[0], down, image)
-            columns = self._lay(image.shape[2], self.size[1], across, image)
+            rows = self._positions(image.shape[1], self.size[0], down, image)
+            columns = self._positions(image.shape[2], self.size[1], across, image)
             for row, high in zip(*rows, strict=True):
                 for column, wide in zip(*columns, strict=True):
                     tile = image[:, row][:, :, column]
-                    still = tile.detach()
-                    tiles.append(still + (tile - still) * (high[:, None] * wide))  # the tile; the gradient is weighed
+                    fixed = tile.detach()
+                    tiles.append(fixed + (tile - fixed) * (high[:, None] * wide))  # the tile; its gradient is weighted
         return torch.stack(tiles)
 
     def _along(self, length: int, side: int) -> int:
         return max(1, math.ceil((length - self.overlap) / (side - self.overlap)))
 
-    def _lay(self, length: int, side: int, draw: float, like: Tensor) -> _Strips:
-        """The tiles along one axis, shifted by a draw from [0, 1)."""
+    def _positions(self, length: int, side: int, draw: float, like: Tensor) -> _Strips:
+        """The tiles along one axis, shifted by a random number from [0, 1)."""
         pitch, count = side - self.overlap, self._along(length, side)
         room = count * pitch + self.overlap - length
         out = max(0, math.ceil((self.overlap - room) / 2))  # pixels left out at one end, where there is no room to move
@@ -70,13 +70,13 @@ class Tiles(Transform, name="tiles"):
         fade = (torch.arange(self.overlap) + 0.5) / self.overlap
         weights[1:, : self.overlap], weights[:-1, -self.overlap :] = fade, fade.flip(0)
         weights *= (places >= 0) & (places < length)
-        there = places % max(1, 2 * (length - 1))
-        return _Strips(torch.minimum(there, 2 * (length - 1) - there).to(like.device), weights.to(like))
+        mirrored = places % max(1, 2 * (length - 1))
+        return _Strips(torch.minimum(mirrored, 2 * (length - 1) - mirrored).to(like.device), weights.to(like))
 
 
 @dataclasses.dataclass(frozen=True)
 class Soften(Transform, name="soften"):
-    """The image as it is, its gradient blurred: ripples of a pixel or two pay off most, and look like nothing.
+    """The image as it is, its gradient blurred: high frequencies raise the objective most, and look like noise.
 
     Args:
         sigma: of the Gaussian, in pixels.
@@ -94,12 +94,12 @@ class Soften(Transform, name="soften"):
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:  # noqa: ARG002
         """The same images."""
-        still = images.detach()
-        return still + gaussian(images - still, self.sigma)
+        fixed = images.detach()
+        return fixed + blurred(images - fixed, self.sigma)
 
 
 class _Strips(NamedTuple):
-    """Where in the image each pixel of each tile lies, and the share of its gradient: (tiles, side) both."""
+    """Position in the image of every pixel of every tile, and the weight of its gradient: (tiles, side) both."""
 
     places: Tensor
     weights: Tensor

@@ -1,6 +1,6 @@
-"""What is done to the images before the network sees them, another way at each step.
+"""Random transforms of the images before the network sees them, drawn anew at each step.
 
-No pattern of pixels pays that does not survive being moved.
+They keep patterns from forming that raise the objective at exact pixel positions only.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ class Transform(Named):
     """A random change of images; differentiable."""
 
     def __call__(self, images: Images, generator: torch.Generator) -> Images:
-        """The images, changed: each in another way.
+        """The images, each changed at random.
 
         Args:
             images: (N, 3, H, W) in [0, 1].
-            generator: of the choice.
+            generator: of the random numbers.
         """
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine(Transform, name="affine"):
-    """Shift, scale and rotation at once, by one resampling; what comes in from outside is the border's color.
+    """Shift, scale and rotation at once, by one resampling; the border is repeated.
 
     Args:
         jitter: largest shift, in pixels, either way.
-        scale: least and greatest magnification.
+        scale: smallest and largest magnification.
         rotate: largest angle, in degrees, either way.
 
-    Reference: Olah, Mordvintsev & Schubert, Distill 2017; there four resamplings, each of which blurs.
+    Reference: Olah, Mordvintsev & Schubert, Distill 2017. Differs: there four resamplings, each of which blurs.
     """
 
     jitter: float = 16.0
@@ -70,7 +70,7 @@ class Affine(Transform, name="affine"):
 
 @dataclasses.dataclass(frozen=True)
 class Pad(Transform, name="pad"):
-    """A margin of one color around the images, so that their edges are nothing special.
+    """A margin of one color around the images, so that objectives cannot use their edges.
 
     Args:
         pixels: its width.
@@ -87,13 +87,13 @@ class Pad(Transform, name="pad"):
 
 @dataclasses.dataclass(frozen=True)
 class Crops(Transform, name="crops"):
-    """Several crops of each image, of random size and place, all seen at once at one size.
+    """Several crops of each image, of random size and place, brought to one size.
 
     Args:
         count: crops of each image.
-        low: least height and width, as a share of the largest crop of the proportions of `size`.
-        high: greatest.
-        noise: deviation of noise that is added, in [0, 1].
+        low: smallest height and width, as a share of the largest crop of the proportions of `size`.
+        high: largest.
+        noise: deviation of Gaussian noise that is added, in [0, 1].
         size: height and width that they are brought to; by default those of the image.
 
     Reference: Fel et al., NeurIPS 2023 (MACO), section 3.
@@ -115,7 +115,7 @@ class Crops(Transform, name="crops"):
         size = self.size or (height, width)
         largest = min(height / size[0], width / size[1])
         shares = self.low + (self.high - self.low) * torch.rand(len(images), self.count, generator=generator)
-        # Beyond the corners and back to them: or the margins would be seen by few crops, and stay blank.
+        # Clamped from a wider range: otherwise few crops would show the margins, which would stay blank.
         places = (torch.rand(len(images), self.count, 2, generator=generator) * 1.4 - 0.2).clamp(0, 1)
         crops = []
         for image, sizes, corners in zip(images, shares, places, strict=True):
@@ -124,15 +124,15 @@ class Crops(Transform, name="crops"):
                 top, left = round(corner[0] * (height - high)), round(corner[1] * (width - wide))
                 crop = image[None, :, top : top + high, left : left + wide]
                 crops.append(F.interpolate(crop, size, mode="bilinear", antialias=True))
-        found = torch.cat(crops)
+        views = torch.cat(crops)
         if self.noise:
-            found = found + self.noise * torch.randn(found.shape, generator=generator).to(found)
-        return found
+            views = views + self.noise * torch.randn(views.shape, generator=generator).to(views)
+        return views
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorShift(Transform, name="color-shift"):
-    """Contrast and brightness of each color, changed at random around middle grey: shape is to say more than color.
+    """Contrast and brightness of each color, changed at random around middle grey: shapes count more than colors.
 
     Args:
         contrast: largest change of the logarithm of the contrast.

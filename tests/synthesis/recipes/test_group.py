@@ -1,9 +1,8 @@
-"""What is settled before the first step: who climbs what, in which crops, against what; and what is refused."""
+"""What is settled before the first step: objectives, transforms and priors of each target; and what is refused."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,67 +19,66 @@ from phosphene.core.objectives.objective import Objective, Sum
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.canvas.canvas import Perturbation, Pixels
 from phosphene.synthesis.loop.loop import synthesize
+from phosphene.synthesis.loop.recipe import Job
+from phosphene.synthesis.loop.run import run
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics
 from phosphene.synthesis.losses.priors import L2, TotalVariation
-from phosphene.synthesis.recipes import plan as module
 from phosphene.synthesis.recipes.dream import Dream, dream
-from phosphene.synthesis.recipes.groups import kinds, plans
+from phosphene.synthesis.recipes.group import Group
+from phosphene.synthesis.recipes.groups import kinds
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.recipes.plan import Plan
-from phosphene.synthesis.recipes.preset import Best, Lecture, Manner
+from phosphene.synthesis.recipes.preset import Best, Lecture, Preset
 from phosphene.synthesis.recipes.probe import probe
-from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.transforms.transforms import Affine, Crops, Flip, Transform
 
 WHITE, BEST = Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), Best()
 
 
-def planned(
-    target: str | int | Objective,
-    manner: Manner = BEST,
+def grouped(
+    targets: str | int | Objective | list[Any],
+    preset: Preset = BEST,
     *,
     network: Network | None = None,
     size: tuple[int, int] | None = None,
-) -> Plan:
+    **options: Any,
+) -> list[Group]:
+    """The groups of a visualization."""
     network = network or nets.build("gap")
-    how: dict[str, Any] = {"each": 1, "starts": None, "size": size, "precision": "float32", "seed": 0}
-    (found,) = plans(network, [bind_target(network, target)], manner, **how)
-    return found
+    several = targets if isinstance(targets, list) else [targets]
+    return Visualize(preset, size, **options).groups(Job(network, tuple(several)))
+
+
+def planned(target: str | int | Objective, preset: Preset = BEST, **options: Any) -> Group:
+    (group,) = grouped(target, preset, **options)
+    return group
 
 
 def weight(objective: Objective, kind: type[Objective]) -> float:
-    """How much the terms of a kind count in what is climbed; 0 where there are none."""
+    """How much the terms of a kind count in what is optimized; 0 where there are none."""
     terms = objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
     return sum(much * (weight(term, kind) if isinstance(term, Sum) else isinstance(term, kind)) for much, term in terms)
 
 
-def given(target: str | int, monkeypatch: pytest.MonkeyPatch) -> tuple[Transform, ...]:
+def given(target: str | int) -> tuple[Transform, ...]:
     """The transforms that a visualization hands to the loop."""
-    told: list[tuple[Transform, ...]] = []
-
-    def make(*values: Any, **options: Any) -> Any:
-        told.append(options["transforms"])
-        return synthesize(*values, **options)
-
-    monkeypatch.setattr(module, "synthesize", make)
-    visualize(nets.build("gap"), target, manner=Best(steps=1))
-    return told[-1]
+    return tuple(planned(target).stage().transforms)
 
 
-def test_classes_are_cropped_and_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
-    transforms = given("goldfish", monkeypatch)
+def test_classes_are_cropped_and_mirrored() -> None:
+    transforms = given("goldfish")
     assert {type(each) for each in transforms} >= {Crops, Flip}
 
 
-def test_units_keep_their_hand_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    crops, *rest = given("features.5:3", monkeypatch)
+def test_units_keep_their_hand_and_size() -> None:
+    crops, *rest = given("features.5:3")
     assert isinstance(crops, Crops)
     assert crops.low >= 0.8
     assert not any(isinstance(each, Flip) for each in rest)
 
 
-def test_neurons_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    moves, *rest = given("features.5:3@3,3", monkeypatch)
+def test_neurons_stay_where_they_are() -> None:
+    moves, *rest = given("features.5:3@3,3")
     assert isinstance(moves, Affine)
     assert 0 < moves.jitter <= 32 / 28 + 1e-6  # of small pictures few pixels
     assert not any(isinstance(each, Crops | Flip) for each in rest)
@@ -88,24 +86,24 @@ def test_neurons_stay_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_batch_norms_remember_holds_classes_and_not_units() -> None:
     network = nets.build("gap")
-    (climbed,) = planned("goldfish", network=network).climbed
-    assert "features.0" in climbed.reads  # what goes into the batch norm
-    assert weight(climbed, BatchNormStatistics) < 0
-    assert weight(planned("goldfish", Best(bn=60.0)).climbed[0], BatchNormStatistics) == pytest.approx(
-        2 * weight(climbed, BatchNormStatistics)
+    (optimized,) = planned("goldfish", network=network).optimized
+    assert "features.0" in optimized.reads  # what goes into the batch norm
+    assert weight(optimized, BatchNormStatistics) < 0
+    assert weight(planned("goldfish", Best(bn_weight=60.0)).optimized[0], BatchNormStatistics) == pytest.approx(
+        2 * weight(optimized, BatchNormStatistics)
     )
-    for manner, target in ((Best(bn=0.0), "goldfish"), (Best(), "features.5:3"), (Best(), "features.5:3@3,3")):
-        (climbed,) = planned(target, manner, network=network).climbed
-        assert "features.0" not in climbed.reads
-        assert weight(climbed, BatchNormStatistics) == 0
-    assert weight(planned("goldfish", Lecture()).climbed[0], BatchNormStatistics) == 0
+    for preset, target in ((Best(bn_weight=0.0), "goldfish"), (Best(), "features.5:3"), (Best(), "features.5:3@3,3")):
+        (optimized,) = planned(target, preset, network=network).optimized
+        assert "features.0" not in optimized.reads
+        assert weight(optimized, BatchNormStatistics) == 0
+    assert weight(planned("goldfish", Lecture()).optimized[0], BatchNormStatistics) == 0
 
 
 def test_it_changes_pictures_of_classes_and_none_of_units() -> None:
     network = nets.build("gap")
 
     def make(target: str, bn: float) -> Images:
-        return visualize(network, target, manner=Best(steps=8, bn=bn)).synthesis.images
+        return visualize(network, target, preset=Best(steps=8, bn_weight=bn)).images
 
     assert (make("goldfish", 300) - make("goldfish", 0)).abs().max() > 0.02
     assert torch.equal(make("features.5:3", 300), make("features.5:3", 0))
@@ -116,7 +114,7 @@ def test_pictures_of_classes_are_nearer_to_what_is_remembered() -> None:
     prior = BatchNormStatistics().bind(network)
 
     def far(bn: float) -> float:
-        images = visualize(network, "goldfish", manner=Best(steps=60, bn=bn)).synthesis.images
+        images = visualize(network, "goldfish", preset=Best(steps=60, bn_weight=bn)).images
         return prior(network.tap(images, prior.reads)).item()
 
     assert far(1000) < 0.9 * far(0)
@@ -125,50 +123,38 @@ def test_pictures_of_classes_are_nearer_to_what_is_remembered() -> None:
 def test_a_network_that_remembers_nothing_is_asked_for_nothing() -> None:
     network = nets.build("gap")
     network.module.features[1].running_mean.zero_()
-    assert "features.0" not in planned("goldfish", network=network).climbed[0].reads
-    assert weight(planned("1", network=nets.build("functional")).climbed[0], BatchNormStatistics) == 0
+    assert "features.0" not in planned("goldfish", network=network).optimized[0].reads
+    assert weight(planned("1", network=nets.build("functional")).optimized[0], BatchNormStatistics) == 0
 
 
 @pytest.mark.parametrize("target", ["goldfish", "features.5:3"])
-def test_pictures_that_a_budget_shrinks_are_held_as_those_that_are_asked_for_so(
-    target: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(module, "seconds_of", lambda work: (work(), 0.2)[1])
+def test_pictures_that_a_budget_shrinks_are_made_as_those_that_are_asked_for_so(target: str) -> None:
     network = nets.build("gap")
     whole = planned(target, network=network)
-    half = whole.within(3.0, 3.0, None)
+    half = planned(target, network=network, scale=0.5)
     asked = planned(target, network=network, size=(16, 16))
-    assert half.size == asked.size == (16, 16)
-    assert half.notes[-1] == "3 s allow 27 steps at 16 × 16"
+    assert half.canvas_size == asked.canvas_size == (16, 16)
     for kind in (TotalVariation, L2):
-        assert weight(half.climbed[0], kind) == pytest.approx(weight(asked.climbed[0], kind))
-    slopes = [weight(each.climbed[0], TotalVariation) for each in (half, whole)]
+        assert weight(half.optimized[0], kind) == pytest.approx(weight(asked.optimized[0], kind))
+    slopes = [weight(group.optimized[0], TotalVariation) for group in (half, whole)]
     assert slopes[0] == pytest.approx(slopes[1] / 4)  # the same picture in fewer pixels is steeper
-    assert (half.manner.least, asked.manner.least) == (asked.manner.least,) * 2  # type: ignore[attr-defined]
-    long = planned(target, Best(steps=27), network=network, size=(16, 16))
-    assert torch.equal(half.make().images, long.make().images)
+    assert half.preset.min_crop == asked.preset.min_crop  # type: ignore[attr-defined]
+    smaller = visualize(network, target, preset=Best(steps=5), size=(16, 16)).images
+    assert torch.equal(run(Visualize(Best(steps=5), scale=0.5), network, target).images, smaller)
 
 
-def test_what_the_user_wants_small_is_no_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    monkeypatch.setattr(module, "seconds_of", lambda work: 0.2)
-    sizes = [
-        planned(0, size=(24, 24)).within(3.0, 3.0, None).size,
-        planned("features.5:3@3,3").within(3.0, 3.0, None).size,
-        planned(0).within(3.0, 3.0, None, alone=False).size,
-    ]
-    assert sizes == [(24, 24), (32, 32), (32, 32)]
+def test_a_budget_shrinks_no_picture_whose_size_is_given() -> None:
+    assert not planned(0, size=(24, 24)).shrinks_to(0.5)
+    assert not planned("features.5:3@3,3").shrinks_to(0.5)
+    assert not planned(0, network=nets.build("linear")).shrinks_to(0.5)  # it takes one size alone
+    assert planned(0).shrinks_to(0.5)
 
 
 def test_kinds_come_in_the_order_in_which_they_are_asked_for() -> None:
     targets = [Channel("features.2", 1), Logit(0), Neuron("features.2", 1, 3, 3), Logit(1), Channel("features.5", 1)]
     assert kinds(targets, Best()) == [[0, 4], [1, 3], [2]]
     assert kinds(targets, Lecture()) == [[0, 1, 2, 3, 4]]
-    network = nets.build("gap")
-    how: dict[str, Any] = {"each": 2, "starts": None, "size": None, "precision": "float32", "seed": 0}
-    found = plans(network, [each.bind(network) for each in targets], Best(), **how)
-    assert [each.places for each in found] == [(0, 1, 8, 9), (2, 3, 6, 7), (4, 5)]
+    assert [group.places for group in grouped(targets, diverse=2)] == [(0, 1, 8, 9), (2, 3, 6, 7), (4, 5)]
 
 
 def softmax() -> Network:
@@ -179,21 +165,21 @@ def softmax() -> Network:
 
 @pytest.mark.parametrize("targets", [["1", "p(1)"], ["p(1)", "1"], ["p(1)"]])
 def test_classes_and_probabilities_of_a_network_that_ends_in_a_softmax(targets: list[str]) -> None:
-    found = visualize(softmax(), targets, manner=Best(steps=3))
+    found = visualize(softmax(), targets, preset=Best(steps=3))
     assert found.names == tuple(targets)
-    assert found.synthesis.images.isfinite().all()
+    assert found.images.isfinite().all()
     assert found.ranks == (found.ranks[0],) * len(targets)
-    (note,) = (each for each in found.synthesis.notes if "probabilities" in each)
-    assert note.endswith("which saturate: the scores before its softmax, those of 4, are climbed")
+    (note,) = (each for each in found.notes if "probabilities" in each)
+    assert note.endswith("which saturate: the scores before its softmax, those of 4, are maximized")
 
 
 @pytest.mark.parametrize("target", [TotalVariation(), -1 * L2(), TotalVariation() - 0.5 * L2()])
-@pytest.mark.parametrize("manner", [Best(steps=3), Lecture(steps=3)])
-def test_what_reads_the_picture_alone_can_be_wanted(target: Objective, manner: Manner) -> None:
-    found = visualize(nets.build("gap"), target, manner=manner)
-    assert found.synthesis.images.isfinite().all()
+@pytest.mark.parametrize("preset", [Best(steps=3), Lecture(steps=3)])
+def test_what_reads_the_picture_alone_can_be_wanted(target: Objective, preset: Preset) -> None:
+    found = visualize(nets.build("gap"), target, preset=preset)
+    assert found.images.isfinite().all()
     assert found.activations[0] == pytest.approx(
-        target.bind(nets.build("gap"))({"input": (found.synthesis.images * 255).round() / 255}).item(), rel=1e-4
+        target.bind(nets.build("gap"))({"input": (found.images * 255).round() / 255}).item(), rel=1e-4
     )
 
 
@@ -209,10 +195,10 @@ def red(bias: float) -> Network:
 def test_what_is_greatest_on_the_blank_picture_is_not_dead(target: str) -> None:
     network = red(-1.0)
     (found,) = probe(network, [bind_target(network, target)], Best()).targets
-    assert found.resting == 0 >= found.natural[1] > found.natural[0]
-    assert (found.silent, found.quiet, found.dead) == (True, False, False)
-    made = visualize(network, target, manner=Best(steps=2))
-    assert not any("dead" in each for each in made.synthesis.notes)
+    assert found.at_start == 0 >= found.natural[1] > found.natural[0]
+    assert (found.no_gradient, found.constant, found.dead) == (True, False, False)
+    made = visualize(network, target, preset=Best(steps=2))
+    assert not any("dead" in each for each in made.notes)
 
 
 def test_what_no_photograph_moves_either_way_still_is() -> None:
@@ -237,7 +223,7 @@ def test_what_no_photograph_moves_either_way_still_is() -> None:
         (lambda: dream(nets.build("gap"), nets.pictures(1), precision="bf16"), "^precision is 'bf16'"),  # type: ignore[arg-type]
         (lambda: invert(nets.build("gap"), nets.pictures(1), "logits", precision="bf16"), "^precision is 'bf16'"),  # type: ignore[arg-type]
         (
-            lambda: visualize(nets.build("gap"), 0, manner=Lecture(patience=-1)),
+            lambda: visualize(nets.build("gap"), 0, preset=Lecture(patience=-1)),
             "^patience of lecture is -1; it wants at least 0$",
         ),
         (lambda: Invert(canvas="maco"), "^invert has no canvas 'maco'; there are 'fourier', 'pixels'$"),  # type: ignore[arg-type]

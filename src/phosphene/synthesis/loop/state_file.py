@@ -19,16 +19,16 @@ from phosphene.core import files
 from phosphene.core.checkpoints import weightfile
 from phosphene.core.errors import CheckpointError
 
-Facts = dict[str, Any]
+Stored = dict[str, Any]
 """Tensors, numbers, text, lists and dicts of them: what a file of weights may hold."""
 
 
-class State:
-    """A file that holds where a synthesis is. Every `seconds` it is written aside, and renamed.
+class StateFile:
+    """A file that holds the state of a synthesis. Every `seconds` it is written under another name, and renamed.
 
     Args:
         path: of the file; None keeps nothing.
-        plan: `fingerprint` of what is being made: the file of another plan is not gone on with.
+        plan: `fingerprint` of all that decides the images: the file of another plan is ignored.
         seconds: between two writings.
     """
 
@@ -36,7 +36,7 @@ class State:
         self.path, self.plan, self.seconds = Path(path) if path else None, plan, seconds
         self.saved = time.monotonic()
 
-    def load(self) -> Facts | None:
+    def load(self) -> Stored | None:
         """What the file holds; None where there is none, or one of another plan, or a damaged one.
 
         Tensors are copies: systems that do not replace a file that is mapped would refuse the next `save`.
@@ -44,17 +44,17 @@ class State:
         if self.path is None or not self.path.exists():
             return None
         try:
-            facts = copy.deepcopy(weightfile.read(self.path, _LIMIT).objects)
+            stored = copy.deepcopy(weightfile.read(self.path, _LIMIT).objects)
         except CheckpointError:
             return None
-        return facts if isinstance(facts, dict) and facts.get("plan") == self.plan else None
+        return stored if isinstance(stored, dict) and stored.get("plan") == self.plan else None
 
     @property
     def due(self) -> bool:
         """Whether it is time to write."""
         return self.path is not None and time.monotonic() - self.saved >= self.seconds
 
-    def save(self, facts: Facts) -> None:
+    def save(self, stored: Stored) -> None:
         """Write.
 
         Raises:
@@ -63,7 +63,7 @@ class State:
         if self.path is None:
             return
         buffer = io.BytesIO()
-        torch.save({"plan": self.plan, **facts}, buffer)
+        torch.save({"plan": self.plan, **stored}, buffer)
         files.write(self.path, buffer.getbuffer())
         self.saved = time.monotonic()
 
@@ -91,7 +91,7 @@ def _parts(value: object) -> Iterator[bytes]:
         yield f"{plain.dtype}{tuple(plain.shape)}".encode()
         yield plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     elif isinstance(value, nn.Module):
-        yield re.sub(r"\b0x[0-9a-f]+", "", repr(value)).encode()  # where things lie in memory says nothing
+        yield re.sub(r"\b0x[0-9a-f]+", "", repr(value)).encode()  # addresses in memory differ from run to run
         yield from _parts(value.state_dict())
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
@@ -100,13 +100,13 @@ def _parts(value: object) -> Iterator[bytes]:
                 yield from _parts(getattr(value, field.name))
     elif isinstance(value, Mapping):
         yield from _parts(len(value))
-        for key, each in value.items():
+        for key, member in value.items():
             yield from _parts(key)
-            yield from _parts(each)
+            yield from _parts(member)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         yield from _parts(len(value))
-        for each in value:
-            yield from _parts(each)
+        for member in value:
+            yield from _parts(member)
     else:
         yield repr(value).encode()
 
