@@ -71,7 +71,7 @@ def test_there_are_some() -> None:
     assert len(CANVASES) >= 5
     assert len(TRANSFORMS) >= 7
     assert len(PARTS) >= 23
-    assert {cls.name for cls, _ in CHOICES} >= {"pixels", "best", "lecture", "invert", "integrated-gradients", "pca"}
+    assert {cls.name for cls, _ in CHOICES} >= {"pixels", "best", "lecture", "invert", "pca"}
     assert len(NUMBERS) >= 40
 
 
