@@ -47,11 +47,11 @@ def main() -> None:
         peer = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(table.astype(np.float32))
         single = query[None].astype(np.float32)
         tracemalloc.start()
-        found = nearest_rows(table, query, k)
+        nearest = nearest_rows(table, query, k)
         print(f"peak {tracemalloc.get_traced_memory()[1] / 2**20:.0f} MB")
         tracemalloc.stop()
-        print("equal to brute force:", (found.indices[0] == brute(table, query, k)).all())
-        print("equal to scikit-learn:", (found.indices == peer.kneighbors(single)[1]).all())
+        print("equal to brute force:", (nearest.indices[0] == brute(table, query, k)).all())
+        print("equal to scikit-learn:", (nearest.indices == peer.kneighbors(single)[1]).all())
         ways = {
             "brute force, float64": lambda: brute(table, query, k),
             "phosphene l2": lambda: nearest_rows(table, query, k),

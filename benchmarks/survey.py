@@ -71,9 +71,8 @@ class Bench:
 def cost(bench: Bench, repeats: int, before: int) -> None:
     """The survey against the bare pass, from its first image on, and after many."""
     ways: dict[str, Callable[[], object]] = {"bare forward": bench.bare, "survey": bench.survey}
-    print(
-        f"{len(bench.plan.layers)} layers, {sum(layer.channels for layer in bench.plan.layers.values()):,} units, k = 64"
-    )
+    units = sum(layer.channels for layer in bench.plan.layers.values())
+    print(f"{len(bench.plan.layers)} layers, {units:,} units, k = 64")
     print(compare(ways, repeats))
     for _ in range(before):
         bench.survey()

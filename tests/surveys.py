@@ -13,7 +13,7 @@ from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
 
 CLASSES = ("goldfish", "otter", "tabby")
-EACH = 4
+PER_CLASS = 4
 
 
 def surveyed(folder: Path, name: str = "gap", *, labels: str = "auto", k: int = 5) -> tuple[Run, Network]:
@@ -26,13 +26,13 @@ def surveyed(folder: Path, name: str = "gap", *, labels: str = "auto", k: int = 
         k: patches of each unit.
     """
     network = nets.build(name)
-    for number in range(EACH * len(CLASSES)):
+    for number in range(PER_CLASS * len(CLASSES)):
         random = np.random.default_rng(number)
         small = Image.fromarray(random.integers(0, 256, (6, 9, 3), np.uint8))
         path = folder / "photos" / CLASSES[number % 3] / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         small.resize((60, 40), Image.Resampling.BICUBIC).save(path)
-    layers = [each for each in ("features.3", "features", "norm") if each in network.layers]
+    layers = [layer for layer in ("features.3", "features", "norm") if layer in network.layers]
     return survey(
         network, folder / "photos", folder / "run", layers=[*layers, "logits"], k=k, labels=labels, workers=1
     ), network

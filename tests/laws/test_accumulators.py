@@ -33,13 +33,13 @@ def few(accumulator: Accumulator) -> Accumulator:
 
 def data(accumulator: Accumulator, state: AccumulatorState) -> bytes:
     """The settled state as it would be saved."""
-    return save({name: each.contiguous() for name, each in accumulator.compact(state).items()})
+    return save({name: tensor.contiguous() for name, tensor in accumulator.compact(state).items()})
 
 
 def merged(accumulator: Accumulator, case: LayerMaps, *states: AccumulatorState) -> AccumulatorState:
     state = accumulator.start(case.layer)
-    for each in states:
-        accumulator.merge(state, load(data(accumulator, each)))
+    for other in states:
+        accumulator.merge(state, load(data(accumulator, other)))
     return state
 
 
@@ -67,7 +67,7 @@ def test_order_and_size_of_batches_do_not_matter(accumulator: Accumulator, grid:
     plain = fold(accumulator, case, torch.arange(150).split(4))
     other = fold(accumulator, case, shuffled(150, size))
     assert data(accumulator, plain) == data(accumulator, other)
-    equal(*(accumulator.result(accumulator.compact(each), case.layer) for each in (plain, other)))
+    equal(*(accumulator.result(accumulator.compact(state), case.layer) for state in (plain, other)))
 
 
 @every
@@ -139,7 +139,7 @@ def test_of_a_broken_map_nothing_counts_but_that_it_broke(accumulator: Accumulat
     one, other = layer_maps(), layer_maps()
     broken = ~one.finite
     other.maps[broken] = torch.tensor([torch.inf, -torch.inf, 7.0, torch.nan]).expand_as(other.maps)[broken]
-    states = [fold(accumulator, each, torch.arange(150).split(4)) for each in (one, other)]
+    states = [fold(accumulator, maps, torch.arange(150).split(4)) for maps in (one, other)]
     assert data(accumulator, states[0]) == data(accumulator, states[1])
 
 
@@ -148,9 +148,9 @@ def test_of_a_broken_map_nothing_counts_but_that_it_broke(accumulator: Accumulat
 def test_tables_keep_the_contract(accumulator: Accumulator, images: int) -> None:
     case = layer_maps()
     state = fold(accumulator, case, torch.arange(images).split(4) if images else ())
-    found = accumulator.result(accumulator.compact(state), case.layer)
-    assert set(found) == set(accumulator.tables)
-    for table, columns in found.items():
+    returned = accumulator.result(accumulator.compact(state), case.layer)
+    assert set(returned) == set(accumulator.tables)
+    for table, columns in returned.items():
         lengths = {len(column) for column in columns.values()}
         assert len(lengths) == 1
         if table == "units":

@@ -90,9 +90,9 @@ def test_an_accumulator_of_a_plugin_is_kept_read_and_resumed(place: Path, capsys
         assert "peak-rows" in capsys.readouterr().out
     finally:
         Accumulator.table.pop("peak-rows", None)
-    found = Run("run/")  # tables are read without the plugin
-    assert found.tables == ("images", "peak_rows", "units")
-    assert found.table("peak_rows", "0.0", 0)["images"].sum() == 11
+    opened = Run("run/")  # tables are read without the plugin
+    assert opened.tables == ("images", "peak_rows", "units")
+    assert opened.table("peak_rows", "0.0", 0)["images"].sum() == 11
     assert run("query", "run/", "select sum(images) from peak_rows where channel = 0") == 0
     assert capsys.readouterr().out.split()[-1] == "11"
     assert run(*own, "--only", "moments,sparsity", "--keep", "peak-rows") == 2
@@ -185,7 +185,7 @@ def test_a_map_keeps_its_places_when_others_are_put_on_it(surveyed: Path, capsys
     assert run("map", "run/", "--method", "pca", "-o", "map/", *more) == 0
     assert (surveyed.parent / "map" / "map.parquet").read_bytes() == before
     placed = json.loads((surveyed.parent / "map" / "result.json").read_text())["placed"]
-    assert [Path(each["source"]).name for each in placed] == ["0018.png", "0003.png"]
+    assert [Path(picture["source"]).name for picture in placed] == ["0018.png", "0003.png"]
     assert placed[1]["nearest"].endswith("0003.png")
     assert {path.name for path in (surveyed.parent / "map").iterdir()} >= {"map.png", "thumbnails.png", "mosaic.png"}
     assert run("map", "run/", "--method", "pca", "--dims", "3", "-o", "map/") == 0  # another map takes its place

@@ -45,7 +45,7 @@ def test_an_image_is_the_same_in_any_company(size: int, channels: int) -> None:
     layer, whole = SurveyLayer("layer", channels, (9, 7)), torch.randn(5, channels, 9, 7)
     alone = [bits(BatchStatistics(layer, NUMBERS[part], whole[part])) for part in torch.arange(5).split(size)]
     together = bits(BatchStatistics(layer, NUMBERS, whole))
-    assert {name: b"".join(each[name] for each in alone) for name in together} == together
+    assert {name: b"".join(part[name] for part in alone) for name in together} == together
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
@@ -94,10 +94,10 @@ def test_one_poisoned_place_breaks_its_map_alone(poison: float) -> None:
 
 def test_sampled_values_stand_in_the_map_where_the_number_says() -> None:
     place = torch.arange(42.0).view(1, 1, 6, 7).expand(5, 37, -1, -1)
-    found = BatchStatistics(LAYER, NUMBERS, place).sample
-    assert found.shape == (5, 37, SAMPLED_PLACES)
-    assert (found == found[:, :1]).all()
-    assert len(torch.unique(found[:, 0], dim=0)) == 5
+    sampled = BatchStatistics(LAYER, NUMBERS, place).sample
+    assert sampled.shape == (5, 37, SAMPLED_PLACES)
+    assert (sampled == sampled[:, :1]).all()
+    assert len(torch.unique(sampled[:, 0], dim=0)) == 5
     many = BatchStatistics(
         SurveyLayer("layer", 1, (6, 7)), torch.arange(4200), place[:1, :1].expand(4200, -1, -1, -1)
     ).sample

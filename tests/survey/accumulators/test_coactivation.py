@@ -29,10 +29,10 @@ def test_equal_to_the_correlation_of_what_was_rounded(size: int) -> None:
     values[:, 1] = 2 * values[:, 0] - 100
     values[:, 2] = -values[:, 0] + 0.1 * values[:, 2]
     rounded = (values.double() * 2**14).round().numpy()
-    found = correlations(vectors(values), size)
-    np.testing.assert_allclose(found, np.corrcoef(rounded.T), atol=1e-6)
-    assert found.dtype == np.float32
-    assert found[0, 1] == pytest.approx(1, abs=1e-6)
+    correlation = correlations(vectors(values), size)
+    np.testing.assert_allclose(correlation, np.corrcoef(rounded.T), atol=1e-6)
+    assert correlation.dtype == np.float32
+    assert correlation[0, 1] == pytest.approx(1, abs=1e-6)
 
 
 def test_sums_of_products_are_exact_at_the_limit() -> None:
@@ -43,12 +43,12 @@ def test_sums_of_products_are_exact_at_the_limit() -> None:
 
 
 def test_a_unit_that_never_varies_or_broke_has_none_and_the_others_have() -> None:
-    found = correlations(layer_maps(), 4)
+    correlation = correlations(layer_maps(), 4)
     unknown = [0, 2, 4, 5, 6, 7, 9, 12, 13]  # 7 lies beyond the limit everywhere
     known = np.setdiff1d(np.arange(14), unknown)
-    assert np.isnan(found[unknown]).all()
-    assert np.isnan(found[:, unknown]).all()
-    assert np.isfinite(found[np.ix_(known, known)]).all()
+    assert np.isnan(correlation[unknown]).all()
+    assert np.isnan(correlation[:, unknown]).all()
+    assert np.isfinite(correlation[np.ix_(known, known)]).all()
 
 
 def test_no_image_no_correlation() -> None:

@@ -65,13 +65,13 @@ def test_counts_are_those_of_a_search_among_the_edges(grid: tuple[int, int]) -> 
         assert len(sampled) == finite.sum() * min(SAMPLED_PLACES, grid[0] * grid[1])
         for of, values in (("image", statistics.max[finite, channel]), ("place", sampled)):
             which = (table["channel"] == channel) & (table["of"] == of)
-            found = zip(table["low"][which], table["high"][which], table["count"][which], strict=True)
-            assert {(low, high): count for low, high, count in found} == counted(values.double().numpy())
+            listed = zip(table["low"][which], table["high"][which], table["count"][which], strict=True)
+            assert {(low, high): count for low, high, count in listed} == counted(values.double().numpy())
     assert table["count"].dtype == np.int64
     assert (table["count"] > 0).all()
 
 
-def dense(case: LayerMaps, channel: int, each: int) -> list[tuple[float, int, float]]:
+def dense(case: LayerMaps, channel: int, per_octave: int) -> list[tuple[float, int, float]]:
     """(low, image, activation) by octave and hash, by looking at everything."""
     finite = case.finite[:, channel]
     images, most = case.numbers[finite], case.maps[finite, channel].amax((1, 2))
@@ -79,18 +79,18 @@ def dense(case: LayerMaps, channel: int, each: int) -> list[tuple[float, int, fl
     hashes = mix(images, torch.tensor(channel))
     ranked = sorted(zip(low.tolist(), hashes.tolist(), images.tolist(), most.tolist(), strict=True))
     octaves = [list(some) for _, some in itertools.groupby(ranked, key=lambda entry: entry[0])]
-    return [(at, image, value) for octave in octaves for at, _, image, value in octave[:each]]
+    return [(at, image, value) for octave in octaves for at, _, image, value in octave[:per_octave]]
 
 
-@pytest.mark.parametrize("each", [1, 4, 200])
+@pytest.mark.parametrize("per_octave", [1, 4, 200])
 @pytest.mark.parametrize("size", [1, 4, 150])
-def test_samples_are_those_of_least_hash(each: int, size: int) -> None:
+def test_samples_are_those_of_least_hash(per_octave: int, size: int) -> None:
     case = layer_maps()
-    table = tables(Samples(each), case, size)["samples"]
+    table = tables(Samples(per_octave), case, size)["samples"]
     for channel in range(case.layer.channels):
         which = table["channel"] == channel
-        found = zip(*(table[name][which].tolist() for name in ("low", "image", "activation")), strict=True)
-        assert list(found) == dense(case, channel, each)
+        listed = zip(*(table[name][which].tolist() for name in ("low", "image", "activation")), strict=True)
+        assert list(listed) == dense(case, channel, per_octave)
     assert (table["low"] <= table["activation"]).all()
     assert (table["activation"] < table["high"]).all()
     assert table["activation"].dtype == np.float32

@@ -38,8 +38,8 @@ def test_equal_to_the_definition() -> None:
             one, rest = most[finite & mine], most[finite & ~mine]
             (row,) = ((classes["channel"] == channel) & (classes["class"] == label)).nonzero()[0]
             assert classes["images"][row] == len(one)
-            found = [classes[name][row] for name in ("mean_max", "selectivity", "d_prime")]
-            np.testing.assert_allclose(found, [one.mean(), *contrast(one, rest)], rtol=1e-5, atol=1e-6)
+            measured = [classes[name][row] for name in ("mean_max", "selectivity", "d_prime")]
+            np.testing.assert_allclose(measured, [one.mean(), *contrast(one, rest)], rtol=1e-5, atol=1e-6)
 
 
 def test_a_small_difference_of_large_values_is_not_lost() -> None:
@@ -77,11 +77,11 @@ def test_the_most_selective_class_of_each_unit() -> None:
 
 
 def test_a_class_of_too_few_images_names_no_unit() -> None:
-    found = vectors([[9.0], [1.0], [1.0], [2.0], [2.0]], [0, 1, 1, 2, 2])
-    assert tables(ClassSelectivity(), found)["units"]["class"].tolist() == ["quay"]
-    assert tables(ClassSelectivity(min_images=1), found)["units"]["class"].tolist() == ["cat"]
-    assert tables(ClassSelectivity(), found)["classes"]["class"].tolist() == list(LABELS)
-    units = tables(ClassSelectivity(min_images=3), found)["units"]
+    case = vectors([[9.0], [1.0], [1.0], [2.0], [2.0]], [0, 1, 1, 2, 2])
+    assert tables(ClassSelectivity(), case)["units"]["class"].tolist() == ["quay"]
+    assert tables(ClassSelectivity(min_images=1), case)["units"]["class"].tolist() == ["cat"]
+    assert tables(ClassSelectivity(), case)["classes"]["class"].tolist() == list(LABELS)
+    units = tables(ClassSelectivity(min_images=3), case)["units"]
     assert units["class"].tolist() == [""]
     assert np.isnan([units["selectivity"], units["d_prime"]]).all()
 
@@ -98,19 +98,19 @@ def test_without_labels_or_without_others_nothing_is_known() -> None:
     alone = vectors([[1.0], [2.0]], [0, 0])
     assert np.isnan(tables(ClassSelectivity(), alone)["classes"]["selectivity"]).all()
     assert tables(ClassSelectivity(), alone)["units"]["class"].tolist() == [""]
-    found = tables(ClassSelectivity(), vectors([[1.0], [2.0]], [-1, -1], ()))
-    assert len(found["classes"]["channel"]) == 0
-    assert found["units"]["class"].tolist() == [""]
+    written = tables(ClassSelectivity(), vectors([[1.0], [2.0]], [-1, -1], ()))
+    assert len(written["classes"]["channel"]) == 0
+    assert written["units"]["class"].tolist() == [""]
 
 
 def test_broken_images_count_in_no_class() -> None:
-    found = vectors([[1.0], [torch.nan], [3.0], [1.0]], [0, 0, 1, 1])
-    assert tables(ClassSelectivity(), found)["classes"]["images"].tolist() == [1, 2]
+    case = vectors([[1.0], [torch.nan], [3.0], [1.0]], [0, 0, 1, 1])
+    assert tables(ClassSelectivity(), case)["classes"]["images"].tolist() == [1, 2]
 
 
 def test_memory_is_what_it_says() -> None:
     state = ClassSelectivity().start(SurveyLayer("layer", 50, (7, 7), tuple(map(str, range(1000)))))
-    assert sum(each.nbytes for each in state.values()) == 50 * (12 * 1001 + 32)
+    assert sum(tensor.nbytes for tensor in state.values()) == 50 * (12 * 1001 + 32)
 
 
 def test_none_is_too_few() -> None:

@@ -19,17 +19,17 @@ def exact(sums: Tensor) -> list[Fraction]:
 def test_sums_of_floats_of_ordinary_size_are_exact() -> None:
     values = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)) * 100
     values = torch.where(values.abs() < 0.5, 3.0, values)  # the square of less is rounded
-    numbers = [Fraction(each) for each in values[:, 0].tolist()]
-    assert exact(powers(values)) == [sum(numbers), sum(each * each for each in numbers)]
+    numbers = [Fraction(value) for value in values[:, 0].tolist()]
+    assert exact(powers(values)) == [sum(numbers), sum(number * number for number in numbers)]
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e5])
 def test_what_is_rounded_is_rounded_to_the_nearest_step(scale: float) -> None:
     values = torch.randn(50, 1, generator=torch.Generator().manual_seed(1)) * scale
-    numbers = [Fraction(each) for each in values[:, 0].tolist()]
+    numbers = [Fraction(value) for value in values[:, 0].tolist()]
     first, second = exact(powers(values))
-    for found, true in ((first, sum(numbers)), (second, sum(each * each for each in numbers))):
-        assert abs(found - true) <= Fraction(50, 2**49)
+    for total, true in ((first, sum(numbers)), (second, sum(number * number for number in numbers))):
+        assert abs(total - true) <= Fraction(50, 2**49)
 
 
 def test_beyond_the_limit_all_is_the_limit_and_there_is_room() -> None:
@@ -65,9 +65,9 @@ def test_moments_survive_cancellation(mean: float, std: float) -> None:
     values = (mean + std * torch.randn(2000, 1, generator=torch.Generator().manual_seed(3), dtype=torch.double)).float()
     sums = sum(powers(part) for part in values.split(100))
     assert isinstance(sums, Tensor)
-    found, variance = mean_variance(np.array([2000]), sums)
+    measured, variance = mean_variance(np.array([2000]), sums)
     dense = values.double().numpy()
-    np.testing.assert_allclose(found, dense.mean(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(measured, dense.mean(), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(np.sqrt(variance), dense.std(), rtol=2e-3 if std < 1e-5 else 1e-6)
 
 
@@ -78,5 +78,5 @@ def test_what_never_varies_has_no_variance(value: float) -> None:
 
 
 def test_nothing_has_no_mean() -> None:
-    found = mean_variance(np.array([0]), torch.zeros(1, 2, 2, dtype=torch.long))
-    assert np.isnan(found).all()
+    moments = mean_variance(np.array([0]), torch.zeros(1, 2, 2, dtype=torch.long))
+    assert np.isnan(moments).all()

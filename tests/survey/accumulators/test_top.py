@@ -17,15 +17,15 @@ from survey.layer_maps import LayerMaps, layer_maps, tables
 def dense(case: LayerMaps, channel: int, side: str, k: int) -> list[tuple[int, float, int, int]]:
     """(image, activation, row, column) of the first k, by looking at everything."""
     sign = 1 if side == "top" else -1
-    found = []
+    entries = []
     for number, values, finite in zip(
         case.numbers.tolist(), case.maps[:, channel], case.finite[:, channel], strict=True
     ):
         if finite:
             place = int((sign * values).flatten().argmax())
             row, column = divmod(place, values.shape[1])
-            found.append((number, values[row, column].item(), row, column))
-    return sorted(found, key=lambda each: (-sign * each[1], each[0]))[:k]
+            entries.append((number, values[row, column].item(), row, column))
+    return sorted(entries, key=lambda entry: (-sign * entry[1], entry[0]))[:k]
 
 
 def rows(patches: dict[str, Any], channel: int, side: str) -> list[tuple[int, float, int, int]]:
@@ -50,8 +50,8 @@ def test_a_gate_that_forgets_ties_would_fail_here() -> None:
     kept: list[tuple[float, int]] = []
     for value, image in zip(most, case.numbers.tolist(), strict=True):
         if len(kept) < 5 or value > kept[-1][0]:
-            kept = sorted([*kept, (value, image)], key=lambda each: (-each[0], each[1]))[:5]
-    assert [image for _, image in kept] != [each[0] for each in dense(case, 3, "top", 5)]
+            kept = sorted([*kept, (value, image)], key=lambda pair: (-pair[0], pair[1]))[:5]
+    assert [image for _, image in kept] != [row[0] for row in dense(case, 3, "top", 5)]
 
 
 def test_the_place_points_at_the_value() -> None:
@@ -75,7 +75,7 @@ def test_a_dead_unit_has_the_first_images_and_a_broken_one_none() -> None:
     case = layer_maps()
     patches = tables(TopPatches(4), case)["patches"]
     first = sorted(case.numbers.tolist())[:4]
-    assert [each[0] for each in rows(patches, 4, "top")] == [each[0] for each in rows(patches, 4, "bottom")] == first
+    assert [row[0] for row in rows(patches, 4, "top")] == [row[0] for row in rows(patches, 4, "bottom")] == first
     assert rows(patches, 13, "top") == []
 
 
@@ -87,7 +87,7 @@ def test_the_weakest_may_be_left_out() -> None:
 
 def test_memory_does_not_grow_with_the_number_of_images() -> None:
     state = TopPatches().start(SurveyLayer("layer", 1000, (7, 7)))
-    assert sum(each.nbytes for each in state.values()) <= 2 * 1000 * 128 * 12 + 16
+    assert sum(tensor.nbytes for tensor in state.values()) <= 2 * 1000 * 128 * 12 + 16
 
 
 def test_none_is_too_few() -> None:

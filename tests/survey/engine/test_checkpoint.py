@@ -1,4 +1,4 @@
-"""An unfinished survey on the disk: begun, found again, refused, restored."""
+"""An unfinished survey on the disk: begun, resumed, refused, restored."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_states_come_back_with_what_was_done_and_what_failed(tmp_path: Path) -> 
     fold = Fold(plan)
     checkpoint = SurveyCheckpoint.begin(tmp_path / "run", plan.describe(network, images), fold.row_shapes(), 3)
     for index in (0, 2):
-        found = decode(network, images, index, plan.batches()[index])
-        fold.add(fold.read(network, found, label_places(images)))
-        checkpoint.add(found)
+        decoded = decode(network, images, index, plan.batches()[index])
+        fold.add(fold.read(network, decoded, label_places(images)))
+        checkpoint.add(decoded)
     checkpoint.save(fold)
     checkpoint.close()
     restored = Fold(plan)

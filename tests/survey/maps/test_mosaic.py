@@ -64,12 +64,12 @@ def test_every_image_is_in_the_mosaic() -> None:
 def test_thumbnails_stand_at_their_places() -> None:
     places = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [np.nan, 0.0]])
     drawn = thumbnails(places, tile, size=200, side=20)
-    found = {}
+    centers = {}
     for number in range(3):
         rows, columns = np.nonzero((drawn.pixels == tile(number)[0, 0]).all(2))
-        found[number] = columns.mean(), rows.mean()
-    assert found[1] == pytest.approx((found[0][0] + 160, found[0][1]), abs=1)
-    assert found[2] == pytest.approx((found[0][0], found[0][1] - 160), abs=1)
+        centers[number] = columns.mean(), rows.mean()
+    assert centers[1] == pytest.approx((centers[0][0] + 160, centers[0][1]), abs=1)
+    assert centers[2] == pytest.approx((centers[0][0], centers[0][1] - 160), abs=1)
     assert drawn.note == "3 of 3 images are drawn"
 
 

@@ -25,12 +25,12 @@ def brute(
     table, indices, distances = vectors.astype(np.float64), [], []
     for query in queries.astype(np.float64):
         if metric == "l2":
-            found = np.array([np.sqrt(((row - query) ** 2).sum()) for row in table])
+            lengths = np.array([np.sqrt(((row - query) ** 2).sum()) for row in table])
         else:
-            found = np.array([1 - row @ query / np.sqrt((row @ row) * (query @ query)) for row in table])
-        order = np.argsort(found, kind="stable")[:k]
+            lengths = np.array([1 - row @ query / np.sqrt((row @ row) * (query @ query)) for row in table])
+        order = np.argsort(lengths, kind="stable")[:k]
         indices.append(order)
-        distances.append(found[order])
+        distances.append(lengths[order])
     return np.array(indices), np.array(distances)
 
 
@@ -38,10 +38,13 @@ def brute(
 def test_as_brute_force_also_over_a_file(metric: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", rows(300))
     vectors, queries = np.load(tmp_path / "v.npy", mmap_mode="r"), rows(7, seed=1)
-    found, (indices, distances) = nearest_rows(vectors, queries, 9, metric=metric), brute(rows(300), queries, 9, metric)
-    np.testing.assert_array_equal(found.indices, indices)
-    np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
-    assert (found.indices.dtype, found.distances.dtype) == (np.int64, np.float64)
+    nearest, (indices, distances) = (
+        nearest_rows(vectors, queries, 9, metric=metric),
+        brute(rows(300), queries, 9, metric),
+    )
+    np.testing.assert_array_equal(nearest.indices, indices)
+    np.testing.assert_allclose(nearest.distances, distances, rtol=1e-12)
+    assert (nearest.indices.dtype, nearest.distances.dtype) == (np.int64, np.float64)
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
@@ -58,18 +61,18 @@ def test_streamed_in_crumbs_it_is_the_same(metric: Any, monkeypatch: pytest.Monk
 def test_nothing_cancels_far_from_zero() -> None:
     # |a|² - 2ab + |b|² of these rows is right to 1e-4 at best, and their squared distances are 1e-6.
     vectors = 1e5 + 1e-3 * np.random.default_rng(0).random((50, 16))
-    found, (indices, distances) = nearest_rows(vectors, vectors[:5], 6), brute(vectors, vectors[:5], 6, "l2")
-    np.testing.assert_array_equal(found.indices, indices)
-    np.testing.assert_allclose(found.distances, distances, rtol=1e-12)
-    assert (found.distances[:, 0] == 0).all()
+    nearest, (indices, distances) = nearest_rows(vectors, vectors[:5], 6), brute(vectors, vectors[:5], 6, "l2")
+    np.testing.assert_array_equal(nearest.indices, indices)
+    np.testing.assert_allclose(nearest.distances, distances, rtol=1e-12)
+    assert (nearest.distances[:, 0] == 0).all()
 
 
 def test_equals_come_by_the_lower_index() -> None:
     vectors = rows(200)
     vectors[[150, 60, 90]] = vectors[3]
-    found = nearest_rows(vectors, vectors[90], 5)
-    assert found.indices[0, :4].tolist() == [3, 60, 90, 150]
-    assert found.distances[0, :4].tolist() == [0, 0, 0, 0]
+    nearest = nearest_rows(vectors, vectors[90], 5)
+    assert nearest.indices[0, :4].tolist() == [3, 60, 90, 150]
+    assert nearest.distances[0, :4].tolist() == [0, 0, 0, 0]
     assert nearest_rows(np.ones((40, 4)), np.zeros(4), 3).indices.tolist() == [[0, 1, 2]]
 
 
@@ -83,8 +86,8 @@ def test_broken_rows_are_never_returned() -> None:
 
 def test_rows_left_out() -> None:
     vectors = rows(30)
-    found = nearest_rows(vectors, vectors, 5, without=np.arange(30))
-    assert not (found.indices == np.arange(30)[:, None]).any()
+    nearest = nearest_rows(vectors, vectors, 5, without=np.arange(30))
+    assert not (nearest.indices == np.arange(30)[:, None]).any()
     first = nearest_rows(vectors, vectors[:1], 4).indices[0]
     assert nearest_rows(vectors, vectors[:1], 2, without=first[None, :2]).indices[0].tolist() == first[2:].tolist()
 

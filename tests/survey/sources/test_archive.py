@@ -47,8 +47,8 @@ def refused(call, *args):
     return str(caught.value)
 
 
-def names(found):
-    return [source.partition("::")[2] for source in found.sources]
+def names(images):
+    return [source.partition("::")[2] for source in images.sources]
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
@@ -57,10 +57,10 @@ def test_members_count_by_suffix_in_their_order_and_the_later_of_two_wins(tmp_pa
     members = [("z.png", PNG), ("./d/a.PNG", PNG), ("notes.md", b"x"), ("__MACOSX/._z.png", PNG), (".b.png", PNG)]
     if suffix == ".tar":  # zipfile warns of two of a name
         members.append(("z.png", other))
-    found = list_images(made(tmp_path / f"s{suffix}", members))
-    assert names(found) == ["z.png", "./d/a.PNG"]
-    assert [found.load(n).height for n in (0, 1)] == [9 if suffix == ".tar" else 4, 4]
-    assert [read(source).sha256 for source in found.sources] == [found.load(n).sha256 for n in (0, 1)]
+    images = list_images(made(tmp_path / f"s{suffix}", members))
+    assert names(images) == ["z.png", "./d/a.PNG"]
+    assert [images.load(n).height for n in (0, 1)] == [9 if suffix == ".tar" else 4, 4]
+    assert [read(source).sha256 for source in images.sources] == [images.load(n).sha256 for n in (0, 1)]
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".zip"])
@@ -68,21 +68,21 @@ def test_absolute_and_climbing_names_are_names_and_nothing_is_unpacked(tmp_path,
     folder = tmp_path / "in"
     folder.mkdir()
     wild = ["/etc/phosphene-test.png", "../up.png", "a/../../up.png", "C:/x.png", "deep/" * 60 + "a.png", "ü图.png"]
-    found = list_images(made(folder / f"s{suffix}", [(name, PNG) for name in wild]))
-    assert names(found) == wild
-    for number, source in enumerate(found.sources):
-        assert found.load(number).sha256 == read(source).sha256
-    assert [each.name for each in tmp_path.rglob("*")] == ["in", f"s{suffix}"]
+    images = list_images(made(folder / f"s{suffix}", [(name, PNG) for name in wild]))
+    assert names(images) == wild
+    for number, source in enumerate(images.sources):
+        assert images.load(number).sha256 == read(source).sha256
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", f"s{suffix}"]
 
 
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_long_and_strange_names_of_tars(tmp_path, form):
     wild = ["x" * 300 + ".png", "caf\udce9.png", "new\nline.png"]
-    found = list_images(tar_of(tmp_path / "s.tar", [(name, PNG) for name in wild], form))
-    assert len(found) == 3
-    for number, source in enumerate(found.sources):
+    images = list_images(tar_of(tmp_path / "s.tar", [(name, PNG) for name in wild], form))
+    assert len(images) == 3
+    for number, source in enumerate(images.sources):
         assert source.encode().decode().splitlines() == [source]
-        assert found.load(number).sha256 == read(source).sha256
+        assert images.load(number).sha256 == read(source).sha256
 
 
 def test_links_and_folders_in_shards_are_left_out(tmp_path):
@@ -116,18 +116,18 @@ def test_labels_lie_beside_pictures(tmp_path, suffix):
         ("d/4.cls", b"elsewhere"),
     ]
     pictures = [(f"{name}.png", PNG) for name in ("0", "1.seg", "2", "3", "4", "d.e/4")]
-    found = list_images(made(tmp_path / f"s{suffix}", [*members, *pictures]))
-    assert list(found.classes) == ["281", "tabby cat", "café", "7", "", ""]
-    assert not found.damage
+    images = list_images(made(tmp_path / f"s{suffix}", [*members, *pictures]))
+    assert list(images.classes) == ["281", "tabby cat", "café", "7", "", ""]
+    assert not images.damage
     assert list_images(tmp_path / f"s{suffix}", labels="none").labels == ()
 
 
 def test_labels_that_cannot_be_read_are_one_line(tmp_path):
     members = [("0.cls", b"\xff"), ("1.json", b"{"), ("2.json", b"[" * 60_000), ("3.txt", b"x" * 100_000)]
     pictures = [(f"{number}.png", PNG) for number in range(5)]
-    found = list_images(tar_of(tmp_path / "s.tar", [*members, ("4.cls", b"ok"), *pictures]))
-    assert list(found.classes) == ["", "", "", "", "ok"]
-    assert found.damage == (
+    images = list_images(tar_of(tmp_path / "s.tar", [*members, ("4.cls", b"ok"), *pictures]))
+    assert list(images.classes) == ["", "", "", "", "ok"]
+    assert images.damage == (
         f"{tmp_path.resolve()}/s.tar holds 4 labels that cannot be read, such as '0.cls'; write them again",
     )
 
@@ -139,12 +139,12 @@ def test_a_cut_tar_gives_what_is_before_the_cut_and_says_so(tmp_path):
     cut = tmp_path / "c.tar"
     for length in [step * 3, step * 3 + 1, step * 3 + 511, step * 3 + 512, step * 3 + 512 + len(PNG) - 1, step * 6]:
         cut.write_bytes(whole[:length])
-        found = list_images(cut)
-        assert len(found) == length // step, length
-        assert len(found.damage) == 1, length
-        assert f"c.tar is {'no tar, or damaged' if 'no tar' in found.damage[0] else 'cut short'}" in found.damage[0]
-        assert f"({length // step} pictures before that count)" in found.damage[0]
-        assert all(found.load(number).width == 6 for number in range(len(found)))
+        images = list_images(cut)
+        assert len(images) == length // step, length
+        assert len(images.damage) == 1, length
+        assert f"c.tar is {'no tar, or damaged' if 'no tar' in images.damage[0] else 'cut short'}" in images.damage[0]
+        assert f"({length // step} pictures before that count)" in images.damage[0]
+        assert all(images.load(number).width == 6 for number in range(len(images)))
     for length in (0, 100, 511):
         cut.write_bytes(whole[:length])
         assert "c.tar is" in refused(list_images, cut)
@@ -157,9 +157,9 @@ def test_a_tar_that_turns_to_rubbish_or_lies_of_a_size_says_so(tmp_path):
     step = 512 + -(-len(PNG) // 512) * 512
     data[step * 2 : step * 2 + 512] = b"\x55" * 512
     (tmp_path / "s.tar").write_bytes(data)
-    found = list_images(tmp_path / "s.tar")
-    assert len(found) == 2
-    assert "s.tar is damaged; copy it again" in found.damage[0]
+    images = list_images(tmp_path / "s.tar")
+    assert len(images) == 2
+    assert "s.tar is damaged; copy it again" in images.damage[0]
     liar = tarfile.TarInfo("0.png")
     liar.size = 2**40
     (tmp_path / "s.tar").write_bytes(liar.tobuf() + PNG)
@@ -195,14 +195,14 @@ def test_a_cut_or_flipped_zip_is_named(tmp_path):
     flipped = bytearray(whole)
     flipped[whole.rindex(PNG) + 40] ^= 1
     path.write_bytes(flipped)
-    found = list_images(path)
-    assert [loads(found, number) for number in range(4)] == [True, True, True, False]
-    assert "s.zip::3.png is damaged in its shard; copy the shard again" in refused(found.load, 3)
+    images = list_images(path)
+    assert [loads(images, number) for number in range(4)] == [True, True, True, False]
+    assert "s.zip::3.png is damaged in its shard; copy the shard again" in refused(images.load, 3)
 
 
-def loads(found, number):
+def loads(images, number):
     try:
-        found.load(number)
+        images.load(number)
     except ImageError:
         return False
     return True
@@ -226,20 +226,20 @@ def test_no_damage_of_a_shard_is_a_crash_or_another_picture(tmp_path, suffix):
             del data[chance.randrange(len(data)) :]
         path.write_bytes(data)
         try:
-            found = list_images(path)
+            images = list_images(path)
         except ImageError:
             continue
-        assert len(found) == 8 or found.damage or place >= table
-        for number, name in enumerate(names(found)):
-            if loads(found, number) and place < table:
-                assert int(found.load(number).pixels[0, 0, 0]) == colors[name]
+        assert len(images) == 8 or images.damage or place >= table
+        for number, name in enumerate(names(images)):
+            if loads(images, number) and place < table:
+                assert int(images.load(number).pixels[0, 0, 0]) == colors[name]
 
 
 def test_a_zip_bomb_is_a_failure_that_costs_nothing(tmp_path):
     packed = zip_of(tmp_path / "s.zip", [("bomb.png", bytes(65 * 2**20)), ("ok.png", PNG)])
-    found = list_images(packed)
-    assert "bomb.png is larger than the 64 MiB allowed" in refused(found.load, 0)
-    assert found.load(1).width == 6
+    images = list_images(packed)
+    assert "bomb.png is larger than the 64 MiB allowed" in refused(images.load, 0)
+    assert images.load(1).width == 6
 
 
 def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
@@ -252,8 +252,8 @@ def test_a_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
 
 
 def test_zips_we_do_not_read_are_named(tmp_path):
-    found = list_images(zip_of(tmp_path / "s.zip", [("a.png", PNG)], zipfile.ZIP_BZIP2))
-    assert "a.png is packed by method 12 of zip; pack it again" in refused(found.load, 0)
+    images = list_images(zip_of(tmp_path / "s.zip", [("a.png", PNG)], zipfile.ZIP_BZIP2))
+    assert "a.png is packed by method 12 of zip; pack it again" in refused(images.load, 0)
     data = bytearray(zip_of(tmp_path / "s.zip", [("a.png", PNG)]).read_bytes())
     data[6] |= 1
     (tmp_path / "s.zip").write_bytes(data)
@@ -288,8 +288,8 @@ def test_a_zip_behind_a_program_and_one_that_was_streamed(tmp_path):
     (tmp_path / "streamed.zip").write_bytes(pipe.getvalue())
     plain = zip_of(tmp_path / "plain.zip", [("a.png", PNG)]).read_bytes()
     (tmp_path / "program.zip").write_bytes(os.urandom(999) + plain)
-    found = list_images([tmp_path / "streamed.zip", tmp_path / "program.zip"])
-    assert [found.load(number).width for number in (0, 1)] == [6, 6]
+    images = list_images([tmp_path / "streamed.zip", tmp_path / "program.zip"])
+    assert [images.load(number).width for number in (0, 1)] == [6, 6]
 
 
 def test_a_shard_that_is_written_again_is_read_again(tmp_path):

@@ -18,9 +18,9 @@ def fill(folder, *names):
         path.write_bytes(PNG)
 
 
-def seen(found, folder):
+def seen(images, folder):
     """Names below a folder, and labels."""
-    return [(entry.source.removeprefix(f"{folder.resolve().as_posix()}/"), entry.label) for entry in found]
+    return [(entry.source.removeprefix(f"{folder.resolve().as_posix()}/"), entry.label) for entry in images]
 
 
 def refused(source, **options):
@@ -39,9 +39,9 @@ def test_a_folder_gives_pictures_in_order_and_hides_the_hidden(tmp_path):
 
 def test_folders_of_classes_label_and_one_loose_picture_ends_that(tmp_path):
     fill(tmp_path, "dog/1.png", "cat/2.png", "cat/old/3.png")
-    found = list_images(tmp_path)
-    assert seen(found, tmp_path) == [("cat/2.png", "cat"), ("cat/old/3.png", "cat"), ("dog/1.png", "dog")]
-    assert found.labels == ("cat", "dog")
+    images = list_images(tmp_path)
+    assert seen(images, tmp_path) == [("cat/2.png", "cat"), ("cat/old/3.png", "cat"), ("dog/1.png", "dog")]
+    assert images.labels == ("cat", "dog")
     assert list_images(tmp_path, labels="none").labels == ()
     fill(tmp_path, "loose.png")
     assert list_images(tmp_path).labels == ()
@@ -49,9 +49,9 @@ def test_folders_of_classes_label_and_one_loose_picture_ends_that(tmp_path):
 
 def test_sources_mix_in_their_order_and_an_image_counts_once(tmp_path):
     fill(tmp_path, "one/b.png", "one/a.png", "two/c.png", "d.bin")
-    found = list_images([tmp_path / "d.bin", tmp_path / "two", str(tmp_path / "*/*.png"), str(tmp_path / "one")])
-    assert [name for name, _ in seen(found, tmp_path)] == ["d.bin", "two/c.png", "one/a.png", "one/b.png"]
-    assert found.notes == ("3 pictures were named again; each counts once",)
+    images = list_images([tmp_path / "d.bin", tmp_path / "two", str(tmp_path / "*/*.png"), str(tmp_path / "one")])
+    assert [name for name, _ in seen(images, tmp_path)] == ["d.bin", "two/c.png", "one/a.png", "one/b.png"]
+    assert images.notes == ("3 pictures were named again; each counts once",)
     assert list_images(iter([tmp_path / "two"])).notes == ()
 
 
@@ -77,21 +77,21 @@ def test_a_label_is_filled_in_and_never_overruled(tmp_path):
 def test_tables_as_people_write_them(tmp_path, text):
     fill(tmp_path, "a.png", "sub/b.png")
     (tmp_path / "t.csv").write_text(text, newline="")
-    found = list_images(tmp_path / "t.csv")
-    assert seen(found, tmp_path) == [("a.png", "cat"), ("sub/b.png", "dog")]
-    assert len(found.notes) == text.count("a.png") - 1
-    assert found.load(1).width == 4
+    images = list_images(tmp_path / "t.csv")
+    assert seen(images, tmp_path) == [("a.png", "cat"), ("sub/b.png", "dog")]
+    assert len(images.notes) == text.count("a.png") - 1
+    assert images.load(1).width == 4
 
 
 def test_a_table_without_labels_and_with_files_that_are_missing(tmp_path):
     fill(tmp_path, "b.png")
     (tmp_path / "t.csv").write_text(f"file\ngone.png\nb.png\n{tmp_path}/far.png\n{'x' * 300}.png\na\0.png\n")
-    found = list_images(tmp_path / "t.csv")
-    assert found.labels == ()
-    assert found.load(1).width == 4
+    images = list_images(tmp_path / "t.csv")
+    assert images.labels == ()
+    assert images.load(1).width == 4
     for number in (0, 2, 3, 4):
         with pytest.raises(ImageError):
-            found.load(number)
+            images.load(number)
 
 
 def test_a_folder_that_is_not_there_is_no_picture(tmp_path):

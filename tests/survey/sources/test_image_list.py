@@ -55,32 +55,32 @@ def refused(kind=ImageError, call=list_images, /, *args, **options):
 
 
 def test_a_list_is_numbered_entries_that_load_and_read_back_alike(everywhere):
-    found = list_images(everywhere)
-    assert len(found) == len(found.entries) == 60
-    for number, entry in enumerate(found):
-        assert entry == found[number] == found.entries[number]
-        loaded, again = found.load(number), read(entry.source)
+    images = list_images(everywhere)
+    assert len(images) == len(images.entries) == 60
+    for number, entry in enumerate(images):
+        assert entry == images[number] == images.entries[number]
+        loaded, again = images.load(number), read(entry.source)
         assert number_of(loaded) == number_of(again) == number % 20
         assert loaded.path == again.path == entry.source
         assert loaded.sha256 == again.sha256 == files.sha256(png(number % 20))
-    assert found.sources[20].endswith("/a.tar::00.png")
-    assert found.sources[41].endswith("/b.ZIP::inner/01.png")
+    assert images.sources[20].endswith("/a.tar::00.png")
+    assert images.sources[41].endswith("/b.ZIP::inner/01.png")
 
 
 def test_many_threads_read_what_one_reads(everywhere):
-    found = list_images(everywhere)
+    images = list_images(everywhere)
     numbers = list(range(60)) * 5
     with ThreadPoolExecutor(8) as pool:
-        assert [number_of(each) for each in pool.map(found.load, numbers)] == [number % 20 for number in numbers]
-        sources = [found.sources[number] for number in numbers]
-        assert [number_of(each) for each in pool.map(read, sources)] == [number % 20 for number in numbers]
+        assert [number_of(picture) for picture in pool.map(images.load, numbers)] == [number % 20 for number in numbers]
+        sources = [images.sources[number] for number in numbers]
+        assert [number_of(picture) for picture in pool.map(read, sources)] == [number % 20 for number in numbers]
 
 
 def test_a_list_pickles_and_still_loads(everywhere):
-    found = list_images(everywhere)
-    again = pickle.loads(pickle.dumps(found))
-    assert again.entries == found.entries
-    assert again.digest == found.digest
+    images = list_images(everywhere)
+    again = pickle.loads(pickle.dumps(images))
+    assert again.entries == images.entries
+    assert again.digest == images.digest
     assert number_of(again.load(25)) == 5
 
 
@@ -96,9 +96,9 @@ def test_what_a_link_in_a_folder_is_called_stays(photos):
     (photos / "zz.png").symlink_to("05.png")
     (photos / "blob").write_bytes(png(77))
     (photos / "zzz.png").symlink_to("blob")
-    found = list_images(photos)
-    assert [source.rpartition("/")[2] for source in found.sources[-2:]] == ["zz.png", "zzz.png"]
-    assert [number_of(found.load(number)) for number in (20, 21)] == [5, 77]
+    images = list_images(photos)
+    assert [source.rpartition("/")[2] for source in images.sources[-2:]] == ["zz.png", "zzz.png"]
+    assert [number_of(images.load(number)) for number in (20, 21)] == [5, 77]
 
 
 def test_the_digest_follows_sources_labels_and_order(photos):
@@ -145,17 +145,17 @@ def test_every_image_is_chosen_equally_often(photos):
     count = Counter(source for seed in range(600) for source in list_images(photos, limit=5, seed=seed).sources)
     assert len(count) == 20
     # Hypergeometric: 150 ± 10.6 times each; five standard deviations.
-    assert max(abs(each - 150) for each in count.values()) < 53
+    assert max(abs(times - 150) for times in count.values()) < 53
 
 
 def test_a_bad_image_is_one_named_failure_and_the_rest_goes_on(photos):
     (photos / "07.png").write_bytes(b"dear diary")
     (photos / "08.png").write_bytes(b"")
-    found = list_images([photos, photos / "gone.png"])
-    assert "07.png is no PNG, JPEG" in refused(ImageError, found.load, 7)
-    assert "08.png is empty" in refused(ImageError, found.load, 8)
-    assert "gone.png does not exist" in refused(ImageError, found.load, 20)
-    assert number_of(found.load(9)) == 9
+    images = list_images([photos, photos / "gone.png"])
+    assert "07.png is no PNG, JPEG" in refused(ImageError, images.load, 7)
+    assert "08.png is empty" in refused(ImageError, images.load, 8)
+    assert "gone.png does not exist" in refused(ImageError, images.load, 20)
+    assert number_of(images.load(9)) == 9
 
 
 def test_read_names_what_is_not_there(everywhere, tmp_path):
@@ -169,16 +169,16 @@ def test_read_names_what_is_not_there(everywhere, tmp_path):
 
 
 def test_a_shard_that_went_away_is_a_failure_of_its_images(everywhere, tmp_path):
-    found = list_images(everywhere)
+    images = list_images(everywhere)
     (tmp_path / "a.tar").unlink()
-    assert "a.tar::00.png cannot be read: no such file" in refused(ImageError, found.load, 20)
-    assert number_of(found.load(40)) == 0
+    assert "a.tar::00.png cannot be read: no such file" in refused(ImageError, images.load, 20)
+    assert number_of(images.load(40)) == 0
 
 
 def test_a_file_whose_name_looks_like_a_member_is_a_file(tmp_path):
     (tmp_path / "x.tar::1.png").write_bytes(png(42))
-    found = list_images(tmp_path)
-    assert number_of(found.load(0)) == number_of(read(found[0].source)) == 42
+    images = list_images(tmp_path)
+    assert number_of(images.load(0)) == number_of(read(images[0].source)) == 42
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
@@ -188,15 +188,15 @@ def test_names_that_are_not_utf_8_survive_text(tmp_path):
     (tmp_path / label).mkdir()
     for number, name in enumerate(names):
         (tmp_path / label / name).write_bytes(png(number))
-    found = list_images(tmp_path)
-    assert found.labels == ("caf\\udce9",)
-    assert len(set(found.sources)) == len(names)
-    assert len(found.digest) == 64
-    for number, entry in enumerate(found):
+    images = list_images(tmp_path)
+    assert images.labels == ("caf\\udce9",)
+    assert len(set(images.sources)) == len(names)
+    assert len(images.digest) == 64
+    for number, entry in enumerate(images):
         assert entry.source.encode().decode() == entry.source
         assert "\n" not in entry.source
-        assert number_of(found.load(number)) == number_of(read(entry.source)) == number
-    assert found.sources[-1].endswith("/ü 图.png")
+        assert number_of(images.load(number)) == number_of(read(entry.source)) == number
+    assert images.sources[-1].endswith("/ü 图.png")
 
 
 def test_a_picture_with_a_strange_name_fails_in_one_line(tmp_path):
@@ -217,9 +217,9 @@ def test_what_holds_nothing_is_refused(tmp_path):
 def test_memory_is_that_of_the_names(tmp_path):
     """A million entries must fit: shared labels, no object for each image but the text of its source."""
     (tmp_path / "many.csv").write_text("path,label\n" + "".join(f"{n:06d}.png,c{n % 3}\n" for n in range(1000)))
-    found = list_images(tmp_path / "many.csv")
-    assert len({id(label) for label in found.classes}) == 3
-    assert found.places.nbytes == 32 * 1000
+    images = list_images(tmp_path / "many.csv")
+    assert len({id(label) for label in images.classes}) == 3
+    assert images.places.nbytes == 32 * 1000
     # A pickle holds each label once.
-    assert len(pickle.dumps(found)) / 1000 < len(found.sources[0]) + 50
-    assert found[999] == Entry(found.sources[999], "c0")
+    assert len(pickle.dumps(images)) / 1000 < len(images.sources[0]) + 50
+    assert images[999] == Entry(images.sources[999], "c0")

@@ -98,8 +98,8 @@ def test_arrays_of_any_layout_are_taken(tmp_path: Path) -> None:
     frozen = {name: column.copy() for name, column in given.items()}
     for column in given.values():
         column.setflags(write=False)
-    found = read_table(write_table(tmp_path / "a.parquet", given))
-    assert same(found, {**frozen, "words": frozen["words"].astype(object), "big": np.arange(10, dtype=np.int32)})
+    stored = read_table(write_table(tmp_path / "a.parquet", given))
+    assert same(stored, {**frozen, "words": frozen["words"].astype(object), "big": np.arange(10, dtype=np.int32)})
 
 
 @pytest.mark.parametrize(
@@ -157,15 +157,15 @@ def test_values_and_names_are_never_sql(tmp_path: Path) -> None:
     path = write_table(tmp_path / "b.parquet", odd)
     assert same(read_table(path, where=dict.fromkeys(odd, 1), order=list(odd)), {name: np.array([1]) for name in odd})
     hard = write_table(tmp_path / "c.parquet", COLUMNS)
-    assert [read_table(hard, where={"t": each})["t"].tolist() for each in HARD] == [[each] for each in HARD]
+    assert [read_table(hard, where={"t": value})["t"].tolist() for value in HARD] == [[value] for value in HARD]
 
 
 @pytest.mark.parametrize(
     "name", ["a[1]", "a*b?", "it's", 'a"b', "layer=3", "a b", "{a,b}", "-x", "**", "猫", "a\\b", "~x", "$HOME", "s3:"]
 )
 def test_folders_may_be_called_anything(tmp_path: Path, name: str) -> None:
-    for each in ("a1", "aXbY", "aX", name):
-        write_table(tmp_path / each / "units.parquet", {"name": text(each)})
+    for folder in ("a1", "aXbY", "aX", name):
+        write_table(tmp_path / folder / "units.parquet", {"name": text(folder)})
     assert read_table(tmp_path / name / "units.parquet") == {"name": [name]}
     assert query(tmp_path / name, "from units").rows == [(name,)]
 
@@ -193,7 +193,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         write_table(path, {"x": np.zeros(2)})
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["units.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["units.parquet"]
 
 
 def test_a_full_disk_is_said_in_a_line(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_full_disk_is_said_in_a_line(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == ["units.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["units.parquet"]
 
 
 def test_a_path_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
