@@ -1,7 +1,7 @@
-"""How the colors of natural photographs vary together: python benchmarks/colors.py FOLDER.
+"""Covariance of the colors of natural photographs: python benchmarks/colors.py FOLDER.
 
-Prints the numbers that `phosphene.synthesis.canvas.color` keeps as NATURAL, and how long their axes are: light, blue
-against orange, green against purple.
+Prints the matrix that `phosphene.synthesis.canvas.color` stores, and the relative lengths of its axes: brightness,
+blue against orange, green against purple.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def main(folder: str) -> None:
     sources = list(image.find([folder]))
     mixing = mixing_of(map(image.load, sources))
     print(f"{len(sources)} photographs")
-    print(*(tuple(round(each, 3) for each in row) for row in mixing.tolist()), sep=",\n")
+    print(*(tuple(round(value, 3) for value in row) for row in mixing.tolist()), sep=",\n")
     axes = torch.linalg.svdvals(mixing)
-    print("axes", *(f"{each:.3f}" for each in axes / axes[0]))
+    print("axes", *(f"{length:.3f}" for length in axes / axes[0]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a survey survives: python benchmarks/reliability.py FOLDER [kill] [damage] [broken] [memory] [truth].
+"""Reliability of surveys: python benchmarks/reliability.py FOLDER [kill] [damage] [broken] [memory] [truth].
 
-kill: kill -9 at random moments, then finished; every table must be, byte for byte, that of a run left alone.
-damage: flips, cuts and deletions in a finished run; each must be found and named.
-broken: pictures of which some are cut off; the others must be there, the command's exit code 3.
-memory: the peak of a process that surveys few images, and ten times as many.
-truth: every recorded patch against the activation of its image, alone in the network, at the recorded place.
+kill: runs killed at random moments and resumed; every table must equal that of an undisturbed run, byte for byte.
+damage: changed bytes, cuts and deletions in a finished run; verify must name each damaged file.
+broken: pictures of which some are truncated; the others must be surveyed, and the exit code must be 3.
+memory: peak memory of a survey of few images, and of ten times as many.
+truth: every recorded patch against the activation of its image alone at the recorded position.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def child(sources: Path, run: Path, every: float = 1.0) -> subprocess.Popen[str]
 
 
 def listed(folder: Path, work: Path, name: str, count: int) -> Path:
-    """A file that lists so many pictures; where there are fewer, they come again as links."""
+    """A file that lists so many pictures; where there are fewer, links repeat them."""
     sources = list(list_images(folder, labels="none").sources)
     for number in range(len(sources), count):
         link = work / "again" / f"{number}{Path(sources[number % len(sources)]).suffix}"
@@ -75,7 +75,7 @@ def kill(folder: Path, work: Path, times: int) -> None:
         process = child(sources, target)
         try:
             process.wait(random.uniform(0.15, 0.8) * whole)
-            done += 1  # it was faster than the kill: begin another
+            done += 1  # finished before the kill: start another
             assert digests(target) == digests(work / "whole"), "the bytes differ"
             shutil.rmtree(target)
         except subprocess.TimeoutExpired:
@@ -95,7 +95,7 @@ def damage(folder: Path, work: Path, times: int) -> None:
         "cut": lambda path, at: path.write_bytes(path.read_bytes()[:at]),
         "delete": lambda path, _: path.unlink(),
     }
-    found = 0
+    detected = 0
     for number in range(times):
         shutil.rmtree(work / "hurt", ignore_errors=True)
         shutil.copytree(work / "sound", work / "hurt")
@@ -103,12 +103,12 @@ def damage(folder: Path, work: Path, times: int) -> None:
         way = list(ways)[number % 3]
         ways[way](victim, random.randrange(victim.stat().st_size))
         command = [Path(sys.executable).with_name("phosphene"), "verify", str(work / "hurt")]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        named = victim.name in told.stderr and told.returncode in {2, 3}
-        found += named
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        named = victim.name in completed.stderr and completed.returncode in {2, 3}
+        detected += named
         if not named:
-            print(f"  not found: {way} of {victim.name}: {told.returncode} {told.stderr}")
-    print(f"damage: {found} of {times} found and named")
+            print(f"  not detected: {way} of {victim.name}: {completed.returncode} {completed.stderr}")
+    print(f"damage: {detected} of {times} detected and named")
 
 
 def _flipped(content: bytes, at: int) -> bytes:
@@ -124,10 +124,10 @@ def broken(folder: Path, work: Path, count: int, bad: int) -> None:
         content = content[: len(content) // 3] if number % (count // bad) == 0 else content
         (place / f"{number:05}{Path(source).suffix}").write_bytes(content)
     command = [Path(sys.executable).with_name("phosphene"), "survey", str(place), "-o", str(work / "some"), "--quiet"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
     run = Run(work / "some")
-    named = sum("ImageError" in line for line in told.stderr.splitlines())
-    print(f"broken: {int(run.images['ok'].sum())} results, {named} named failures, exit code {told.returncode}")
+    named = sum("ImageError" in line for line in completed.stderr.splitlines())
+    print(f"broken: {int(run.images['ok'].sum())} results, {named} named failures, exit code {completed.returncode}")
 
 
 def memory(folder: Path, work: Path, few: int, many: int) -> None:
@@ -144,15 +144,17 @@ def truth(folder: Path, work: Path) -> None:
     table = read_table(run.folder / "patches.parquet")
     worst = 0.0
     for number in range(len(run.images["image"])):
-        mine = {name: values[table["image"] == number] for name, values in table.items()}
+        own = {name: values[table["image"] == number] for name, values in table.items()}
         with torch.no_grad():
             maps = network.tap(network.prepare(run.picture(number)).images, run.layers)
         for layer in run.layers:
-            at = mine["layer"] == layer
-            channel, row, column = (torch.from_numpy(mine[name][at]).long() for name in ("channel", "row", "column"))
-            found = maps[layer][0].reshape(*maps[layer].shape[1:], *(1,) * (4 - maps[layer].ndim))[channel, row, column]
-            told = torch.from_numpy(mine["activation"][at])
-            apart = (found - told).abs() / told.abs().clamp(min=1)
+            at = own["layer"] == layer
+            channel, row, column = (torch.from_numpy(own[name][at]).long() for name in ("channel", "row", "column"))
+            values = maps[layer][0].reshape(*maps[layer].shape[1:], *(1,) * (4 - maps[layer].ndim))[
+                channel, row, column
+            ]
+            recorded = torch.from_numpy(own["activation"][at])
+            apart = (values - recorded).abs() / recorded.abs().clamp(min=1)
             worst = max([worst, *apart.tolist()])
     print(f"truth: {len(table['image']):,} patches, largest difference {worst:.1e} of the activation (or of 1)")
 
