@@ -32,7 +32,9 @@ def check_baseline(method: str | None, baseline: Baseline) -> None:
     if not isinstance(baseline, str) or baseline in get_args(Color):
         return
     if not Path(baseline).suffix and not baseline.startswith("sample:") and not Path(baseline).exists():
-        raise OptionError(f"{method} has no baseline {baseline!r}; {did_you_mean(baseline, get_args(Color))}, and pictures")
+        raise OptionError(
+            f"{method} has no baseline {baseline!r}; {did_you_mean(baseline, get_args(Color))}, and pictures"
+        )
 
 
 def baseline_image(baseline: Baseline, network: Network, images: Images) -> Images:

@@ -1,4 +1,4 @@
-"""Errors of the user: each says what was given, what is allowed, and the next step."""
+"""Errors of the user: each states what was given, what is allowed, and the next step."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class OutputError(PhospheneError):
 
 
 def did_you_mean(name: str, names: Iterable[str], most: int = 3) -> str:
-    """The end of a "not found" line: the nearest names, or else the first few there are.
+    """The end of a "not found" message: the nearest names, or else the first few.
 
     Args:
-        name: what was asked for.
-        names: what there is.
+        name: that does not exist.
+        names: that exist.
         most: how many to show.
 
     >>> did_you_mean("layer5", ["layer3", "layer4", "fc"])

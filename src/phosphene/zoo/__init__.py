@@ -86,7 +86,7 @@ def _source(spec: str, allow_code: bool) -> tuple[Any, str]:
     if not colon or prefix not in _SOURCES:
         raise NetworkError(f"no network is called {spec!r}; {_suggestion(spec)}")
     source = importlib.import_module(_SOURCES[prefix])
-    if not source.knows(name):
+    if not source.has(name):
         raise NetworkError(f"{prefix} has no network {name!r}; {did_you_mean(name, source.names())}")
     return source, name
 

@@ -22,7 +22,7 @@ def names() -> tuple[str, ...]:
     return tuple(timm.list_pretrained())
 
 
-def knows(name: str) -> bool:
+def has(name: str) -> bool:
     """Whether timm can build it: an architecture, with a tag of its weights or without."""
     return bool(timm.is_model(name)) if "." not in name else name in names()
 

@@ -24,7 +24,7 @@ def names() -> tuple[str, ...]:
     return tuple(models.list_models(module=models))
 
 
-def knows(name: str) -> bool:
+def has(name: str) -> bool:
     """Whether there is one of that name, with or without the tag of its weights."""
     return name.partition(".")[0] in names()
 

@@ -274,10 +274,8 @@ def _reason(error: Exception, data: bytes, limits: Limits) -> str:
         return str(error)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         count = re.search(r"\((\d+) pixels", str(error))
-        megapixels = f"{int(count[1]) / 1e6:,.0f}" if count else "more"
-        return (
-            f"holds {megapixels} megapixels; {limits.pixels / 1e6:g} are allowed. Shrink it, or raise Limits(pixels=…)"
-        )
+        held, allowed = f"{int(count[1]) / 1e6:,.0f}" if count else "more", f"{limits.pixels / 1e6:g}"
+        return f"holds {held} megapixels; {allowed} are allowed. Shrink it, or raise Limits(pixels=…)"
     if isinstance(error, UnidentifiedImageError):
         kind = next((f" (it is {name})" for at, magic, name in _OTHERS if data[at:].startswith(magic)), "")
         return f"is no {_READ} file that can be read{kind}; convert it to one of these"

@@ -111,7 +111,7 @@ def load(
     frame: int = 0,
     tolerate_truncated: bool = False,
 ) -> Picture:
-    """Decode a picture: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or ICO, told apart by content, never by name.
+    """Decode a picture: PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, AVIF or ICO, recognized by content, never by name.
 
     Orientation is undone, transparency composited, profiles converted to sRGB, deep greys scaled; notes say which.
 
@@ -148,12 +148,10 @@ def find(paths: Iterable[str | Path]) -> Iterator[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-            visible = sorted(
-                file for file in inside if not any(p.startswith(".") for p in file.relative_to(path).parts)
-            )
+            visible = [file for file in inside if not any(p.startswith(".") for p in file.relative_to(path).parts)]
             if not visible:
                 raise ImageError(f"{_line(str(path))} holds no picture ({' '.join(SUFFIXES)}); give another folder")
-            yield from visible
+            yield from sorted(visible)
         elif glob.has_magic(str(path)) and not path.exists():
             matches = map(Path, glob.iglob(str(path), recursive=True))  # noqa: PTH207  Path.glob wants a root
             matching = sorted(file for file in matches if file.is_file())

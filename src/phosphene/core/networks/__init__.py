@@ -1,1 +1,1 @@
-"""A network as everything else sees it."""
+"""Networks: layers, recorded passes, receptive fields, backward rules."""

@@ -1,4 +1,4 @@
-"""The layer table of a network: every module it calls, with the shape and the layout of what comes out.
+"""The layer table of a network: every module it calls, with the shape and the layout of its output.
 
 Modules return maps in three layouts: (N, C, H, W) in most convolutional ones, (N, H, W, C) inside Swin and
 ConvNeXt, and (N, prefix + H*W, C) in vision transformers. A `Layer` knows which; everything else sees (N, C, H, W).
@@ -34,7 +34,7 @@ class Layer:
     Args:
         name: dotted name of the module; "relu#1" is the second call of a shared module (the first is "relu").
         kind: name of its class, such as "Conv2d".
-        shape: shape of its output without the batch, channels first whatever the layout: (C, H, W) or (C,).
+        shape: shape of its output without the batch, channels first in every layout: (C, H, W) or (C,).
         layout: of channels and positions in its output.
         prefix: number of class and register tokens before the grid; layout "tokens" only.
         parameters: number of parameters, including those of its children.

@@ -21,7 +21,7 @@ class Reading:
         module: takes a normalized batch.
         layers: the layer table of the module, as far as names are wanted.
         wanted: names to read; with "logits" among them the pass runs to its end.
-        starts: those of them whose gradient will be asked for; the graph starts at the first.
+        starts: those of them whose gradient will be taken; the graph starts at the first.
         copied: those of them that the module is known to overwrite in place.
     """
 
@@ -111,7 +111,7 @@ class Reading:
 
 
 class StreamedReading(Reading):
-    """The same, but maps are passed to a callback as they are computed, before anything overwrites them, and not kept.
+    """The same, but maps are passed to a callback as they are computed, before they can be overwritten, and not stored.
 
     Args:
         module: takes a normalized batch.

@@ -26,7 +26,7 @@ def gradient(x: Tensor, g: Tensor) -> Tensor:
 
 
 def deconvnet(x: Tensor, g: Tensor) -> Tensor:  # noqa: ARG001  a rule takes both
-    """Pass positive gradients, whatever the input.
+    """Pass positive gradients, independent of the input.
 
     Reference: Zeiler & Fergus, ECCV 2014, section 2.1.
 

@@ -1,1 +1,1 @@
-"""What is asked of a network: one scalar per image."""
+"""Objectives: one scalar per image, read from a network."""
