@@ -17,6 +17,7 @@ from phosphene.survey.maps.map_images import embedding_map, open_map
 from phosphene.survey.maps.mosaic import fitted
 from phosphene.survey.maps.reduction import PCA, TSNE, UMAP, Reduction
 from phosphene.survey.store.table import read_table
+from surveys import surveyed
 
 Array = np.ndarray[Any, Any]
 
@@ -213,3 +214,25 @@ def test_what_is_no_saved_map(tmp_path: Path) -> None:
     (tmp_path / "map.json").write_text("[]")
     with pytest.raises(RunError, match="holds no map"):
         open_map(tmp_path, rows)
+
+
+def test_a_map_of_a_run_is_opened_where_it_was_saved_and_other_pictures_are_put_on_it(tmp_path: Path) -> None:
+    run, network = surveyed(tmp_path)
+    first = embedding_map(run, seed=1)
+    assert first.labels == run.image_classes
+    names = {file["path"] for file in first.save(tmp_path / "map")["files"]}
+    assert names == {"map.parquet", "map.json", "map.png", "thumbnails.png", "mosaic.png"}
+    again = embedding_map(run, seed=1, saved=tmp_path / "map")
+    assert (again.axes, again.notes, again.options) == (first.axes, first.notes, first.options)
+    np.testing.assert_array_equal(again.coordinates, first.coordinates)
+    with_others = again.with_pictures(network, [run.source(3), np.full((40, 40, 3), 99, np.uint8)])
+    assert with_others.placed[0].nearest == run.source(3)
+    np.testing.assert_array_equal(with_others.placed[0].at, first.coordinates[3])
+    record = with_others.save(tmp_path / "map")
+    assert [picture["source"] for picture in record["placed"]] == [run.source(3), with_others.inputs[1].path]
+    assert len(read_table(tmp_path / "map" / "placed.parquet")["x"]) == 2
+    other = embedding_map(run, seed=2, saved=tmp_path / "map")
+    assert other.seed == 2
+    assert embedding_map(run, dims=3, saved=tmp_path / "map").coordinates.shape == (12, 3)
+    with pytest.raises(RunError, match="was made from vectors"):
+        embedding_map(run.embeddings).with_pictures(network, [run.source(3)])

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from phosphene.core import files
 from phosphene.core.errors import RunError
-from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.images.image import Uint8Image
+from phosphene.core.inputs import OnePicture, as_picture
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost, File, Result
 from phosphene.survey.maps.mosaic import PictureOf, mosaic, thumbnails
@@ -115,12 +116,12 @@ class EmbeddingMap(Result):
         places[finite] = coordinates
         return places
 
-    def with_pictures(self, network: Network, pictures: Sequence[Picture]) -> EmbeddingMap:
+    def with_pictures(self, network: Network, pictures: Sequence[OnePicture]) -> EmbeddingMap:
         """The same map with other pictures on it.
 
         Args:
             network: that was surveyed.
-            pictures: any photographs.
+            pictures: any photographs, see `phosphene.core.inputs.Pictures`.
 
         Raises:
             RunError: another network, or a map of vectors that come from no run.
@@ -131,15 +132,16 @@ class EmbeddingMap(Result):
             )
         if not pictures:
             return self
-        places = self.place(np.stack([features_of(self.run, network, picture)[0] for picture in pictures]))
+        others = tuple(map(as_picture, pictures))
+        places = self.place(np.stack([features_of(self.run, network, picture)[0] for picture in others]))
         distances = np.linalg.norm(self.coordinates[None] - places[:, None], axis=2)
         nearest = [self.run.source(int(image)) for image in np.nanargmin(distances, 1)]
         placed = tuple(
             PlacedPicture(picture.path, tuple(at), near)
-            for picture, at, near in zip(pictures, places.tolist(), nearest, strict=True)
+            for picture, at, near in zip(others, places.tolist(), nearest, strict=True)
         )
         return dataclasses.replace(
-            self, placed=(*self.placed, *placed), cost=self.cost + Cost(len(placed)), inputs=(*self.inputs, *pictures)
+            self, placed=(*self.placed, *placed), cost=self.cost + Cost(len(placed)), inputs=(*self.inputs, *others)
         )
 
     def agreement(self, k: int = 10) -> Agreement:

@@ -11,8 +11,9 @@ import numpy as np
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError
-from phosphene.core.images import drawing, image
+from phosphene.core.images import drawing
 from phosphene.core.images.image import Picture, Uint8Image
+from phosphene.core.inputs import OnePicture, as_picture
 from phosphene.core.networks.network import Network
 from phosphene.core.result import Cost, File, Result
 from phosphene.survey.accumulators.embedding import embed
@@ -130,7 +131,7 @@ class Neighbors(Result):
 
 
 def neighbors(
-    run: Run, query: int | str | Path | Picture, k: int = 10, *, metric: Metric = "l2", network: Network | None = None
+    run: Run, query: int | OnePicture, k: int = 10, *, metric: Metric = "l2", network: Network | None = None
 ) -> Neighbors:
     """The images of a run nearest to a query, by features and by pixels.
 
@@ -140,8 +141,8 @@ def neighbors(
 
     Args:
         run: a finished survey with embeddings.
-        query: an image of the run, by number, path or file name, itself left out of the answer; or the path of another
-            picture, or a picture.
+        query: an image of the run, by number, path or file name, itself left out of the answer; or another picture, see
+            `phosphene.core.inputs.Pictures`.
         k: how many of each.
         metric: of the features, "l2" or "cosine".
         network: that was surveyed; needed for a picture that is not in the run.
@@ -193,25 +194,25 @@ def features_of(run: Run, network: Network | None, picture: Picture) -> tuple[An
     return vector.numpy(), small.numpy()
 
 
-def find_query(run: Run, query: int | str | Path | Picture) -> int | Picture:
+def find_query(run: Run, query: int | OnePicture) -> int | Picture:
     """The number of an image of the run, or a picture that is not in it.
 
     Args:
         run: a finished survey.
-        query: as `neighbors` takes it; a picture is told by the hash of its file.
+        query: as `neighbors` takes it; a picture of the run is recognized by the hash of its file.
 
     Raises:
         ImageError: there is no such image.
     """
-    if not isinstance(query, Picture):
+    if isinstance(query, int | str | Path):
         try:
             return run.find(str(query))
         except ImageError:
-            if not Path(str(query)).exists():
+            if isinstance(query, int) or not (str(query).startswith("sample:") or Path(query).exists()):
                 raise
-            query = image.load(str(query))
-    rows = np.flatnonzero(np.asarray(run.images["sha256"]) == query.sha256)
-    return int(rows[0]) if len(rows) else query
+    picture = as_picture(query)
+    rows = np.flatnonzero(np.asarray(run.images["sha256"]) == picture.sha256)
+    return int(rows[0]) if len(rows) else picture
 
 
 def _short(source: str) -> str:
