@@ -9,7 +9,7 @@ from phosphene.studies.study import Study
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CenterShares(Result):
-    verb = "study"
+    verb: str = "study"
     shares: dict[str, float]
 
     def facts(self):

@@ -104,7 +104,7 @@ def test_a_cost_reads_as_a_sentence(cost: Cost, text: str) -> None:
 class Greeting(Result):
     """A result with one file of each kind."""
 
-    verb = "greet"
+    verb: str = "greet"
     target: str = "tabby"
 
     def files(self) -> Iterator[File]:

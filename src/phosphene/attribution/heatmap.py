@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Heatmap(Result):
         layer: at which the map was computed; "" for the pixels.
     """
 
-    verb: ClassVar[str] = "attribute"
+    verb: str = "attribute"
 
     values: Tensor
     images: Images

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, Literal, Self, final
 
 import numpy.typing as npt
 
@@ -117,6 +117,7 @@ class Result:
     A subclass says what its files, facts, pictures and lines are; saving is the same for all.
 
     Args:
+        verb: what made it; a folder holds the result of one verb.
         network: whose name and hash of weights are recorded.
         inputs: the photographs; none of them is ever overwritten.
         options: everything that was chosen, as plain values.
@@ -127,7 +128,7 @@ class Result:
         errors: one line for each input that failed.
     """
 
-    verb: ClassVar[str]
+    verb: str = ""
     network: Network | None = dataclasses.field(default=None, repr=False)
     inputs: tuple[Picture, ...] = dataclasses.field(default=(), repr=False)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any
 
 from phosphene.attribution import Heatmap
 from phosphene.core import files
@@ -65,7 +65,7 @@ class HeatmapComparison(Result):
         scores: what was measured of each heatmap, as many as there are, or none.
     """
 
-    verb: ClassVar[str] = "report"
+    verb: str = "report"
 
     network: Network
     heatmaps: tuple[Heatmap, ...]

@@ -31,11 +31,6 @@ class Report(Result):
     title: str = ""
 
     @property
-    def verb(self) -> str:  # type: ignore[override]  # of the result that is reported
-        """The verb of the result."""
-        return self.result.verb
-
-    @property
     def target(self) -> str:
         """The target of the result, as text."""
         return str(getattr(self.result, "target", ""))

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +85,7 @@ class ClassUnits(Result):
         selective: layer → its units most selective for the class, most selective first.
     """
 
-    verb: ClassVar[str] = "classes"
+    verb: str = "classes"
 
     network: Network
     run: Run

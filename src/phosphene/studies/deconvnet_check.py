@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -62,7 +62,7 @@ class DeconvnetChecks(Result):
         checks: one for each picture.
     """
 
-    verb: ClassVar[str] = "study"
+    verb: str = "study"
 
     target: str
     checks: tuple[CheckedProjection, ...]

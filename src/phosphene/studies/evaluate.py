@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -60,7 +60,7 @@ class Evaluation(Result):
         rows: the scores of each method.
     """
 
-    verb: ClassVar[str] = "evaluate"
+    verb: str = "evaluate"
 
     network: Network
     target: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Uint8Image
@@ -40,7 +40,7 @@ class Examination(Result):
         ablation: sheet of the pixel regularizers; None where it was not asked for.
     """
 
-    verb: ClassVar[str] = "visualize"
+    verb: str = "visualize"
     visualization: Visualization
     verdicts: tuple[Verdict, ...]
     facets: Facets | None = None

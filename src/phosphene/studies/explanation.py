@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from phosphene.attribution import Heatmap
 from phosphene.attribution.evaluate.deletion import Curves
@@ -38,7 +38,7 @@ class Explanation(Result):
         sanity: method → correlation of the map with that of random weights in the upper half of the network.
     """
 
-    verb: ClassVar[str] = "explain"
+    verb: str = "explain"
 
     network: Network
     target: Objective

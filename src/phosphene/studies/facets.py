@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class Facets(Result):
         facets: the kinds.
     """
 
-    verb: ClassVar[str] = "facets"
+    verb: str = dataclasses.field(default="facets", kw_only=True)
     target: Objective
     facets: tuple[Facet, ...]
 

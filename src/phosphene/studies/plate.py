@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class Plate(Result):
         side: of a patch on the plate, in pixels.
     """
 
-    verb: ClassVar[str] = "plate"
+    verb: str = "plate"
 
     layer: str
     panels: tuple[Panel, ...]

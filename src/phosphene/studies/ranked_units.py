@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ class RankedUnits(Result):
         patches: channel → its strongest patches; none for a dead unit.
     """
 
-    verb: ClassVar[str] = "units"
+    verb: str = "units"
 
     run: Run
     layer: str

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class UnitEvidence(Result):
         drift: largest difference between the activations of `levels` as recorded and as computed again.
     """
 
-    verb: ClassVar[str] = "unit"
+    verb: str = "unit"
 
     network: Network
     run: Run

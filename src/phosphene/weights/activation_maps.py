@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,7 +38,7 @@ class ActivationMaps(Result):
         overlays: how many of the drawn channels are saved as overlays on each image.
     """
 
-    verb: ClassVar[str] = "activations"
+    verb: str = "activations"
 
     values: Tensor = dataclasses.field(repr=False)
     images: Images = dataclasses.field(repr=False)
@@ -172,7 +172,7 @@ class LayerActivations(Result):
         layers: the activations of each layer, in the order asked for.
     """
 
-    verb: ClassVar[str] = "activations"
+    verb: str = "activations"
 
     layers: tuple[ActivationMaps, ...]
 

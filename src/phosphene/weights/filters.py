@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ class Filters(Result):
         columns: of the grid; None for one that is nearly square. Slices keep one row for each kernel.
     """
 
-    verb: ClassVar[str] = "weights"
+    verb: str = "weights"
 
     weights: Tensor = dataclasses.field(repr=False)
     layer: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ class Cutout(Result):
         rgba: the picture with all else transparent, uint8 (H, W, 4).
     """
 
-    verb: ClassVar[str] = "cutout"
+    verb: str = "cutout"
 
     mask: Tensor = dataclasses.field(repr=False)
     rgba: Uint8Image = dataclasses.field(repr=False)
@@ -151,7 +151,7 @@ class Region(Cutout):
         positions: share of the positions of the layer that exceed the threshold, in [0, 1].
     """
 
-    verb: ClassVar[str] = "region"
+    verb: str = "region"
 
     unit: Channel
     response: Tensor = dataclasses.field(repr=False)

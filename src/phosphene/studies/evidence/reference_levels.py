@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ class ReferenceLevels(Result):
         levels: one for each target.
     """
 
-    verb: ClassVar[str] = "reference-levels"
+    verb: str = dataclasses.field(default="reference-levels", kw_only=True)
     levels: tuple[ReferenceLevel, ...]
 
     def facts(self) -> Mapping[str, Any]:

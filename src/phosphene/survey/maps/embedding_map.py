@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ class EmbeddingMap(Result):
         picture_of: returns the picture of an image, for thumbnails.png and mosaic.png of two dimensions.
     """
 
-    verb: ClassVar[str] = "map"
+    verb: str = dataclasses.field(default="map", kw_only=True)
     coordinates: Floats
     vectors: npt.NDArray[Any] = dataclasses.field(repr=False)
     labels: tuple[str, ...] = dataclasses.field(repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Neighbors(Result):
         pixels: the nearest by the L2 distance of their 32 × 32 RGB pixels in [0, 1].
     """
 
-    verb: ClassVar[str] = "neighbors"
+    verb: str = dataclasses.field(default="neighbors", kw_only=True)
     run: Run = dataclasses.field(repr=False)
     query: int | Picture
     metric: Metric

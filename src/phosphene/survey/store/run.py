@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class Run(Result):
         RunError: the folder holds no survey, one that is not finished, or a damaged one.
     """
 
-    verb: ClassVar[str] = "survey"
+    verb: str = field(default="survey", kw_only=True)
     folder: Path
     record: Mapping[str, Any] = field(repr=False)
     """What result.json holds."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -44,7 +43,7 @@ class Synthesis(Animated):
         scores: (steps, N), the objective on the transformed images, step by step.
     """
 
-    verb: ClassVar[str] = "synthesize"
+    verb: str = "synthesize"
     images: Images = dataclasses.field(repr=False)
     objectives: tuple[Objective, ...] = ()
     scores: Tensor = dataclasses.field(repr=False)

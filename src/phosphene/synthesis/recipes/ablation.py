@@ -42,7 +42,7 @@ class Ablation(Animated):
         columns: name of the regularizer → pictures.
     """
 
-    verb: ClassVar[str] = "ablate"
+    verb: str = "ablate"
     columns: Mapping[str, Visualization]
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
@@ -32,7 +32,7 @@ class Dreamed(Synthesis):
         steps: of each octave.
     """
 
-    verb: ClassVar[str] = "dream"
+    verb: str = "dream"
     sizes: tuple[tuple[int, int], ...]
     steps: int
 

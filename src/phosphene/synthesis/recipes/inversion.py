@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -34,7 +34,7 @@ class Inversion(Synthesis):
         recognized: (N,), classes of each picture as saved, best first.
     """
 
-    verb: ClassVar[str] = "invert"
+    verb: str = "invert"
     original: Images = dataclasses.field(repr=False)
     layer: str
     reconstruction_errors: tuple[float, ...]
@@ -137,7 +137,7 @@ class Strip(Animated):
         inversions: of the same picture and as many seeds, from shallow to deep layers.
     """
 
-    verb: ClassVar[str] = "invert"
+    verb: str = "invert"
     inversions: tuple[Inversion, ...]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Visualization(Synthesis):
         ranks: (N,), place of the target's class among all, from 1; 0 for a target that is no class.
     """
 
-    verb: ClassVar[str] = "visualize"
+    verb: str = "visualize"
     preset: Preset
     targets: tuple[Objective, ...]
     activations: tuple[float, ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +41,7 @@ class Zoomed(Animated):
         steps: of each octave.
     """
 
-    verb: ClassVar[str] = "dream"
+    verb: str = "dream"
     frames: Film
     objective: Objective
     size: tuple[int, int]
