@@ -304,7 +304,7 @@ def test_a_bare_module_is_told_to_be_wrapped(network: Network) -> None:
 
 # The first calls of a new user
 
-IMAGES = nets.pictures(1)
+IMAGES, ONE_STEP = nets.pictures(1), ph.Invert(coarse=0, steps=1, finish=0)
 FIRST_CALLS: dict[str, Callable[[Network, Path], Any]] = {
     "attribute a path": lambda net, file: ph.attribute(net, str(file)),
     "attribute an array": lambda net, _: ph.attribute(net, PIXELS),
@@ -317,13 +317,13 @@ FIRST_CALLS: dict[str, Callable[[Network, Path], Any]] = {
     "activations of a picture": lambda net, _: ph.activations(net, Picture.from_array(PIXELS), net.module.features),
     "explain a tensor": lambda net, _: ph.explain(net, IMAGES),
     "explain a path": lambda net, file: ph.explain(net, [file]),
-    "dream of a path": lambda net, file: ph.dream(net, file, how=ph.Dream(octaves=1, steps=1)),
-    "invert a path": lambda net, file: ph.invert(net, str(file), "features.2", how=ph.Invert(0, 1, 0)),
-    "zoom into an array": lambda net, _: list(ph.zoom(net, PIXELS, frames=1, how=ph.Dream(octaves=1, steps=1))),
+    "dream of a path": lambda net, file: ph.dream(net, file, recipe=ph.Dream(octaves=1, steps=1)),
+    "invert a path": lambda net, file: ph.invert(net, str(file), "features.2", recipe=ONE_STEP),
+    "zoom into an array": lambda net, _: list(ph.zoom(net, PIXELS, frames=1, recipe=ph.Dream(octaves=1, steps=1))),
     "synthesize a label": lambda net, _: ph.synthesize(net, "goldfish", steps=1),
     "synthesize two": lambda net, _: ph.synthesize(net, ["goldfish", 2], steps=1),
-    "visualize an index": lambda net, _: ph.visualize(net, 2, manner=ph.Lecture(steps=1)),
-    "visualize a numpy index": lambda net, _: ph.visualize(net, np.int64(2), manner=ph.Lecture(steps=1)),
+    "visualize an index": lambda net, _: ph.visualize(net, 2, preset=ph.Lecture(steps=1)),
+    "visualize a numpy index": lambda net, _: ph.visualize(net, np.int64(2), preset=ph.Lecture(steps=1)),
 }
 
 

@@ -159,6 +159,11 @@ def bind_target(network: Network, target: Target | Sequence[Target], images: Ima
     return own[0] if len(set(own)) == 1 else PerImage(own)
 
 
+def list_targets(targets: Target | Iterable[Target]) -> list[Target]:
+    """One or several targets as a list: a text is one target, not its letters."""
+    return [targets] if isinstance(targets, str | int | Integral | Objective) else list(targets)
+
+
 def bind_targets(network: Network, targets: Target | Iterable[Target]) -> tuple[Objective, ...]:
     """One or several targets, each an objective of its own; equal objects stay one.
 
@@ -168,7 +173,7 @@ def bind_targets(network: Network, targets: Target | Iterable[Target]) -> tuple[
     >>> bind_targets(tiny, "goldfish"), bind_targets(tiny, [0, "features.2:1"])
     ((Logit(index=2),), (Logit(index=0), Channel(layer='features.2', channel=1)))
     """
-    several = [targets] if isinstance(targets, str | int | Integral | Objective) else list(targets)
+    several = list_targets(targets)
     bound = {id(target): bind_target(network, target) for target in several}
     return tuple(bound[id(target)] for target in several)
 

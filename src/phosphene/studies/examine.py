@@ -125,7 +125,7 @@ def examine(
     if facets and (len(several) > 1 or recipe.diverse > 1):
         raise OptionError(f"facets are for one target, without diverse; found {len(several)} targets")
     if preset is not None:
-        recipe = dataclasses.replace(recipe, preset=Preset.find(preset)() if isinstance(preset, str) else preset)
+        recipe = dataclasses.replace(recipe, preset=Preset.make(preset))
     source = _opened(network, natural)
     if second is not None:
         check_classes(second, network)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phosphene.attribution.attribution import Attribution
+from phosphene.attribution.attribution import Attribution, MethodLike, bind_method
 from phosphene.attribution.heatmap import attribute_all
 from phosphene.attribution.localize.boxes import saliency
 from phosphene.core.errors import ImageError, NetworkError, OptionError
@@ -70,7 +70,7 @@ class PointingGame:
 def pointing_game(
     network: Network,
     images: Images,
-    method: str | Attribution,
+    method: MethodLike,
     *,
     cells: int = 2,
     confidence: float = 0.0,
@@ -105,7 +105,7 @@ def pointing_game(
     """
     if cells < 2:
         raise OptionError(f"cells is {cells}; a mosaic has at least 2 per side")
-    method = Attribution.find(method)() if isinstance(method, str) else method
+    chosen = bind_method(network, method)
     images = network.check(images)
     best = [ranked[0] for ranked in network.predict(images, 1)]
     confident = [top.index if top.probability >= confidence else None for top in best]
@@ -118,10 +118,10 @@ def pointing_game(
     wide, notes = _larger(network, cells)
     mosaics = resize(_mosaics(images, members, cells), wide.preprocess.size)
     classes = [[best[i].index for i in group] for group in members]
-    rows = [_cell_shares(wide, mosaic[None], group, method) for mosaic, group in zip(mosaics, classes, strict=True)]
+    rows = [_cell_shares(wide, mosaic[None], group, chosen) for mosaic, group in zip(mosaics, classes, strict=True)]
     left = len(images) - sum(map(len, members))
     return PointingGame(
-        method=method,
+        method=chosen,
         cells=cells,
         mosaics=mosaics,
         members=torch.tensor(members),

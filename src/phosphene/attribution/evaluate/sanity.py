@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phosphene.attribution.attribution import Attribution
+from phosphene.attribution.attribution import Attribution, MethodLike, bind_method
 from phosphene.attribution.heatmap import Heatmap, attribute_all
 from phosphene.core.errors import OptionError
 from phosphene.core.inputs import bind_target
@@ -64,7 +64,7 @@ class Sanity:
 def sanity(
     network: Network,
     images: Images,
-    method: str | Attribution,
+    method: MethodLike,
     target: str | int | Objective = "top",
     *,
     stages: Sequence[float] = (0.02, 0.25, 0.5, 0.75, 1.0),
@@ -96,7 +96,7 @@ def sanity(
     >>> sanity(tiny, images, "gradient", "goldfish", stages=(0.5, 1)).signed.shape
     torch.Size([2, 2])
     """
-    chosen = Attribution.find(method)() if isinstance(method, str) else method
+    chosen = bind_method(network, method)
     return sanity_all(network, images, [chosen], target, stages=stages, seed=seed)[0]
 
 

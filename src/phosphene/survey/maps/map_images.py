@@ -48,7 +48,7 @@ def embedding_map(
     >>> embedding_map(np.eye(5), method="pca").coordinates.shape
     (5, 2)
     """
-    reduction = Reduction.find(method)() if isinstance(method, str) else method
+    reduction = Reduction.make(method)
     if dims not in (2, 3):
         raise OptionError(f"dims is {dims}; a map has 2 or 3")
     run = source if isinstance(source, Run) else None

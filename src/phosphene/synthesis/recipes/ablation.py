@@ -11,9 +11,8 @@ import numpy as np
 
 from phosphene.core.images import drawing
 from phosphene.core.images.image import Uint8Image
-from phosphene.core.inputs import Target
+from phosphene.core.inputs import Target, list_targets
 from phosphene.core.networks.network import Network
-from phosphene.core.objectives.objective import Objective
 from phosphene.core.progress import Watch
 from phosphene.core.result import Cost, File
 from phosphene.synthesis.loop.recipe import Job, Recipe, Stage
@@ -151,7 +150,7 @@ def ablate(
         seed: the same for all.
         watch: is told of each step, and may stop.
     """
-    several = [targets] if isinstance(targets, str | int | Objective) else list(targets)
+    several = list_targets(targets)
     return run(Ablate(preset, size), network, *several, state=state, seed=seed, watch=watch)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import check_size
-from phosphene.core.inputs import Target, bind_targets
+from phosphene.core.inputs import Target, bind_targets, list_targets
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.progress import Watch
@@ -172,8 +172,8 @@ def visualize(
     >>> result.names, result.images.shape, result.cost.forwards
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)
     """
-    several = [targets] if isinstance(targets, str | int | Objective) else list(targets)
-    chosen = Preset.find(preset)() if isinstance(preset, str) else preset
+    several = list_targets(targets)
+    chosen = Preset.make(preset)
     options: dict[str, Any] = {"seconds": seconds, "precision": precision, "animate": animate, "state": state}
     recipe = Visualize(chosen, size, diverse, starts=starts)
     return run(recipe, network, *several, seed=seed, watch=watch, **options)
