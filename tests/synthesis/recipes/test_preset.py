@@ -1,4 +1,4 @@
-"""The recipes of pictures: what each does to them, and what it leaves alone."""
+"""Presets and recipes: what each does to pictures, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import torch
 from torch import Tensor, nn
 
 import nets
+from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.objectives.classes import Logit, Probability
 from phosphene.core.objectives.units import Channel, Neuron
-from phosphene.synthesis.canvas.canvas import Fourier
+from phosphene.synthesis.canvas.canvas import Fourier, Pixels
 from phosphene.synthesis.canvas.color import ColorDecorrelation
 from phosphene.synthesis.loop.optimizers import Adam
+from phosphene.synthesis.loop.recipe import Job
 from phosphene.synthesis.losses.priors import L2, TotalVariation
 from phosphene.synthesis.recipes.ablation import ablate
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.recipes.preset import Best, Lecture
-from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.recipes.preset import Best, Lecture, Parts, Preset
+from phosphene.synthesis.recipes.probe import NetworkProbe
+from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.recipes.zoom import zoom
 from phosphene.synthesis.transforms.transforms import Affine, ColorShift, Crops, Flip
 
@@ -182,3 +185,40 @@ def test_larger_steps_come_nearer_in_as_few() -> None:
         invert(network, shown, "features.2", recipe=each).error for each in (few, dataclasses.replace(few, lr=0.05))
     ]
     assert errors[0] < 0.8 * errors[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(Preset, name="test-plain"):
+    """A third preset: pixels and Adam, lighter where the network sees no colors.
+
+    Args:
+        steps: how many.
+        lr: of Adam.
+    """
+
+    steps: int = 3
+    lr: float = 0.05
+
+    def parts(self, *, shift: float | None = None, view: tuple[int, int] | None = None) -> Parts:
+        return Parts(Pixels(), Adam(self.lr))
+
+    def adjusted(self, probe: NetworkProbe, size: tuple[int, int]) -> tuple[Plain, tuple[str, ...]]:
+        return dataclasses.replace(self, lr=0.01), (f"stride {probe.stride}",) if self.is_default("lr") else ()
+
+
+def test_a_third_preset_is_one_class() -> None:
+    result = visualize(nets.build("gap"), ["goldfish", "features.2:1@3,3"], preset="test-plain")
+    assert result.preset == Plain()
+    assert result.scores.shape == (3, 2)
+    assert result.notes[-1] == "stride 4"
+    groups = Visualize(Plain(), diverse=2).groups(Job(nets.build("gap"), ("goldfish",)))
+    assert [group.preset for group in groups] == [Plain(lr=0.01)]
+
+
+def test_options_without_effect_are_refused() -> None:
+    for options in ({"tv": 3.0}, {"l2": 3.0}, {"power": 2.0}):
+        with pytest.raises(OptionError, match=f"{next(iter(options))} has no effect with the canvas maco"):
+            Best(canvas="maco", **options)
+    with pytest.raises(OptionError, match="power has no effect with the canvas pyramid"):
+        Best(canvas="pyramid", power=2.0)
+    assert Best(canvas="pyramid", tv=3.0).tv == 3.0

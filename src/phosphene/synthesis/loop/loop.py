@@ -173,7 +173,7 @@ class _Loop:
             images = self.painting()
             scores, gradients = self.evaluation(images, parameters, rule)
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = -gradient  # optimizers minimize
+                parameter.grad = (-gradient).contiguous()  # optimizers minimize, and L-BFGS takes views
             evaluated.append((images.detach(), scores))
             return -scores.sum().item()
 

@@ -135,7 +135,7 @@ class _Runner:
         self.done += len(made.scores)
         self.cost += made.cost
         self.notes += [f"{stage.name}: {note}" if stage.name else note for note in made.notes]
-        return made
+        return dataclasses.replace(made, cost=Cost(), notes=())  # which are counted here
 
     def _tell(self, stage: Stage, progress: Progress) -> bool:
         """Tell of a step; returns whether the stage is to end."""
