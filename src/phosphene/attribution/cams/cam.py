@@ -149,7 +149,7 @@ class GradCAM(LayerMap, name="grad-cam"):
     Cost: one backward pass down to the layer.
 
     Args:
-        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
+        layer: at which the map is computed, by name, in Python also the module itself; the last spatial one by default.
         rectify: keep positive values only.
 
     Raises:
@@ -176,7 +176,7 @@ class GradCAMPlusPlus(LayerMap, name="grad-cam++"):
     Differs from the paper: where the denominator is not positive, α = 0.
 
     Args:
-        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
+        layer: at which the map is computed, by name, in Python also the module itself; the last spatial one by default.
         rectify: keep positive values only.
 
     Reference: Chattopadhay et al., WACV 2018, section 3.
@@ -196,7 +196,7 @@ class LayerCAM(LayerMap, name="layer-cam"):
     w[k, y, x] = ReLU(d target / d A[k, y, x]). Cost: one backward pass down to the layer.
 
     Args:
-        layer: at which the map is computed, by name or the module itself; the last spatial layer by default.
+        layer: at which the map is computed, by name, in Python also the module itself; the last spatial one by default.
         rectify: keep positive values only.
 
     Reference: Jiang et al., IEEE TIP 2021, section III.

@@ -22,7 +22,7 @@ from phosphene.core.errors import ImageError
 Uint8Image = npt.NDArray[np.uint8]
 """An array uint8 (H, W, 3), sRGB."""
 
-Color = tuple[int, int, int]
+RGB = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Decoding:
     """
 
     limits: Limits = Limits()
-    background: Color = (255, 255, 255)
+    background: RGB = (255, 255, 255)
     frame: int = 0
     tolerate_truncated: bool = False
 
@@ -146,7 +146,7 @@ def _fast_jpeg(image: Image.Image, data: bytes) -> Uint8Image | None:
     return pixels if pixels.shape[:2] == (image.height, image.width) else None
 
 
-def _upright(image: Image.Image, background: Color, notes: list[str], pixels: Uint8Image | None) -> Uint8Image:
+def _upright(image: Image.Image, background: RGB, notes: list[str], pixels: Uint8Image | None) -> Uint8Image:
     """RGB with the EXIF orientation undone; from the pixels, where they are decoded already."""
     recorded = remaining = _orientation(image, notes)
     if pixels is None:
@@ -172,7 +172,7 @@ def _orientation(image: Image.Image, notes: list[str]) -> int:
     return orientation if isinstance(orientation, int) and orientation in _FLIPS else 1
 
 
-def _opaque(image: Image.Image, background: Color, notes: list[str]) -> Image.Image:
+def _opaque(image: Image.Image, background: RGB, notes: list[str]) -> Image.Image:
     """Any mode as RGB, or L for greys: depth, palette, profile, transparency over the background."""
     base, alpha = _split(image, notes)
     rgb = _to_srgb(base, image.info.get("icc_profile"), notes)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, did_you_mean
-from phosphene.core.images.decode import Color, Decoding, Limits, Uint8Image, from_pillow
+from phosphene.core.images.decode import RGB, Decoding, Limits, Uint8Image, from_pillow
 
 __all__ = ["SUFFIXES", "Limits", "Picture", "Uint8Image", "encode_png", "find", "levels", "load", "resize", "save"]
 
@@ -107,7 +107,7 @@ def load(
     source: str | Path | bytes | BinaryIO,
     *,
     limits: Limits = _LIMITS,
-    background: Color = (255, 255, 255),
+    background: RGB = (255, 255, 255),
     frame: int = 0,
     tolerate_truncated: bool = False,
 ) -> Picture:

@@ -21,7 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from phosphene.core.networks.operations import Arguments, BoxRule, NoRule, no_rule, rule_of
 from phosphene.core.networks.receptive_boxes import Boxes
 
-Pair = tuple[int, int]
+_Pair = tuple[int, int]
 log = logging.getLogger(__name__)
 
 
@@ -41,10 +41,10 @@ class ReceptiveField:
         boxes: int (4, h, w): top, left, bottom and right (exclusive) of each place, within the picture.
     """
 
-    size: Pair
-    stride: Pair
-    start: Pair
-    picture: Pair
+    size: _Pair
+    stride: _Pair
+    start: _Pair
+    picture: _Pair
     boxes: Tensor = field(repr=False, compare=False)
 
     def box(self, row: int, column: int) -> tuple[int, int, int, int]:
@@ -58,7 +58,7 @@ class ReceptiveField:
         return bool((self.boxes == self.boxes.new_tensor((0, 0, *self.picture)).view(4, 1, 1)).all())
 
     @staticmethod
-    def of(layer: Boxes, maps: Callable[[Tensor], Tensor], picture: Pair) -> ReceptiveField:
+    def of(layer: Boxes, maps: Callable[[Tensor], Tensor], picture: _Pair) -> ReceptiveField:
         """The receptive field of a layer from the boxes of its output.
 
         Args:
