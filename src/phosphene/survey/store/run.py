@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +23,9 @@ from phosphene.survey.store import seal
 from phosphene.survey.store.duckdb import remedy
 from phosphene.survey.store.patch import Patch, Side
 from phosphene.survey.store.seal import Damage
+from phosphene.survey.store.sealed_files import SealedFiles
 from phosphene.survey.store.sql import query
-from phosphene.survey.store.table import Value, read_table
+from phosphene.survey.store.table import Value
 
 Of = Literal["image", "place"]
 
@@ -53,9 +53,9 @@ class Run(Result):
         folder = Path(folder)
         record = seal.unseal(folder)
         super().__init__()
-        facts = {"seed": record["seed"], "options": record["options"], "cost": Cost(**record["cost"])}
-        facts |= {"notes": tuple(record["notes"]), "errors": tuple(record["errors"])}
-        for name, value in {**facts, "folder": folder, "record": record}.items():
+        facts = {"folder": folder, "record": record, "seed": record["seed"], "options": record["options"]}
+        facts |= {"cost": Cost(**record["cost"]), "notes": tuple(record["notes"]), "errors": tuple(record["errors"])}
+        for name, value in facts.items():
             object.__setattr__(self, name, value)
         if check and (damage := self.verify(full=False)):
             more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
@@ -66,9 +66,7 @@ class Run(Result):
 
     def files(self) -> Iterator[File]:
         """Every file, to be copied."""
-        for path, entry in self._files.items():
-            facts = {key: value for key, value in entry.items() if key not in {"path", "kind"}}
-            yield File(path, entry["kind"], functools.partial(shutil.copyfile, self._checked(path)), facts)
+        return self._files.copies()
 
     def facts(self) -> Mapping[str, Any]:
         """All that result.json holds."""
@@ -114,12 +112,12 @@ class Run(Result):
     @property
     def tables(self) -> tuple[str, ...]:
         """The names of its tables: images, and those that its accumulators write."""
-        return tuple(path.removesuffix(".parquet") for path in self._files if path.endswith(".parquet"))
+        return self._files.names(".parquet")
 
     @property
     def arrays(self) -> tuple[str, ...]:
         """The names of its arrays: pixels, and those that its accumulators write."""
-        return tuple(path.removesuffix(".npy") for path in self._files if path.endswith(".npy"))
+        return self._files.names(".npy")
 
     def table(self, name: str, layer: str | None = None, channel: int | None = None) -> Table:
         """A table, whole or the rows of a layer or of a unit.
@@ -132,12 +130,12 @@ class Run(Result):
         Raises:
             RunError: the survey wrote no such table.
         """
-        return self._table(name, {} if layer is None else self._of(layer, channel))
+        return self._files.table(name, {} if layer is None else self._of(layer, channel))
 
     @functools.cached_property
     def images(self) -> Table:
         """The table of images, by number; read-only."""
-        table = self._table("images", {})
+        table = self._files.table("images", {})
         for column in table.values():
             column.setflags(write=False)
         return table
@@ -163,8 +161,7 @@ class Run(Result):
 
     def grid(self, layer: str) -> tuple[int, int]:
         """Rows and columns of the maps of a layer; (1, 1) for vectors."""
-        rows, columns = self._layer(layer)["grid"]
-        return int(rows), int(columns)
+        return tuple(self._layer(layer)["grid"])  # type: ignore[return-value]  # two numbers
 
     def units(self, layer: str | None = None) -> Table:
         """The statistics of all units, or of those of a layer, one row each."""
@@ -174,7 +171,7 @@ class Run(Result):
         """The statistics of one unit."""
         table = self.table("units", layer, channel)
         if not len(table["layer"]):
-            raise RunError(f"the survey in {self.folder} kept no statistics of {layer}. {_AGAIN}")
+            raise RunError(f"the survey in {self.folder} kept no statistics of {layer}. Run it again with that layer")
         return {name: column.tolist()[0] for name, column in table.items()}
 
     def patches(self, layer: str, channel: int, side: Side = "top", k: int | None = None) -> tuple[Patch, ...]:
@@ -187,7 +184,7 @@ class Run(Result):
             k: at most so many.
         """
         _require("side", side, get_args(Side))
-        table = self._table("patches", {**self._of(layer, channel), "side": side}, order=("rank",))
+        table = self._files.table("patches", {**self._of(layer, channel), "side": side}, order=("rank",))
         return tuple(Patch.of(dict(zip(table, row, strict=True))) for row in table.rows[:k])
 
     def classes(self, layer: str, channel: int) -> Table:
@@ -205,12 +202,12 @@ class Run(Result):
             of: "image" for the maximum of each image, "place" for sampled places.
         """
         _require("histogram", of, get_args(Of))
-        table = self._table("histograms", {**self._of(layer, channel), "of": of}, order=("low",))
+        table = self._files.table("histograms", {**self._of(layer, channel), "of": of}, order=("low",))
         return table["low"], table["high"], table["count"]
 
     def samples(self, layer: str, channel: int) -> Table:
         """Images sampled from each octave of a unit's activation, in ascending order."""
-        return self._table("samples", self._of(layer, channel), order=("low", "image"))
+        return self._files.table("samples", self._of(layer, channel), order=("low", "image"))
 
     @property
     def embeddings(self) -> npt.NDArray[np.float16]:
@@ -236,8 +233,7 @@ class Run(Result):
         Raises:
             RunError: the survey wrote no such array.
         """
-        array: npt.NDArray[Any] = np.load(self._checked(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
-        return array
+        return self._files.array(name)
 
     def source(self, image: int) -> str:
         """Where an image was read from.
@@ -256,10 +252,9 @@ class Run(Result):
         Raises:
             ImageError: it is gone, cannot be read, or has changed since the survey.
         """
-        source = self.source(image)
-        picture = read(source)
+        picture = read(self.source(image))
         if self.images["sha256"][image] not in {"", picture.sha256}:
-            raise ImageError(f"{source} has changed since the survey; restore it, or run the survey again")
+            raise ImageError(f"{picture.path} has changed since the survey; restore it, or run the survey again")
         return picture
 
     def find(self, name: str) -> int:
@@ -276,29 +271,17 @@ class Run(Result):
     def query(self, sql: str, *, limit: int | None = None) -> Table:
         """See `phosphene.survey.store.sql.query`."""
         for name in self.tables:
-            self._checked(f"{name}.parquet")
+            self._files.path(f"{name}.parquet")  # checks it
         return query(self.folder, sql, limit=limit, tables=self.tables)
 
     @functools.cached_property
-    def _files(self) -> dict[str, Mapping[str, Any]]:
-        return {entry["path"]: entry for entry in self.record["files"]}
+    def _files(self) -> SealedFiles:
+        return SealedFiles(self.folder, self.record["files"])
 
-    def _table(self, name: str, where: Mapping[str, Value], order: tuple[str, ...] = ()) -> Table:
-        return read_table(self._checked(f"{name}.parquet"), where=where, order=order)
-
-    def _checked(self, name: str) -> Path:
-        """The path of a file whose content is what was written."""
-        if name not in self._files:
-            raise RunError(f"the survey in {self.folder} kept no {name}. {_AGAIN}")
-        if what := seal.damage_of(self.folder, self._files[name], full=True):
-            raise RunError(f"{self.folder / name} {what}. {remedy(self.folder)}")
-        return self.folder / name
-
-    def _layer(self, layer: str) -> Mapping[str, Any]:
+    def _layer(self, layer: str) -> dict[str, Any]:
         if layer not in self.record["layers"]:
             raise LayerError(f"the survey in {self.folder} has no layer {layer!r}; {did_you_mean(layer, self.layers)}")
-        facts: Mapping[str, Any] = self.record["layers"][layer]
-        return facts
+        return dict(self.record["layers"][layer])
 
     def _of(self, layer: str, channel: int | None = None) -> dict[str, Value]:
         """The condition for the rows of a layer, or of a unit."""
@@ -315,5 +298,4 @@ def _require(what: str, name: str, names: tuple[str, ...]) -> None:
         raise OptionError(f"no {what} is called {name!r}; {did_you_mean(name, names)}")
 
 
-_AGAIN = "Run it again with the accumulator that writes it, see --keep"
-_SHOWN = 16
+_SHOWN = 16  # thumbnails in a notebook
