@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -36,11 +37,15 @@ class Verbs(click.Group):
     """A group whose members are imported only when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The verbs, the main one first."""
-        return list(VERBS)
+        """The verbs, the main one first; then the recipes of plugins."""
+        return [*VERBS, *_recipes_of_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a verb."""
+        if cmd_name in _recipes_of_plugins():
+            from phosphene.cli.verbs.recipe import command_of
+
+            return command_of(cmd_name)
         if cmd_name not in VERBS:
             ctx.fail(f"there is no verb {cmd_name!r}; {_nearest(cmd_name)}")
         module = importlib.import_module(f"phosphene.cli.verbs.{VERBS[cmd_name][0]}")
@@ -51,7 +56,8 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """One line a verb, without importing any."""
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+            lines = [(verb, line) for verb, (_, line) in VERBS.items()]
+            formatter.write_dl([*lines, *((name, recipe.summary()) for name, recipe in _recipes_of_plugins().items())])
 
 
 _PLUGIN = "Python file with methods, accumulators, recipes or studies of your own; anywhere in the line, repeatable."
@@ -108,6 +114,13 @@ def main(args: list[str] | None = None) -> None:
         click.echo(f"unexpected {type(error).__name__}: {error}. --debug shows where; please report it", err=True)
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _recipes_of_plugins() -> dict[str, Any]:
+    """The recipes that plugins have registered; empty, at once, where no plugin has imported the registry."""
+    module = sys.modules.get("phosphene.synthesis.loop.recipe")
+    table = {} if module is None else module.Recipe.table
+    return {name: recipe for name, recipe in table.items() if not recipe.__module__.startswith("phosphene.")}
 
 
 def _without_plugins(args: list[str]) -> tuple[list[str], list[str]]:

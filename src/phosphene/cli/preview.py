@@ -53,13 +53,13 @@ def preview(run: Session, text: str, output: OutputFolder) -> Iterator[Watch]:
         yield watch
 
 
-def make(run: Session, recipe: Recipe[Any], picture: Picture, **options: Any) -> dict[str, Any]:
-    """Run a recipe on a photograph and save what comes of it; interrupted, the same command goes on where it was.
+def make(run: Session, recipe: Recipe[Any], *inputs: Picture | str, **options: Any) -> dict[str, Any]:
+    """Run a recipe and save its result; interrupted, the same command goes on where it was.
 
     Args:
         run: network, seed and folder.
         recipe: what to do.
-        picture: its input.
+        inputs: a photograph, or targets.
         options: of `phosphene.synthesis.loop.run.run`.
 
     Returns:
@@ -67,12 +67,16 @@ def make(run: Session, recipe: Recipe[Any], picture: Picture, **options: Any) ->
     """
     from phosphene.synthesis.loop.run import run as run_recipe
 
-    folder = run.folder(picture.name)
-    output = OutputFolder(folder, run.verb, inputs=[picture.path] if picture.path not in {"", "-"} else [])
-    with preview(run, picture.name, output) as watch:
+    names = [given if isinstance(given, str) else given.name for given in inputs]
+    paths = [given.path for given in inputs if not isinstance(given, str) and given.path not in {"", "-"}]
+    name = names[0] if len(names) == 1 else "several"
+    folder = run.folder(name)
+    output = OutputFolder(folder, run.verb, inputs=paths)
+    with preview(run, ", ".join(names)[:_NAMED], output) as watch:
         state, seed = output.state, run.seed
-        result = run_recipe(recipe, run.network, picture, state=state, seed=seed, watch=watch, **options)
-    return run.save(result, folder, name=picture.name)
+        result = run_recipe(recipe, run.network, *inputs, state=state, seed=seed, watch=watch, **options)
+    return run.save(result, folder, name=name)
 
 
 _SECONDS = 2.0  # between two previews
+_NAMED = 40  # letters of the inputs beside the bar

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich import progress as bars
@@ -22,6 +22,10 @@ from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Network
 from phosphene.core.progress import Progress
 from phosphene.core.result import Manifest, Result
+
+Input = TypeVar("Input")
+Stored = dict[str, Any]
+"""A manifest: what result.json holds."""
 
 
 @dataclasses.dataclass
@@ -88,15 +92,23 @@ class Session:
         self.failed.append(f"{type(error).__name__}: {error}")
         click.echo(self.failed[-1], err=True)
 
-    def each(self, inputs: Sequence[str], make: Callable[[str], Any]) -> list[Any]:
-        """The results of all inputs; an input that fails is named, and the rest goes on."""
-        self.several, manifests = len(inputs) > 1, []
-        for name in inputs:
+    def for_pictures(self, sources: Iterable[str], make: Callable[[Picture], Stored]) -> list[Stored]:
+        """The manifests of all pictures; a picture that fails is named, and the rest goes on."""
+        return self._collected(self.pictures(sources), make)
+
+    def for_names(self, names: Sequence[str], make: Callable[[str], Stored]) -> list[Stored]:
+        """The manifests of all names; a name that fails is said, and the rest goes on."""
+        self.several = len(names) > 1
+        return self._collected(names, make)
+
+    def _collected(self, inputs: Iterable[Input], make: Callable[[Input], Stored]) -> list[Stored]:
+        stored = []
+        for given in inputs:
             try:
-                manifests.append(make(name))
+                stored.append(make(given))
             except PhospheneError as error:
                 self.fail(error)
-        return manifests
+        return stored
 
     def folder(self, name: str) -> Path:
         """Where the results of one input go: -o itself for a single one, else a folder of its own name.

@@ -11,8 +11,8 @@ from phosphene.attribution import Attribution
 from phosphene.attribution import attribute as compute
 from phosphene.cli.options import build, everywhere, target
 from phosphene.cli.registered import Members
-from phosphene.cli.session import session
-from phosphene.core.errors import PhospheneError
+from phosphene.cli.session import Stored, session
+from phosphene.core.images.image import Picture
 from phosphene.core.registry import Named
 
 
@@ -50,13 +50,11 @@ def _attribute(method: type[Named], sources: tuple[str, ...], options: dict[str,
     run = session("attribute", options)
     chosen = build(method, {**options, "seed": run.seed})
     assert isinstance(chosen, Attribution)
-    stored = []
-    for picture in run.pictures(sources):
-        try:
-            folder = run.folder(picture.name)
-            with run.progress(f"{chosen.name} for {target}"):
-                heatmap = compute(run.network, picture, target, method=chosen)
-            stored.append(run.save(heatmap, folder))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(stored)
+
+    def one(picture: Picture) -> Stored:
+        folder = run.folder(picture.name)
+        with run.progress(f"{chosen.name} for {target}"):
+            heatmap = compute(run.network, picture, target, method=chosen)
+        return run.save(heatmap, folder)
+
+    return run.finish(run.for_pictures(sources, one))

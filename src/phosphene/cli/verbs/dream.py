@@ -9,7 +9,6 @@ import click
 from phosphene.cli.options import chosen, everywhere, from_any, run_options, running
 from phosphene.cli.preview import make
 from phosphene.cli.session import session
-from phosphene.core.errors import PhospheneError
 from phosphene.synthesis.recipes.dream import Dream
 from phosphene.synthesis.recipes.zoom import Zoom
 
@@ -31,11 +30,6 @@ def dream(pictures: tuple[str, ...], **options: Any) -> int:
     options["animation"] = asked.pop("animate") if zooms else None
     recipe = chosen(Zoom if zooms else Dream, options, (Dream, Zoom), "dream without --zoom")
     assert isinstance(recipe, Dream | Zoom)
-    run, manifests = session("dream", options), []
+    run = session("dream", options)
     recipe.check(run.network)
-    for picture in run.pictures(pictures):
-        try:
-            manifests.append(make(run, recipe, picture, **asked))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(manifests)
+    return run.finish(run.for_pictures(pictures, lambda picture: make(run, recipe, picture, **asked)))

@@ -9,7 +9,6 @@ import click
 from phosphene.cli.options import chosen, everywhere, from_any, run_options, running
 from phosphene.cli.preview import make
 from phosphene.cli.session import session
-from phosphene.core.errors import PhospheneError
 from phosphene.synthesis.recipes.invert import Invert
 
 
@@ -27,11 +26,6 @@ def invert(pictures: tuple[str, ...], **options: Any) -> int:
     """
     asked, recipe = run_options(options), chosen(Invert, options, (), "invert")
     assert isinstance(recipe, Invert)
-    run, manifests = session("invert", options), []
+    run = session("invert", options)
     recipe.check(run.network)
-    for picture in run.pictures(pictures):
-        try:
-            manifests.append(make(run, recipe, picture, **asked))
-        except PhospheneError as error:
-            run.fail(error)
-    return run.finish(manifests)
+    return run.finish(run.for_pictures(pictures, lambda picture: make(run, recipe, picture, **asked)))

@@ -32,7 +32,7 @@ def neighbors(survey: str, images: tuple[str, ...], k: int, metric: Metric, **op
     """
     command = session("neighbors", options)
     run = open_survey(command, survey)
-    return command.finish(command.each(images, lambda name: _neighbors(command, run, name, k=k, metric=metric)))
+    return command.finish(command.for_names(images, lambda name: _neighbors(command, run, name, k=k, metric=metric)))
 
 
 def _neighbors(command: Session, run: Run, name: str, *, k: int, metric: Metric) -> dict[str, Any]:

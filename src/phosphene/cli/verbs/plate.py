@@ -44,7 +44,7 @@ def plate(survey: str, layers: tuple[str, ...], **options: Any) -> int:
     how = {name: options.pop(name) for name in ("units", "k", "method", "field", "check", "side")}
     run = session("plate", options)
     surveyed = open_survey(run, survey)
-    return run.finish(run.each(layers, lambda layer: _plate(run, surveyed, layer, how)))
+    return run.finish(run.for_names(layers, lambda layer: _plate(run, surveyed, layer, how)))
 
 
 def _plate(run: Session, survey: Run, layer: str, how: dict[str, Any]) -> dict[str, Any]:

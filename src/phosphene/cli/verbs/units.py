@@ -32,7 +32,7 @@ def unit(survey: str, units: tuple[str, ...], k: int, **options: Any) -> int:
     """
     run = session("unit", options)
     surveyed = open_survey(run, survey)
-    return run.finish(run.each(units, lambda target: _unit(run, surveyed, target, k)))
+    return run.finish(run.for_names(units, lambda target: _unit(run, surveyed, target, k)))
 
 
 def _unit(run: Session, survey: Run, target: str, k: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 Options = TypeVar("Options", bound="Recipe[Any]")
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """One call of `synthesize`: all that decides its images, but the network, the precision and the seed of the run.
 
@@ -60,6 +60,7 @@ class Stage:
     objective: Objective | Sequence[Objective]
     steps: int
     canvas: Canvas | None = None
+    _: dataclasses.KW_ONLY
     size: tuple[int, int] | None = None
     start: Images | None = None
     transforms: Sequence[Transform] = ()
