@@ -32,9 +32,7 @@ Of = Literal["image", "place"]
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Run(Result):
-    """A finished survey, read from its folder: `Run("run/")`. No file is read before its checksum agrees.
-
-    It is saved where it is; `save` writes a copy into another folder.
+    """A finished survey, read from its folder: `Run("run/")`; `save` writes a copy. No file is read unchecked.
 
     Args:
         folder: that the survey wrote.
@@ -161,7 +159,7 @@ class Run(Result):
 
     def grid(self, layer: str) -> tuple[int, int]:
         """Rows and columns of the maps of a layer; (1, 1) for vectors."""
-        return tuple(self._layer(layer)["grid"])  # type: ignore[return-value]  # two numbers
+        return tuple(self._layer(layer)["grid"])
 
     def units(self, layer: str | None = None) -> Table:
         """The statistics of all units, or of those of a layer, one row each."""
@@ -298,4 +296,4 @@ def _require(what: str, name: str, names: tuple[str, ...]) -> None:
         raise OptionError(f"no {what} is called {name!r}; {did_you_mean(name, names)}")
 
 
-_SHOWN = 16  # thumbnails in a notebook
+_SHOWN = 16  # thumbnails
