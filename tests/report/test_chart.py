@@ -91,3 +91,11 @@ def test_ticks_of_octaves_are_few_and_inside(ends: tuple[float, float]) -> None:
     places = [float(x) for x in re.findall(r'<text x="([^"]+)" y="290', svg)]
     assert 2 <= len(places) <= 9
     assert all(LEFT <= x <= WIDTH - RIGHT for x in places)
+
+
+def test_no_tick_of_octaves_stands_beside_zero() -> None:
+    bins = [Bin(-4.0, -2.0, 1), *(Bin(2.0**power, 2.0 ** (power + 1), 1) for power in range(-12, 2))]
+    svg = histogram(bins, "activation", "images", title="t")
+    ticks = {text: float(x) for x, text in re.findall(r'<text x="([^"]+)" y="290" text-anchor="middle">([^<]+)', svg)}
+    assert "0" in ticks
+    assert all(abs(x - ticks["0"]) > 34 for text, x in ticks.items() if text != "0")

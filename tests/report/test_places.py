@@ -48,3 +48,18 @@ def test_negative_values_do_not_count_but_are_not_nothing() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 7), (1, 9)])
 def test_every_shape_can_be_described(shape: tuple[int, int]) -> None:
     assert describe(np.ones(shape))
+
+
+@pytest.mark.parametrize(("corner", "named"), [(0.61, True), (0.59, False)])
+def test_a_quarter_is_named_from_60_percent_on(corner: float, named: bool) -> None:
+    values = np.zeros((8, 8))
+    values[0, 0], values[7, 7] = corner, 1 - corner
+    assert ("lies in the upper left quarter" in describe(values)) == named
+
+
+@pytest.mark.parametrize(("half", "words"), [(0.66, "66 % of the mass lies in the upper half"), (0.63, "no half")])
+def test_a_half_is_named_from_65_percent_on(half: float, words: str) -> None:
+    values = np.zeros((8, 8))
+    values[0, 0] = values[0, 7] = half / 2
+    values[7, 0] = values[7, 7] = (1 - half) / 2
+    assert words in describe(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -66,4 +67,6 @@ def test_curves_are_drawn_in_probability_from_0_to_1() -> None:
     assert "grad-cam goes from 0.8 to 0" in falls.svg
     assert "grad-cam goes from 0 to 0.9" in rises.svg
     assert "probability of tabby" in falls.svg
+    whole = charts({"a": (curves("deletion", 1.0, 0.5, 0.0), curves("insertion", 0.0, 0.5, 1.0))})[0].svg
+    assert re.search(r'points="[0-9.]+,14 ', whole), "a probability of 1 lies at the top of the chart"
     assert charts({}) == ()

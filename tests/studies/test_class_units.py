@@ -115,3 +115,14 @@ def test_another_network_and_a_survey_of_nothing_are_refused(made: tuple[Run, Ne
     nothing = survey(network, photographs(tmp_path / "photos", 3, broken=(0, 1, 2)), tmp_path / "run")
     with pytest.raises(RunError, match="could read no image"):
         class_units(network, nothing, "goldfish")
+
+
+def test_embeddings_that_are_not_what_the_classifier_reads_are_refused(
+    made: tuple[Run, Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, network = made
+    doubled = 2 * np.asarray(run.embeddings)
+    monkeypatch.setattr(Run, "embeddings", property(lambda _: doubled))
+    units = class_units(network, run, "goldfish")
+    assert not units.contributions
+    assert "of another layer than the one that the classifier reads" in units.notes[-1]

@@ -33,12 +33,12 @@ def test_a_study_is_found_by_its_name() -> None:
 
 def test_the_falls_are_those_of_covering_by_the_projection() -> None:
     network, unit = nets.build("gap"), "features.5:3@max"
-    result = DeconvnetCheck(target=unit, share=0.1, controls=4).study(network, PICTURES, seed=3)
+    result = DeconvnetCheck(target=unit, share=0.01, controls=4).study(network, PICTURES, seed=3)
     for check, picture in zip(result.checks, PICTURES, strict=True):
         images = network.prepare(picture).images
         target = bind_target(network, unit, images)
         values = attribute(network, images, target, method="deconvnet").values
-        expected = covering(network, images, values, target, share=0.1, controls=4, seed=3)
+        expected = covering(network, images, values, target, share=0.01, controls=4, seed=3)
         assert check.covering.fall.item() == pytest.approx(expected.fall.item(), abs=1e-6)
         assert np.allclose(check.covering.control.cpu(), expected.control.cpu(), atol=1e-6)
         assert check.sheet().shape == (32, 2 * 32 + 4, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import nets
 from phosphene.studies.evaluate import evaluate
 
@@ -14,8 +16,9 @@ def test_each_method_is_scored_on_all_pictures_best_insertion_first() -> None:
     assert rows[0].insertion >= rows[1].insertion
     assert all(row.pictures == 3 for row in rows)
     assert all(0 <= row.deletion <= 1 and 0 <= row.covering <= 1 for row in rows)
-    assert [len(column) for column in evaluation.columns.values()] == [2] * 7
-    assert evaluation.columns["insertion"] == [row.insertion for row in rows]
+    assert [len(row) for row in evaluation.table.rows] == [7, 7]
+    assert evaluation.table["insertion"].tolist() == [row.insertion for row in rows]
+    assert np.isnan(evaluation.table["pointing 2×2"]).all()
     assert [row["method"] for row in evaluation.facts()["results"]] == [row.method for row in rows]
 
 

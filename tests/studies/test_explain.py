@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import nets
-from phosphene.attribution import Attribution
+from phosphene.attribution import Attribution, attribute
+from phosphene.attribution.cams.cam import GradCAM
 from phosphene.core.errors import OptionError, TargetError
 from phosphene.core.images.image import Picture
 from phosphene.core.progress import Progress
+from phosphene.report.report import report
 from phosphene.studies.explain import DEFAULT, RANDOM, explain, explanation_cost
 from phosphene.studies.explanation import Explanation
 
@@ -98,3 +101,40 @@ def test_unknown_methods_and_targets_are_refused() -> None:
         explain(network, PICTURE, methods=["grad-camm"])
     with pytest.raises(TargetError, match="no class 'dog'"):
         few_steps(network, "dog")
+
+
+def test_a_method_that_is_run_twice_keeps_both_maps(tmp_path: Path) -> None:
+    network = nets.build("gap")
+    methods = [GradCAM(), GradCAM(layer="features.3")]
+    explanation = explain(network, PICTURE, 0, methods=methods, layers=(), scores=False)
+    assert list(explanation.maps) == ["grad-cam", "grad-cam~2"]
+    stored = report(explanation).save(tmp_path)
+    arrays = [file["path"] for file in stored["files"] if file["path"].endswith(".npy")]
+    assert arrays == ["grad-cam.npy", "grad-cam-2.npy"]
+    assert stored["options"]["layers"] == []
+
+
+def test_curves_have_20_steps_by_default() -> None:
+    network = nets.build("gap")
+    explanation = explain(network, PICTURE, 0, methods=["gradient"], layers=())
+    assert len(explanation.curves["gradient"][0].shares) == 21
+    assert explanation.cost.forwards == explanation_cost(network, methods=["gradient"]).forwards == 1 + 2 * 42 + 1
+
+
+def test_what_one_pass_reads_is_what_separate_passes_read() -> None:
+    network = nets.build("residual")
+    explanation = few_steps(network, scores=False)
+    assert explanation.predictions == network.predict(explanation.images)[0]
+    for made in explanation.heatmaps:
+        alone = attribute(network, explanation.images, explanation.target, method=made.method)
+        assert torch.equal(made.values, alone.values), made.name
+    for maps in explanation.activations:
+        assert torch.equal(maps.values, network.tap(explanation.images, [maps.layer])[maps.layer])
+
+
+def test_a_watcher_that_says_stop_gets_what_is_done() -> None:
+    network = nets.build("gap")
+    explanation = explain(network, PICTURE, 0, methods=["gradient", "grad-cam"], watch=lambda seen: seen.done > 1)
+    assert [made.name for made in explanation.heatmaps] == ["gradient"]
+    assert (explanation.curves, explanation.sanity) == ({}, {})
+    assert explanation.notes == ("stopped before grad-cam; everything from there on is left out",)

@@ -163,3 +163,11 @@ def test_a_synthesis_begins_where_the_facets_are(network: Network, folder: Path)
     made = visualize(network, 0, preset=Lecture(steps=1, lr=1e-6, decay=0, blur=0), starts=found.starts)
     assert torch.allclose(made.images, found.starts, atol=1e-4)
     assert found.picture().shape[2] == 3
+
+
+def test_only_images_that_reach_half_of_the_largest_activation_count(network: Network, tmp_path: Path) -> None:
+    for level in (200, 110, 90):
+        Image.new("RGB", (16, 16), (level, 0, 0)).save(tmp_path / f"{level}.png")
+    result = facets(tmp_path, network, Logit(0), 1)
+    assert result.notes == ("2 of 3 images reach half of what the first does, or more",)
+    assert {Path(source).stem for source in result.facets[0].sources} == {"200", "110"}

@@ -113,3 +113,14 @@ def test_it_is_saved_with_what_stands_on_it(plated: Any, tmp_path: Path) -> None
 def test_options_that_draw_nothing_are_refused(plated: Any, options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         plate(plated.network, plated.run, "features.5", "random:2", **options)
+
+
+def test_five_patches_stand_in_three_columns(plated: Any) -> None:
+    drawn = plate(plated.network, plated.run, "features.5", "3", k=5, side=20)
+    assert drawn.picture(columns=1).shape[1] == 2 * (3 * 20 + 2 * 2) + 4
+
+
+def test_a_watcher_stops_it_after_a_unit(plated: Any) -> None:
+    drawn = plate(plated.network, plated.run, "features.5", "3,0", k=1, watch=lambda progress: progress.done == 1)
+    assert [panel.channel for panel in drawn.panels] == [3]
+    assert "stopped after 1 of 2 units" in drawn.notes

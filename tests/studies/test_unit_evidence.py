@@ -12,10 +12,11 @@ import torch
 import nets
 from phosphene.core.errors import LayerError, OptionError, RunError, TargetError
 from phosphene.core.networks.network import Network
+from phosphene.core.table import Table
 from phosphene.report.report import report
 from phosphene.studies.evidence.peaks import random_images
 from phosphene.studies.evidence.selection import parse_unit
-from phosphene.studies.unit_evidence import unit
+from phosphene.studies.unit_evidence import _by_selectivity, unit
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
 from surveys import surveyed
@@ -68,6 +69,7 @@ def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
     assert all(each.low <= each.patch.patch.activation < each.high for each in found.levels)
     octaves = {(each.low, each.high): each.images for each in found.levels}
     assert sum(octaves.values()) == 12
+    assert len(found.levels) == 5
 
 
 def test_a_whole_field_is_cut_to_the_effective_one(made: tuple[Run, Network]) -> None:
@@ -135,3 +137,16 @@ def test_the_network_is_left_as_it_was(made: tuple[Run, Network]) -> None:
     unit(network, run, "features.3:1", k=1)
     assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
     assert nets.build("gap").sha256 == network.sha256
+
+
+def test_classes_of_one_image_come_after_all_others() -> None:
+    columns = {"class": np.array(["a", "b", "c"]), "images": np.array([1, 2, 5])}
+    columns |= {"selectivity": np.array([0.9, 0.1, 0.5]), "d_prime": np.zeros(3)}
+    assert _by_selectivity(Table(columns))["class"].tolist() == ["c", "b", "a"]
+
+
+def test_a_watcher_leaves_out_what_is_not_made_yet(made: tuple[Run, Network]) -> None:
+    evidence = unit(*made[::-1], "features.3:1", k=2, watch=lambda progress: progress.done == 1)
+    assert evidence.projections
+    assert len(evidence.top) == 2
+    assert (evidence.levels, evidence.random) == ((), ())

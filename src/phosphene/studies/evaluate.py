@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from phosphene.attribution import Attribution, MethodLike, attribute_all
@@ -19,6 +20,7 @@ from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
 from phosphene.core.networks.network import Images, Network
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost, Result
+from phosphene.core.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +69,11 @@ class Evaluation(Result):
     rows: tuple[MethodScores, ...]
 
     @property
-    def columns(self) -> dict[str, list[Any]]:
-        """The scores as a table: title → one value for each method."""
-        return {title: [getattr(row, name) for row in self.rows] for title, name in _COLUMNS.items()}
+    def table(self) -> Table:
+        """One row for each method; NaN where a score could not be measured."""
+        columns = {title: [getattr(row, name) for row in self.rows] for title, name in _COLUMNS.items()}
+        scores = {title: np.array(values, np.float64) for title, values in columns.items() if title != "method"}
+        return Table({"method": np.array(columns["method"]), **scores})
 
     def facts(self) -> Mapping[str, Any]:
         """The scores of each method."""

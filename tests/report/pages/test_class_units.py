@@ -39,6 +39,7 @@ def test_contributions_stand_first_then_layers_from_the_last(made: tuple[Run, Ne
     told = json.loads(json.dumps(page.facts(), allow_nan=False))
     assert [each["channel"] for each in told["contributions"]] == [c.channel for c in units.contributions]
     assert set(told["selective"]) == {"features.3", "features"}
+    assert [len(section.mosaics) for section in page.page.sections] == [3, 3, 3]
 
 
 def test_what_cannot_be_told_is_said(made: tuple[Run, Network]) -> None:

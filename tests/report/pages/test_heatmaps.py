@@ -261,3 +261,8 @@ def test_predictions_are_bars() -> None:
     assert sum(row[1].share for row in table.rows) <= 1  # type: ignore[union-attr]
     assert percent(0.0) == "0.0 %"
     assert percent(1.0) == "100 %"
+
+
+def test_the_strongest_places_are_a_tenth_of_the_pixels() -> None:
+    views = figure(made(values=torch.arange(1024.0).view(1, 1, 32, 32))).views
+    assert views[-1].alt.startswith("The 10 % of the photograph")

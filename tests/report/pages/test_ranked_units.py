@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phosphene.report.figures import percent
 from phosphene.report.report import report
 from phosphene.studies.ranked_units import TILE, ranked_units
 from phosphene.survey.store.run import Run
@@ -29,6 +30,9 @@ def test_a_tile_and_a_row_for_each_unit_in_its_order(run: Run) -> None:
     assert [each.words for each in tree.all("th") if each.get("scope") == "row"] == [
         f"features.5:{c}" for c in channels
     ]
+    rows = [[cell.words for cell in row.children] for row in tree.all("tr")[1:]]
+    for row, shown in zip(found.rows, rows, strict=True):
+        assert percent(row["places_positive"] / row["places"]) in shown
     assert tiles.children[-1].words == "5\ndead"
     assert "1 of all is dead" in tree.all("p")[1].words
 

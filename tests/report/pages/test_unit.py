@@ -117,3 +117,8 @@ def test_the_plate_has_a_block_for_patches_and_each_projection(evidence: UnitEvi
     alone = dataclasses.replace(evidence, random=()).plate()
     assert alone is not None
     assert (plate[: alone.shape[0]] == alone).all()
+
+
+def test_an_activation_at_the_lower_end_of_a_bin_is_marked_in_it(evidence: UnitEvidence) -> None:
+    low = unit_charts.bins(evidence, "image")[-1].low
+    assert [column.marked for column in unit_charts.bins(evidence, "image", [low])][-1] == 1

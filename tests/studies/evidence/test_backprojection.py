@@ -162,6 +162,7 @@ def test_the_scale_leaves_a_share_of_the_magnitude_at_its_end() -> None:
     # All 4s together are half of the magnitude: the scale ends at 1 where 60 % may be beyond, else at 4.
     assert found.picture(beyond=0.6)[0, :5, 0].tolist() == [255, 0, 255, 255, 255]
     assert found.picture(beyond=0.2)[0, :5, 0].tolist() == [159, 96, 159, 159, 255]
+    assert np.array_equal(found.picture(), found.picture(beyond=0.2))
     assert (found.picture()[1:] == 128).all()
 
 

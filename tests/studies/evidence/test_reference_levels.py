@@ -109,6 +109,8 @@ def test_another_network_and_no_quantile_are_refused(made: tuple[Run, Network]) 
         reference_levels(made[0], dataclasses.replace(made[1], name="other"), [Logit(0)])
     with pytest.raises(OptionError, match=r"quantile is 99\.9"):
         reference_levels(made[0], made[1], [Logit(0)], quantile=99.9)
+    with pytest.raises(OptionError, match="limit 0"):
+        reference_levels(made[0], made[1], [Logit(0)], limit=0)
 
 
 def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_path: Path) -> None:
@@ -129,14 +131,18 @@ def _level(*values: float) -> ReferenceLevel:
 @pytest.mark.parametrize(
     ("level", "value", "line"),
     [
-        (_level( 200, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 200 natural images (5.9)"),
-        (_level( 500, 0.99, 2.0, 8.0), 1.0, "1, 50 % of the 99th percentile of 500 natural images (2)"),
-        (_level( 9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
-        (_level( 500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
-        (_level( 6, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 6 natural images (4)"),
-        (_level( 6, 0.999, 3.9, 4.0), -1.0, "-1; the greatest of 6 natural images is 4"),
-        (_level( 6, 0.999, -2.0, -1.0), 8.0, "8; the greatest of 6 natural images is -1"),
-        (_level( 400, 0.999, 4.0, 5.0), 8.0,
+        (_level(200, 0.9, 5.9, 8), 12.4, "12.4, 210 % of the 90th percentile of 200 natural images (5.9)"),
+        (_level(500, 0.99, 2.0, 8.0), 1.0, "1, 50 % of the 99th percentile of 500 natural images (2)"),
+        (_level(9, 0.5, -1.0, 8.0), 1.0, "1; the 50th percentile of 9 natural images is -1"),
+        (_level(500, 0.999, 0.0, 0.0), 0.0, "0, where 500 natural images all stay at 0"),
+        (_level(6, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 6 natural images (4)"),
+        (_level(6, 0.999, 3.9, 4.0), -1.0, "-1; the greatest of 6 natural images is 4"),
+        (_level(99, 0.999, 3.9, 4.0), 8.0, "8, 200 % of the greatest of 99 natural images (4)"),
+        (_level(100, 0.999, 4.0, 5.0), 8.0, "8, 200 % of the 99.9th percentile of 100 natural images (4; of so few "
+         "that is all but their greatest, 5)"),
+        (_level(1000, 0.999, 4.0, 5.0), 8.0, "8, 200 % of the 99.9th percentile of 1,000 natural images (4)"),
+        (_level(6, 0.999, -2.0, -1.0), 8.0, "8; the greatest of 6 natural images is -1"),
+        (_level(400, 0.999, 4.0, 5.0), 8.0,
          "8, 200 % of the 99.9th percentile of 400 natural images (4; of "
          "so few that is all but their greatest, 5)"),
     ],

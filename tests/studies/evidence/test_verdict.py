@@ -15,7 +15,7 @@ from phosphene.core.images import image
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.reference_levels import reference_levels
-from phosphene.studies.evidence.verdict import verdicts
+from phosphene.studies.evidence.verdict import Verdict, verdicts
 from phosphene.synthesis.recipes.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 
@@ -64,3 +64,8 @@ def test_neurons_painted_in_a_window_are_held_against_the_same_neurons(photograp
     assert told.reference.maximum == pytest.approx(
         max(wish(network.tap(each, ["0"])).item() for each in images), rel=1e-4
     )
+
+
+def test_only_a_rank_behind_the_first_is_named() -> None:
+    assert str(Verdict("fish", 1.0, 1, ())) == "fish: 1"
+    assert str(Verdict("fish", 1.0, 2, ())) == "fish: 1; rank 2"

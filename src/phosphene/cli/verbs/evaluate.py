@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from typing import Any
 
@@ -57,10 +58,9 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
 
 def _print(run: Session, scores: Evaluation) -> None:
     """The scores as a table, and below it what could not be measured."""
-    columns = scores.columns
-    table = Table(*columns, box=None, title=f"{run.network.name} on {len(scores.inputs)} pictures")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*(cell if isinstance(cell, str) else "–" if cell is None else f"{cell:.3f}" for cell in row))
+    table = Table(*scores.table.columns, box=None, title=f"{run.network.name} on {len(scores.inputs)} pictures")
+    for name, *values in scores.table.rows:
+        table.add_row(name, *("–" if math.isnan(value) else f"{value:.3f}" for value in values))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
     for note in scores.notes:
         run.say(f"  {note}")
