@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from phosphene.core.errors import ImageError, OptionError, did_you_mean
-from phosphene.core.images.image import Picture
+from phosphene.core.images.image import Picture, blurred
 from phosphene.core.inputs import prepare_inputs
 from phosphene.core.networks.network import Images, Network
 
@@ -53,10 +52,8 @@ def baseline_image(baseline: Baseline, network: Network, images: Images) -> Imag
 
 
 def _colored(color: str, network: Network, images: Images) -> Images:
-    levels = {"black": (0.0,), "white": (1.0,), "grey": (0.5,), "mean": network.preprocess.mean}[color]
-    if color == "mean" and network.preprocess.order == "bgr":
-        levels = levels[::-1]
-    return images.new_tensor(levels).view(1, -1, 1, 1).expand_as(images)
+    colors = {"black": (0.0,), "white": (1.0,), "grey": (0.5,), "mean": network.preprocess.mean_color}
+    return images.new_tensor(colors[color]).view(1, -1, 1, 1).expand_as(images)
 
 
 def fill_image(fill: Fill, network: Network, image: Images, *, sigma: float = 8.0, seed: int = 0) -> Images:
@@ -83,15 +80,3 @@ def fill_image(fill: Fill, network: Network, image: Images, *, sigma: float = 8.
         known = ", ".join((*get_args(Color), "noise", "blur"))
         raise OptionError(f"fill is {fill!r}; choose {known} or a grey level in [0, 1]")
     return torch.full_like(image, fill)
-
-
-def blurred(image: Images, sigma: float) -> Images:
-    """The image after a Gaussian blur that repeats the border, cut off at three sigma."""
-    radius = max(1, round(3 * sigma))
-    steps = torch.arange(-radius, radius + 1).to(image)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, 1, -1)
-    for _ in range(2):
-        padded = F.pad(image, (radius, radius, 0, 0), mode="replicate")
-        image = F.conv2d(padded, kernel, groups=image.shape[1]).transpose(2, 3)
-    return image

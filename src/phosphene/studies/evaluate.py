@@ -15,6 +15,7 @@ from phosphene.attribution.evaluate.covering import covering
 from phosphene.attribution.evaluate.deletion import deletion, insertion
 from phosphene.attribution.evaluate.pointing import pointing_game
 from phosphene.attribution.evaluate.sanity import UPPER_HALF, sanity_all
+from phosphene.attribution.perturbation.engine import Engines
 from phosphene.core.errors import PhospheneError
 from phosphene.core.inputs import Pictures, Target, bind_target, prepare_inputs
 from phosphene.core.networks.network import Images, Network
@@ -138,10 +139,10 @@ def _score(
     network: Network, images: Images, method: Attribution, *, target: Target, confidence: float, seed: int
 ) -> MethodScores:
     assert method.name is not None
-    notes, scores, cost = [], [], Cost()
-    for image in images:
+    notes, scores, cost, engines = [], [], Cost(), Engines(network)
+    for image in images[:, None]:
         try:
-            of_image, cost_of_image = _score_image(network, image[None], method, target=target, seed=seed)
+            of_image, cost_of_image = _score_image(engines, image, method, target=target, seed=seed)
         except PhospheneError as error:
             notes.append(str(error))
             continue
@@ -169,14 +170,16 @@ def _score(
 
 
 def _score_image(
-    network: Network, image: Images, method: Attribution, *, target: Target, seed: int
+    engines: Engines, image: Images, method: Attribution, *, target: Target, seed: int
 ) -> tuple[list[float], Cost]:
     """Deletion, insertion, sanity and covering of one picture, as `_OF_IMAGE` lists them."""
-    objective = bind_target(network, target, image)
+    network, objective = engines.network, bind_target(engines.network, target, image)
     heatmap = attribute_all(network, image, [objective], [method])[0]
-    fall, rise = (measure(network, image, heatmap.values, objective) for measure in (deletion, insertion))
+    fall, rise = (
+        measure(network, image, heatmap.values, objective, engines=engines) for measure in (deletion, insertion)
+    )
     sanity = sanity_all(network, image, [method], objective, stages=(UPPER_HALF,), seed=seed)[0]
-    covered = covering(network, image, heatmap.values, objective, seed=seed)
+    covered = covering(network, image, heatmap.values, objective, seed=seed, engines=engines)
     unit = "probability" if "probability" in fall.areas else objective.unit
     scores = [fall.areas[unit], rise.areas[unit], sanity.absolute[-1], covered.beats]
     cost = sum((measured.cost for measured in (heatmap, fall, rise, sanity, covered)), start=Cost())

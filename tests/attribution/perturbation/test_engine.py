@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from phosphene.attribution.baseline import blurred, fill_image
+from phosphene.attribution.baseline import fill_image
 from phosphene.attribution.forward_pass import ForwardPass
 from phosphene.attribution.perturbation.copies import Masks, Patches
 from phosphene.attribution.perturbation.engine import CPU_BATCH, SETUP_PASSES, Engine
@@ -175,16 +175,6 @@ def test_fills():
     for wrong in ("gray", 1.5, -0.1):
         with pytest.raises(OptionError, match="grey level in"):
             fill_image(wrong, network, image)
-
-
-def test_blur_is_the_gaussian():
-    dot = torch.zeros(1, 3, 41, 41, dtype=torch.float64)
-    dot[..., 20, 20] = 1
-    kernel = blurred(dot, 3.0)[0, 0]
-    steps = torch.arange(-20, 21, dtype=torch.float64)
-    truth = torch.exp(-0.5 * (steps[:, None] ** 2 + steps**2) / 9)
-    assert (kernel / kernel.max() - truth)[11:30, 11:30].abs().max() < 1e-12
-    assert blurred(torch.full((1, 3, 5, 7), 0.3), 4.0).sub(0.3).abs().max() < 1e-6
 
 
 def test_inference_mode_makes_no_difference():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from phosphene.core.errors import ImageError
-from phosphene.core.images.image import Limits, Picture, encode_png, find, levels, load, resize, save
+from phosphene.core.images.image import Limits, Picture, blurred, encode_png, find, levels, load, resize, save
 
 SAMPLES = Path(skimage.__file__).parent / "data"
 RED = (200, 30, 60)
@@ -196,3 +196,13 @@ def test_every_file_of_a_folder_is_a_picture_or_one_line():
             good += 1
             assert min(picture.width, picture.height) >= 2
     assert good > len(paths) / 2
+
+
+def test_blur_is_the_gaussian():
+    dot = torch.zeros(1, 3, 41, 41, dtype=torch.float64)
+    dot[..., 20, 20] = 1
+    kernel = blurred(dot, 3.0)[0, 0]
+    steps = torch.arange(-20, 21, dtype=torch.float64)
+    truth = torch.exp(-0.5 * (steps[:, None] ** 2 + steps**2) / 9)
+    assert (kernel / kernel.max() - truth)[11:30, 11:30].abs().max() < 1e-12
+    assert blurred(torch.full((1, 3, 5, 7), 0.3), 4.0).sub(0.3).abs().max() < 1e-6

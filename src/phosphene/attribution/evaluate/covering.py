@@ -181,7 +181,12 @@ def _covers(values: Tensor, box: Box | None, *, share: float, controls: int, ran
     top, left, bottom, right = map(int, box or (0, 0, *values.shape[2:]))
     inside = values[:, :, top:bottom, left:right]
     count = max(1, round(share * inside[0, 0].numel()))
-    shown = ((pixel_ranks(inside) < count) & (saliency(inside) > 0))[0]
+    strength = saliency(inside)[0]
+    if box is None:
+        strongest = pixel_ranks(inside)[0] < count
+    else:  # projections of a survey are stored in half precision: pixels that equal the last one are covered, too
+        strongest = strength >= strength.flatten().kthvalue(strength.numel() - count + 1).values
+    shown = strongest & (strength > 0)
     covers[0, top:bottom, left:right] = shown
     for cover in covers[1:]:
         shift = int(torch.randint(1, max(2, shown.numel()), (1,), generator=random))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phosphene.attribution.baseline import blurred
 from phosphene.core.errors import ImageError, OptionError
+from phosphene.core.images.image import blurred
 from phosphene.core.networks.network import Box
 
 

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from phosphene.attribution.attribution import upsample
-from phosphene.attribution.baseline import blurred
 from phosphene.attribution.localize.boxes import bounding_box, exceeding, largest_component, saliency
 from phosphene.core.errors import ImageError, LayerError, OptionError
 from phosphene.core.images import image
 from phosphene.core.images.drawing import transparent_outside as transparent
-from phosphene.core.images.image import Uint8Image
+from phosphene.core.images.image import Uint8Image, blurred
 from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.units import Channel
 from phosphene.core.result import Cost, File, Result
