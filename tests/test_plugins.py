@@ -76,7 +76,7 @@ def test_an_accumulator_writes_its_table(photographs: Path, tmp_path: Path) -> N
     folder = tmp_path / "run"
     phosphene("survey", photographs, "--layers", "blocks.6", "--keep", "peak-rows", "-o", folder, plugin="peak-rows")
     sql = "SELECT sum(images) FROM peak_rows WHERE channel = 3"
-    assert json.loads(phosphene("query", folder, sql, "--json", plugin="peak-rows"))["rows"] == [[2]]
+    assert json.loads(phosphene("query", folder, sql, "--json", plugin="peak-rows")) == [{"sum(images)": 2}]
 
 
 def test_a_recipe_is_a_verb(tmp_path: Path) -> None:
@@ -105,5 +105,7 @@ def test_the_laws_hold_for_it(laws: str, plugin: str) -> None:
 
 
 def test_the_table_of_methods_in_the_docs_has_it() -> None:
-    code = "import sys; from phosphene.core import user_code; user_code.plugin(sys.argv[1]); import hooks; print(hooks.methods())"
+    code = (
+        "import sys, hooks; from phosphene.core import user_code; user_code.plugin(sys.argv[1]); print(hooks.methods())"
+    )
     assert "| `xgrad-cam` | As Grad-CAM, with" in run("-c", code, PLUGINS / FILES["xgrad-cam"])
