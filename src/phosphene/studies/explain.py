@@ -107,7 +107,7 @@ def explain(
         chosen = bind_target(network, predictions[0].index, images)
     heatmaps = work.heatmaps(run, usable, chosen)
     maps = unique_names(heatmaps)
-    found = {name: boxes(made.values)[0] for name, made in maps.items() if made.values.shape[1] == 1}
+    map_boxes = {name: boxes(made.values)[0] for name, made in maps.items() if made.values.shape[1] == 1}
     recorded = {layer: run.activations[layer].detach() for layer in plan.layers}
     shown = activations_all(network, images, plan.layers, top=CHANNELS, recorded=recorded).layers if recorded else ()
     return Explanation(
@@ -120,7 +120,7 @@ def explain(
         heatmaps=tuple(heatmaps),
         activations=shown,
         cutout=cutout(images, _map_of_region(maps).values) if maps else None,
-        boxes={name: box_in_photograph(box, images.shape[-2:], seen) for name, box in found.items() if box is not None},
+        boxes={name: box_in_photograph(box, images.shape[-2:], seen) for name, box in map_boxes.items() if box is not None},
         curves=work.curves(maps, chosen) if scores else {},
         sanity=work.sanities(maps, chosen) if scores else {},
         options={

@@ -1,4 +1,4 @@
-"""`phosphene doctor`: what it would run on here."""
+"""`phosphene doctor`: versions, devices, threads, disk and decoders of this machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PACKAGES = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 def doctor(as_json: bool, debug: bool) -> int:  # noqa: ARG001  --debug is read before click is
-    """Versions, devices, threads, disk and decoders. Asks nothing of the internet.
+    """Versions, devices, threads, disk and decoders. Needs no internet.
 
-    Exit code 0 if the embedded network loads and runs, 3 if something it needs is missing.
+    Exit code 0 if the embedded network loads and runs, 3 if a package that it needs is missing.
     """
-    found = {
+    facts = {
         "python": f"{platform.python_version()} on {platform.platform()}",
         "versions": {name: _version(name) for name in PACKAGES},
         **_torch(),
@@ -35,11 +35,11 @@ def doctor(as_json: bool, debug: bool) -> int:  # noqa: ARG001  --debug is read 
         "decoders": _decoders(),
         "embedded network": _network(),
     }
-    healthy = None not in found["versions"].values() and found["embedded network"].startswith("runs")
+    healthy = None not in facts["versions"].values() and facts["embedded network"].startswith("runs")
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(facts, indent=1))
     else:
-        for key, value in found.items():
+        for key, value in facts.items():
             text = ", ".join(f"{a} {b or 'MISSING'}" for a, b in value.items()) if isinstance(value, dict) else value
             click.echo(f"{key + ':':18}{text}")
     return 0 if healthy else 3

@@ -5,9 +5,9 @@
     get theme() { try { return localStorage.getItem("phosphene-theme"); } catch { return null; } },
     set theme(id) { try { localStorage.setItem("phosphene-theme", id); } catch { /* this page may store nothing */ } },
   };
-  for (const each of document.querySelectorAll("input[name=theme]")) {
-    if (each.id === memory.theme) each.checked = true;
-    each.addEventListener("change", () => { memory.theme = each.id; });
+  for (const choice of document.querySelectorAll("input[name=theme]")) {
+    if (choice.id === memory.theme) choice.checked = true;
+    choice.addEventListener("change", () => { memory.theme = choice.id; });
   }
   for (const row of document.querySelectorAll(".turn")) {
     row.hidden = false;
