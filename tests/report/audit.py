@@ -67,7 +67,7 @@ class Tree(HTMLParser):
         self.at.text += data
 
     def all(self, *tags: str) -> list[Element]:
-        return [each for each in self.elements if each.tag in tags]
+        return [node for node in self.elements if node.tag in tags]
 
 
 def audit(html: str) -> Tree:
@@ -82,17 +82,27 @@ def audit(html: str) -> Tree:
 
 
 def _offline(tree: Tree) -> None:
-    for each in tree.elements:
+    for node in tree.elements:
         for name in ("src", "href", "srcset", "action", "poster", "data", "xlink:href"):
-            value = each.get(name)
+            value = node.get(name)
             assert not re.match(r"(?i)\s*(?:[a-z][a-z0-9+.-]*:|//)", value) or value.startswith("data:image/"), value
-        assert each.tag not in {"link", "iframe", "object", "embed", "base", "form", "video", "audio", "foreignobject"}
-    for each in tree.all("style", "script"):
-        assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttpRequest|eval\(|innerHTML", each.text)
+        assert node.tag not in {
+            "link",
+            "iframe",
+            "object",
+            "embed",
+            "base",
+            "form",
+            "video",
+            "audio",
+            "foreignobject",
+        }
+    for node in tree.all("style", "script"):
+        assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttpRequest|eval\(|innerHTML", node.text)
 
 
 def _policy(tree: Tree) -> None:
-    (meta,) = [each for each in tree.all("meta") if each.get("http-equiv") == "Content-Security-Policy"]
+    (meta,) = [node for node in tree.all("meta") if node.get("http-equiv") == "Content-Security-Policy"]
     policy = dict(part.strip().split(" ", 1) for part in meta.get("content").split(";"))
     assert policy["default-src"] == "'none'"
     assert policy["img-src"] == "data:"
@@ -101,53 +111,53 @@ def _policy(tree: Tree) -> None:
         (element,) = tree.all(tag)
         digest = base64.b64encode(hashlib.sha256(element.text.encode()).digest()).decode()
         assert policy[f"{tag}-src"] == f"'sha256-{digest}'"
-    for each in tree.elements:
-        refused = [name for name in each.attributes if name == "style" or name.startswith("on")]
-        assert not refused, f"the policy refuses {refused} of <{each.tag}>"
+    for node in tree.elements:
+        refused = [name for name in node.attributes if name == "style" or name.startswith("on")]
+        assert not refused, f"the policy refuses {refused} of <{node.tag}>"
 
 
 def _structure(tree: Tree) -> None:
-    assert [each.get("lang") for each in tree.all("html")] == ["en"]
-    assert all(each.words for each in tree.all("title", "caption", "h1", "h2", "h3"))
+    assert [node.get("lang") for node in tree.all("html")] == ["en"]
+    assert all(node.words for node in tree.all("title", "caption", "h1", "h2", "h3"))
     assert len(tree.all("h1")) == len(tree.all("main")) == 1
-    viewport = next(each.get("content") for each in tree.all("meta") if each.get("name") == "viewport")
+    viewport = next(node.get("content") for node in tree.all("meta") if node.get("name") == "viewport")
     assert "width=device-width" in viewport
     assert "user-scalable" not in viewport, "a reader must be able to zoom"
-    ids = Counter(each.get("id") for each in tree.elements if "id" in each.attributes)
+    ids = Counter(node.get("id") for node in tree.elements if "id" in node.attributes)
     assert set(ids.values()) <= {1}, ids.most_common(1)
-    for each in tree.elements:
+    for node in tree.elements:
         for name in ("aria-labelledby", "aria-describedby", "for"):
-            assert all(target in ids for target in each.get(name).split()), f"{name}={each.get(name)} leads nowhere"
-        if each.get("href").startswith("#"):
-            assert each.get("href")[1:] in ids
-    depths = [int(each.tag[1]) for each in tree.all("h1", "h2", "h3", "h4", "h5", "h6")]
+            assert all(target in ids for target in node.get(name).split()), f"{name}={node.get(name)} leads nowhere"
+        if node.get("href").startswith("#"):
+            assert node.get("href")[1:] in ids
+    depths = [int(node.tag[1]) for node in tree.all("h1", "h2", "h3", "h4", "h5", "h6")]
     assert depths[0] == 1
     assert all(below - above <= 1 for above, below in itertools.pairwise(depths)), f"headings jump: {depths}"
 
 
 def _names(tree: Tree) -> None:
-    labels = {each.get("for") for each in tree.all("label")}
-    assert all(each.get("id") in labels for each in tree.all("input"))
-    assert all(each.words for each in tree.all("a", "button", "label", "legend"))
-    assert all(each.children[0].tag == "legend" for each in tree.all("fieldset"))
-    assert all(each.get("scope") in {"row", "col"} for each in tree.all("th"))
-    assert all(each.children[0].tag == "caption" for each in tree.all("table"))
-    for each in tree.all("dl"):
-        assert all([child.tag for child in pair.children] == ["dt", "dd"] for pair in each.children)
-    for each in tree.all("svg"):
-        named = each.get("role") == "img" and each.get("aria-label") and each.children[0].tag == "title"
-        assert named or each.get("aria-hidden") == "true", "a drawing has a name, or is hidden"
-    for each in tree.elements:
-        assert int(each.get("tabindex") or 0) <= 0, "the order of the keyboard is that of the page"
-        if each.get("role") == "region":
-            assert each.get("aria-label")
+    labels = {node.get("for") for node in tree.all("label")}
+    assert all(node.get("id") in labels for node in tree.all("input"))
+    assert all(node.words for node in tree.all("a", "button", "label", "legend"))
+    assert all(node.children[0].tag == "legend" for node in tree.all("fieldset"))
+    assert all(node.get("scope") in {"row", "col"} for node in tree.all("th"))
+    assert all(node.children[0].tag == "caption" for node in tree.all("table"))
+    for node in tree.all("dl"):
+        assert all([child.tag for child in pair.children] == ["dt", "dd"] for pair in node.children)
+    for node in tree.all("svg"):
+        named = node.get("role") == "img" and node.get("aria-label") and node.children[0].tag == "title"
+        assert named or node.get("aria-hidden") == "true", "a drawing has a name, or is hidden"
+    for node in tree.elements:
+        assert int(node.get("tabindex") or 0) <= 0, "the order of the keyboard is that of the page"
+        if node.get("role") == "region":
+            assert node.get("aria-label")
 
 
 def _pictures(tree: Tree) -> None:
-    for each in tree.all("img"):
-        assert each.get("alt").strip(), "a picture without words"
-        kind, _, data = each.get("src").partition(";base64,")
+    for node in tree.all("img"):
+        assert node.get("alt").strip(), "a picture without words"
+        kind, _, data = node.get("src").partition(";base64,")
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as picture:
             picture.load()
             assert kind == f"data:image/{(picture.format or '').lower()}"
-            assert picture.size == (int(each.get("width")), int(each.get("height")))
+            assert picture.size == (int(node.get("width")), int(node.get("height")))

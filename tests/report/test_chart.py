@@ -55,7 +55,7 @@ def test_a_flat_curve_and_a_single_point_can_be_drawn() -> None:
 def columns(svg: str, kind: str = "column") -> list[tuple[float, float, float, float]]:
     """x, y, width and height of every column."""
     shape = rf'<rect class="{kind}" x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"/>'
-    return [tuple(map(float, found)) for found in re.findall(shape, svg)]  # type: ignore[misc]
+    return [tuple(map(float, numbers)) for numbers in re.findall(shape, svg)]  # type: ignore[misc]
 
 
 def test_octaves_are_equally_wide_on_both_sides_of_zero() -> None:

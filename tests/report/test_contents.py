@@ -14,12 +14,12 @@ PIXELS = np.tile(np.arange(600, dtype=np.uint16)[None, :, None] // 3, (400, 1, 3
 def test_each_picture_leads_to_its_page_and_failures_say_why() -> None:
     entries = [Entry(f"cat {i}", f"cat {i}/index.html", PIXELS, "tabby, 52 %") for i in range(3)]
     tree = audit(render(index(entries, failures={"<b>.jpg": "not a picture; <i>"}, facts=(("Network", "net"),))))
-    assert [each.get("href") for each in tree.all("a") if "index.html" in each.get("href")] == [
+    assert [element.get("href") for element in tree.all("a") if "index.html" in element.get("href")] == [
         f"./cat%20{i}/index.html" for i in range(3)
     ]
-    assert [each.words for each in tree.all("td")] == ["not a picture; <i>"]
+    assert [element.words for element in tree.all("td")] == ["not a picture; <i>"]
     assert "3 of 4 pictures" in tree.all("p")[1].words
-    assert all(each.get("width") == str(SIDE) for each in tree.all("img"))
+    assert all(element.get("width") == str(SIDE) for element in tree.all("img"))
     assert "the network sees tabby, 52 %" in tree.all("img")[0].get("alt")
 
 

@@ -71,12 +71,12 @@ def test_a_page_without_anything_passes_the_audit() -> None:
 
 def test_hostile_text_is_text_in_every_slot() -> None:
     quiet, hostile = audit(render(full("calm"))), audit(render(full(HOSTILE)))
-    assert [each.tag for each in hostile.elements] == [each.tag for each in quiet.elements]
-    assert [sorted(each.attributes) for each in hostile.elements] == [
-        sorted(each.attributes) for each in quiet.elements
+    assert [element.tag for element in hostile.elements] == [element.tag for element in quiet.elements]
+    assert [sorted(element.attributes) for element in hostile.elements] == [
+        sorted(element.attributes) for element in quiet.elements
     ]
-    words = [each.words for each in hostile.all("h1", "h2", "dd", "caption", "figcaption")]
-    assert all(HOSTILE in each for each in words)
+    words = [element.words for element in hostile.all("h1", "h2", "dd", "caption", "figcaption")]
+    assert all(HOSTILE in word for word in words)
 
 
 def test_a_link_leads_to_no_other_host() -> None:
@@ -110,8 +110,8 @@ def test_a_picture_needs_words_and_a_row_needs_its_columns() -> None:
 def test_a_tile_stands_above_its_label_and_small_ones_keep_their_pixels() -> None:
     tiles = (View("17\n3.5", RED[:, :40], "seventeen"), View("18", np.repeat(RED, 2, 1), "eighteen"))
     tree = audit(render(Page("p", sections=(Section("s", mosaics=(Mosaic("", tiles),)),))))
-    assert [each.words for each in tree.all("li")][:2] == ["17\n3.5", "18"]
-    assert [each.get("class") for each in tree.all("img")] == ["coarse", ""]
+    assert [element.words for element in tree.all("li")][:2] == ["17\n3.5", "18"]
+    assert [element.get("class") for element in tree.all("img")] == ["coarse", ""]
     with pytest.raises(AssertionError, match="no tiles"):
         Mosaic("m", ())
 
@@ -130,8 +130,8 @@ def test_a_cell_reads_as(cell: Any, shown: str) -> None:
 def test_numbers_stand_to_the_right_also_above_a_dash() -> None:
     table = Table("t", (Column("a"), Column("b"), Column("c")), (("x", None, "w"), ("y", 1.5, "z")))
     tree = audit(render(Page("p", sections=(Section("s", tables=(table,)),))))
-    assert [each.get("class") for each in tree.all("td")] == ["number", "", "number", ""]
-    assert [each.get("class") for each in tree.all("th") if each.get("scope") == "col"] == ["", "number", ""]
+    assert [element.get("class") for element in tree.all("td")] == ["number", "", "number", ""]
+    assert [element.get("class") for element in tree.all("th") if element.get("scope") == "col"] == ["", "number", ""]
 
 
 def test_one_figure_stands_beside_its_table() -> None:
@@ -144,11 +144,13 @@ def test_one_figure_stands_beside_its_table() -> None:
 def test_the_first_view_is_shown_and_shared_views_turn_together() -> None:
     tree = audit(render(full()))
     checked = [
-        each.get("data-view") for each in tree.all("input") if "checked" in each.attributes and each.get("data-view")
+        element.get("data-view")
+        for element in tree.all("input")
+        if "checked" in element.attributes and element.get("data-view")
     ]
     assert checked == ["overlay Grad-CAM"] * 5
-    assert [each.get("data-turn") for each in tree.all("button")] == ["overlay Grad-CAM", "raw Grad-CAM"] * 2
-    assert all("hidden" in each.attributes for each in tree.all("p") if each.get("class") == "turn")
+    assert [element.get("data-turn") for element in tree.all("button")] == ["overlay Grad-CAM", "raw Grad-CAM"] * 2
+    assert all("hidden" in element.attributes for element in tree.all("p") if element.get("class") == "turn")
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ SHARES = torch.tensor([0.0, 0.5, 1.0])
 
 
 def curves(way: str, *values: float) -> Curves:
-    found = {"logit": torch.tensor([[9.0, 9.0, 9.0]]), "probability": torch.tensor([values])}
-    return Curves(way, "tabby", SHARES, found, "mean", Cost(3))  # type: ignore[arg-type]
+    by_unit = {"logit": torch.tensor([[9.0, 9.0, 9.0]]), "probability": torch.tensor([values])}
+    return Curves(way, "tabby", SHARES, by_unit, "mean", Cost(3))  # type: ignore[arg-type]
 
 
 def sanity(*absolute: float) -> Sanity:
@@ -31,17 +31,17 @@ def sanity(*absolute: float) -> Sanity:
 
 def test_scores_are_areas_in_probability_and_the_last_stage() -> None:
     pair = curves("deletion", 1.0, 0.5, 0.0), curves("insertion", 0.0, 1.0, 1.0)
-    found = MapScores.of(pair, sanity(0.9, 0.1))
-    assert (found.deletion, found.insertion, found.unit) == (0.5, 0.75, "probability")
-    assert found.sanity == pytest.approx(0.1)
-    assert found.pointing is None
+    scores = MapScores.of(pair, sanity(0.9, 0.1))
+    assert (scores.deletion, scores.insertion, scores.unit) == (0.5, 0.75, "probability")
+    assert scores.sanity == pytest.approx(0.1)
+    assert scores.pointing is None
     assert MapScores.of() == MapScores()
 
 
 def test_a_blank_map_has_no_rank_correlation_rather_than_a_perfect_one() -> None:
-    found = MapScores.of(sanity=dataclasses.replace(sanity(0.9, 0.0), notes=("at 1 the map of image 0 is blank",)))
-    assert found.sanity is None
-    assert "blank" in found.notes[0]
+    scores = MapScores.of(sanity=dataclasses.replace(sanity(0.9, 0.0), notes=("at 1 the map of image 0 is blank",)))
+    assert scores.sanity is None
+    assert "blank" in scores.notes[0]
     assert MapScores.of(sanity=sanity(0.9, 0.0)).sanity == 0
 
 

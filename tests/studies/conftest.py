@@ -51,5 +51,5 @@ def plate_of(name: str, folder: Path) -> Plated:
         small = np.random.default_rng(number).integers(0, 256, (7, 10, 3), np.uint8)
         Image.fromarray(small).resize((70, 50), Image.Resampling.BICUBIC).save(photos / f"{number}.png")
     shutil.copyfile(photos / "0.png", photos / f"{PICTURES - 1}.png")
-    layers = [each for each in ("features.0", "features.5", "two") if each in network.layers]
+    layers = [name for name in ("features.0", "features.5", "two") if name in network.layers]
     return Plated(network, survey(network, photos, folder / "run", layers=[*layers, "logits"], k=PICTURES, workers=1))

@@ -25,26 +25,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Network]:
 
 def logits(run: Run, network: Network, images: tuple[int, ...]) -> torch.Tensor:
     with torch.no_grad():
-        return network(torch.cat([network.prepare(run.picture(each)).images for each in images]))
+        return network(torch.cat([network.prepare(run.picture(image)).images for image in images]))
 
 
 def test_contributions_are_weight_times_mean_and_add_up(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = class_units(network, run, "Goldfish", k=12)
-    assert found.index == 2
-    assert found.basis == "the 4 images labeled goldfish"
-    assert found.images == tuple(np.flatnonzero(run.images["label"] == "goldfish"))
-    for each in found.contributions:
-        maps = network.tap(torch.cat([network.prepare(run.picture(i)).images for i in found.images]), [found.layer])[
-            found.layer
-        ]
-        assert each.mean == pytest.approx(maps[:, each.channel].mean().item(), abs=2e-3)
-        weight = network.module.head.weight[2, each.channel].item()  # type: ignore[union-attr,index]
-        assert each.value == pytest.approx(weight * each.mean)
-    values = [each.value for each in found.contributions]
+    units_of_class = class_units(network, run, "Goldfish", k=12)
+    assert units_of_class.index == 2
+    assert units_of_class.basis == "the 4 images labeled goldfish"
+    assert units_of_class.images == tuple(np.flatnonzero(run.images["label"] == "goldfish"))
+    for unit in units_of_class.contributions:
+        maps = network.tap(
+            torch.cat([network.prepare(run.picture(i)).images for i in units_of_class.images]), [units_of_class.layer]
+        )[units_of_class.layer]
+        assert unit.mean == pytest.approx(maps[:, unit.channel].mean().item(), abs=2e-3)
+        weight = network.module.head.weight[2, unit.channel].item()  # type: ignore[union-attr,index]
+        assert unit.value == pytest.approx(weight * unit.mean)
+    values = [unit.value for unit in units_of_class.contributions]
     assert values == sorted(values, reverse=True)
-    assert sum(values) + found.bias == pytest.approx(found.logit)
-    assert found.logit == pytest.approx(logits(run, network, found.images)[:, 2].mean().item(), abs=5e-3)
+    assert sum(values) + units_of_class.bias == pytest.approx(units_of_class.logit)
+    assert units_of_class.logit == pytest.approx(
+        logits(run, network, units_of_class.images)[:, 2].mean().item(), abs=5e-3
+    )
 
 
 def test_the_images_of_a_unit_are_those_of_its_greatest_mean(made: tuple[Run, Network]) -> None:
@@ -57,13 +59,13 @@ def test_the_images_of_a_unit_are_those_of_its_greatest_mean(made: tuple[Run, Ne
 
 def test_selective_units_are_those_of_the_table(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = class_units(network, run, "tabby", k=3)
-    assert list(found.selective) == [each for each in run.layers if each != "logits"]
-    for layer, units in found.selective.items():
+    units_of_class = class_units(network, run, "tabby", k=3)
+    assert list(units_of_class.selective) == [name for name in run.layers if name != "logits"]
+    for layer, units in units_of_class.selective.items():
         everything = {c: run.classes(layer, c) for c in range(run.channels(layer))}
         of_class = {c: t["selectivity"][t["class"] == "tabby"].item() for c, t in everything.items()}
-        assert [each.selectivity for each in units] == sorted(of_class.values(), reverse=True)[:3]
-        assert all(of_class[each.channel] == each.selectivity for each in units)
+        assert [unit.selectivity for unit in units] == sorted(of_class.values(), reverse=True)[:3]
+        assert all(of_class[unit.channel] == unit.selectivity for unit in units)
 
 
 def test_a_class_without_images_is_measured_on_what_is_taken_for_one_or_on_all(made: tuple[Run, Network]) -> None:
@@ -71,18 +73,18 @@ def test_a_class_without_images_is_measured_on_what_is_taken_for_one_or_on_all(m
     counts = np.bincount(run.images["predicted"], minlength=5)
     taken, never = (next(i for i in (0, 1, 3, 4) if bool(counts[i]) == want and i) for want in (True, False))
     assert "the network predicts to be of the class" in class_units(network, run, str(taken), k=1).basis
-    found = class_units(network, run, str(never), k=1)
-    assert found.basis == "all images, as none of the class was surveyed"
-    assert len(found.images) == 12
-    assert any("no unit can be called selective" in note for note in found.notes)
+    units_of_class = class_units(network, run, str(never), k=1)
+    assert units_of_class.basis == "all images, as none of the class was surveyed"
+    assert len(units_of_class.images) == 12
+    assert any("no unit can be called selective" in note for note in units_of_class.notes)
 
 
 def test_a_label_that_the_network_has_not(made: tuple[Run, Network]) -> None:
-    found = class_units(*made[::-1], "otter", k=2)
-    assert found.index is None
-    assert not found.contributions
-    assert found.selective
-    assert "no class 'otter'" in found.notes[-1]
+    units_of_class = class_units(*made[::-1], "otter", k=2)
+    assert units_of_class.index is None
+    assert not units_of_class.contributions
+    assert units_of_class.selective
+    assert "no class 'otter'" in units_of_class.notes[-1]
 
 
 @pytest.mark.parametrize(("name", "text"), [("otterr", "did you mean 'otter'"), ("9", "0 … 4"), ("crane", "index")])
@@ -93,19 +95,19 @@ def test_a_class_that_is_not_there(made: tuple[Run, Network], name: str, text: s
 
 def test_other_networks_have_selective_units_alone(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "tokens")
-    found = class_units(network, run, "goldfish", k=2)
-    assert not found.contributions
-    assert "no contributions" in found.notes[-1]
-    assert found.selective
+    units_of_class = class_units(network, run, "goldfish", k=2)
+    assert not units_of_class.contributions
+    assert "no contributions" in units_of_class.notes[-1]
+    assert units_of_class.selective
 
 
 def test_without_logits_nothing_is_added_up(made: tuple[Run, Network], tmp_path: Path) -> None:
     run, network = made
-    found = class_units(
+    units_of_class = class_units(
         network, survey(network, run.folder.parent / "photos", tmp_path / "run", layers="features.3"), "tabby"
     )
-    assert not found.contributions
-    assert "no contributions: the survey kept no logits" in found.notes[-1]
+    assert not units_of_class.contributions
+    assert "no contributions: the survey kept no logits" in units_of_class.notes[-1]
 
 
 def test_another_network_and_a_survey_of_nothing_are_refused(made: tuple[Run, Network], tmp_path: Path) -> None:

@@ -59,19 +59,19 @@ def test_the_announced_passes_are_those_that_run() -> None:
 
 def test_a_method_that_cannot_work_is_left_out_with_its_reason() -> None:
     network = nets.build("tokens")
-    found = few_steps(network, "goldfish")
-    left = {note.partition(" ")[0] for note in found.notes}
+    explanation = few_steps(network, "goldfish")
+    left = {note.partition(" ")[0] for note in explanation.notes}
     assert left == {"cam", "guided-backprop", "guided-grad-cam", "deconvnet"}
-    assert {each.name for each in found.heatmaps} == set(DEFAULT) - left
-    assert any("met no ReLU" in note for note in found.notes)
+    assert {heatmap.name for heatmap in explanation.heatmaps} == set(DEFAULT) - left
+    assert any("met no ReLU" in note for note in explanation.notes)
 
 
 def test_boxes_lie_in_the_photograph_and_belong_to_maps_of_regions() -> None:
     network = nets.build("gap")
-    found = few_steps(network, scores=False)
-    assert found.boxes
-    assert "gradient" not in found.boxes
-    for box in found.boxes.values():
+    explanation = few_steps(network, scores=False)
+    assert explanation.boxes
+    assert "gradient" not in explanation.boxes
+    for box in explanation.boxes.values():
         assert 0 <= box.top < box.bottom <= PICTURE.height
         assert 0 <= box.left < box.right <= PICTURE.width
 
@@ -87,9 +87,9 @@ def test_the_network_is_left_as_it_was() -> None:
 
 def test_a_network_without_maps_still_gets_its_maps_of_pixels() -> None:
     network = nets.build("linear")
-    found = few_steps(network)
+    explanation = few_steps(network)
     assert {"gradient", "input-x-gradient", "smoothgrad", "integrated-gradients", "occlusion"} == {
-        each.name for each in found.heatmaps
+        heatmap.name for heatmap in explanation.heatmaps
     }
 
 

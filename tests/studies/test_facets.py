@@ -64,34 +64,34 @@ def run(network: Network, folder: Path, tmp_path_factory: pytest.TempPathFactory
     return survey(network, folder, tmp_path_factory.mktemp("run") / "run", layers=["colors", "logits"], workers=1)
 
 
-def kinds(found: Facets) -> Iterator[set[str]]:
+def kinds(result: Facets) -> Iterator[set[str]]:
     """First letters of the images of each facet."""
-    return ({Path(source).name[0] for source in each.sources} for each in found.facets)
+    return ({Path(source).name[0] for source in facet.sources} for facet in result.facets)
 
 
 def test_both_kinds_are_found_in_a_survey_and_in_a_folder(network: Network, folder: Path, run: Run) -> None:
     looked, surveyed = (facets(source, network, Logit(0), 2) for source in (folder, run))
-    for found in (looked, surveyed):
-        assert sorted(map(sorted, kinds(found))) == [["b"], ["r"]]
-        assert sum(each.images for each in found.facets) == 2 * AVERAGED
-        assert found.facets[0].activation >= found.facets[1].activation
-        assert found.notes == ("30 of 60 images reach half of what the first does, or more",)
-    assert [set(each.sources) for each in looked.facets] == [set(each.sources) for each in surveyed.facets]
+    for result in (looked, surveyed):
+        assert sorted(map(sorted, kinds(result))) == [["b"], ["r"]]
+        assert sum(facet.images for facet in result.facets) == 2 * AVERAGED
+        assert result.facets[0].activation >= result.facets[1].activation
+        assert result.notes == ("30 of 60 images reach half of what the first does, or more",)
+    assert [set(facet.sources) for facet in looked.facets] == [set(facet.sources) for facet in surveyed.facets]
     assert torch.allclose(looked.starts, surveyed.starts, atol=1e-6)
     assert torch.equal(looked.starts, facets(folder, network, Logit(0), 2).starts)
 
 
 def test_a_start_is_the_blurred_mean_of_its_images(network: Network, folder: Path) -> None:
-    for each in facets(folder, network, Logit(0), 2).facets:
-        mean = torch.stack([image.load(path).tensor()[0] for path in each.sources]).mean(0, keepdim=True)
-        sigma = 16 / 64 * (AVERAGED / len(each.sources)) ** 0.5
-        assert len(each.sources) == min(each.images, AVERAGED)
-        assert torch.allclose(each.start, blurred(mean, sigma)[0], atol=1e-6)
+    for facet in facets(folder, network, Logit(0), 2).facets:
+        mean = torch.stack([image.load(path).tensor()[0] for path in facet.sources]).mean(0, keepdim=True)
+        sigma = 16 / 64 * (AVERAGED / len(facet.sources)) ** 0.5
+        assert len(facet.sources) == min(facet.images, AVERAGED)
+        assert torch.allclose(facet.start, blurred(mean, sigma)[0], atol=1e-6)
 
 
 def test_the_most_typical_come_first_and_the_label_is_theirs(network: Network, folder: Path) -> None:
-    for each in facets(folder, network, Logit(0), 2).facets:
-        assert each.label == Path(each.sources[0]).stem
+    for facet in facets(folder, network, Logit(0), 2).facets:
+        assert facet.label == Path(facet.sources[0]).stem
 
 
 def test_labels_of_the_source_name_the_facets(network: Network, folder: Path, tmp_path: Path) -> None:
@@ -99,26 +99,26 @@ def test_labels_of_the_source_name_the_facets(network: Network, folder: Path, tm
         there = tmp_path / {"r": "fire", "g": "grass", "b": "sea"}[path.name[0]] / path.name
         there.parent.mkdir(exist_ok=True)
         there.write_bytes(path.read_bytes())
-    assert {each.label for each in facets(tmp_path, network, Logit(0), 2).facets} == {"fire", "sea"}
+    assert {facet.label for facet in facets(tmp_path, network, Logit(0), 2).facets} == {"fire", "sea"}
 
 
 def test_of_few_images_there_are_few_facets(network: Network, folder: Path) -> None:
-    found = facets(folder, network, Logit(0), 4, limit=2)
-    assert len(found.facets) <= 2
-    assert "too few for 4 facets" in found.notes[0]
+    kinds_of_image = facets(folder, network, Logit(0), 4, limit=2)
+    assert len(kinds_of_image.facets) <= 2
+    assert "too few for 4 facets" in kinds_of_image.notes[0]
 
 
 def test_copies_are_one_kind(network: Network, tmp_path: Path) -> None:
     for number in range(3):
         Image.new("RGB", (16, 16), (200, 0, 0)).save(tmp_path / f"{number}.png")
-    (each,) = facets(tmp_path, network, Logit(0), 3).facets
-    assert each.images == 3
+    (facet,) = facets(tmp_path, network, Logit(0), 3).facets
+    assert facet.images == 3
 
 
 def test_a_neuron_has_the_facets_of_its_channel(network: Network, folder: Path, run: Run) -> None:
-    found = facets(run, network, Neuron("colors", 2, 3, 3), 1)
-    assert list(kinds(found)) == [{"b"}]
-    assert torch.allclose(found.starts, facets(folder, network, Channel("colors", 2), 1).starts, atol=1e-6)
+    kinds_of_image = facets(run, network, Neuron("colors", 2, 3, 3), 1)
+    assert list(kinds(kinds_of_image)) == [{"b"}]
+    assert torch.allclose(kinds_of_image.starts, facets(folder, network, Channel("colors", 2), 1).starts, atol=1e-6)
 
 
 def test_a_sum_is_looked_at_anew(network: Network, run: Run) -> None:
@@ -130,10 +130,10 @@ def test_a_photograph_that_is_gone_is_told(network: Network, folder: Path, tmp_p
     photos.mkdir()
     for path in sorted(folder.iterdir())[:6]:
         (photos / path.name).write_bytes(path.read_bytes())
-    found = survey(network, photos, tmp_path / "run", layers=["logits"], workers=1)
-    lost = Path(facets(found, network, Logit(0), 1).facets[0].sources[0])
+    surveyed = survey(network, photos, tmp_path / "run", layers=["logits"], workers=1)
+    lost = Path(facets(surveyed, network, Logit(0), 1).facets[0].sources[0])
     lost.unlink()
-    less = facets(found, network, Logit(0), 1)
+    less = facets(surveyed, network, Logit(0), 1)
     assert str(lost) not in less.facets[0].sources
     assert any(str(lost) in note for note in less.notes)
 
@@ -159,10 +159,10 @@ def test_the_survey_of_another_network_is_refused(network: Network, run: Run) ->
 
 
 def test_a_synthesis_begins_where_the_facets_are(network: Network, folder: Path) -> None:
-    found = facets(folder, network, Logit(0), 2)
-    made = visualize(network, 0, preset=Lecture(steps=1, lr=1e-6, decay=0, blur=0), starts=found.starts)
-    assert torch.allclose(made.images, found.starts, atol=1e-4)
-    assert found.picture().shape[2] == 3
+    kinds_of_image = facets(folder, network, Logit(0), 2)
+    made = visualize(network, 0, preset=Lecture(steps=1, lr=1e-6, decay=0, blur=0), starts=kinds_of_image.starts)
+    assert torch.allclose(made.images, kinds_of_image.starts, atol=1e-4)
+    assert kinds_of_image.picture().shape[2] == 3
 
 
 def test_only_images_that_reach_half_of_the_largest_activation_count(network: Network, tmp_path: Path) -> None:

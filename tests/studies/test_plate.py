@@ -15,21 +15,21 @@ from phosphene.studies.plate import plate
 
 
 def test_panels_hold_the_strongest_patches_of_their_units(plated: Any) -> None:
-    found = plate(plated.network, plated.run, "features.5", "3,0,5", k=4)
-    assert [each.channel for each in found.panels] == [3, 0, 5]
-    assert found.method == "deconvnet"
-    for panel in found.panels:
+    plated_units = plate(plated.network, plated.run, "features.5", "3,0,5", k=4)
+    assert [one_panel.channel for one_panel in plated_units.panels] == [3, 0, 5]
+    assert plated_units.method == "deconvnet"
+    for panel in plated_units.panels:
         wanted = strongest_patches(plated.run, "features.5", panel.channel, 4)
-        assert tuple(each.patch for each in panel.projections) == wanted
+        assert tuple(projection.patch for projection in panel.projections) == wanted
         assert len(panel.crops) == len(wanted)
         assert f"features.5:{panel.channel} · {wanted[0].activation:.3g}" == panel.title
 
 
 def test_the_picture_has_projections_beside_patches_in_columns(plated: Any) -> None:
-    found = plate(plated.network, plated.run, "features.5", "random:5", k=9, side=20, field="exact")
+    plated_units = plate(plated.network, plated.run, "features.5", "random:5", k=9, side=20, field="exact")
     pair = 2 * (3 * 20 + 2 * 2) + 4
-    assert found.picture(columns=2).shape == (3 * (20 + 64) + 2 * 12, 2 * pair + 12, 3)
-    panel = found.panels[0]
+    assert plated_units.picture(columns=2).shape == (3 * (20 + 64) + 2 * 12, 2 * pair + 12, 3)
+    panel = plated_units.panels[0]
     tile = panel.projections[0].picture(20)
     drawn = panel.picture(3, 3, 20)
     top, left = 20 + (20 - tile.shape[0]) // 2, (20 - tile.shape[1]) // 2
@@ -49,32 +49,32 @@ def test_the_same_plate_comes_again_at_no_cost(own: Any) -> None:
 
 def test_effective_fields_fill_their_tiles_and_lie_in_the_exact_ones(plated: Any) -> None:
     exact, effective = (
-        plate(plated.network, plated.run, "features.5", "0,3", field=each) for each in ("exact", "effective")
+        plate(plated.network, plated.run, "features.5", "0,3", field=extent) for extent in ("exact", "effective")
     )
     for one, other in zip(exact.panels, effective.panels, strict=True):
         for wide, narrow in zip(one.projections, other.projections, strict=True):
             assert wide.box == wide.patch.box
             assert wide.box[0] <= narrow.box[0] + 1e-9 < narrow.box[2] <= wide.box[2] + 1e-9
-    assert any("square around 95%" in each for each in effective.notes)
-    assert not any("square around" in each for each in exact.notes)
+    assert any("square around 95%" in note for note in effective.notes)
+    assert not any("square around" in note for note in exact.notes)
 
 
 def test_a_dead_unit_says_so_and_shows_no_image(dead: Any) -> None:
-    found = plate(dead.network, dead.run, "features.5", "0,1", side=16)
-    assert [each.title for each in found.panels] == ["features.5:0 · dead", "features.5:1 · dead"]
-    assert all(each.projections == () for each in found.panels)
-    assert len(np.unique(found.panels[0].picture(3, 3, 16)[20:])) == 2  # empty tiles, and the gaps between
+    plated_units = plate(dead.network, dead.run, "features.5", "0,1", side=16)
+    assert [one_panel.title for one_panel in plated_units.panels] == ["features.5:0 · dead", "features.5:1 · dead"]
+    assert all(one_panel.projections == () for one_panel in plated_units.panels)
+    assert len(np.unique(plated_units.panels[0].picture(3, 3, 16)[20:])) == 2  # empty tiles, and the gaps between
 
 
 def test_a_layer_below_all_relus_is_its_filters(plated: Any) -> None:
-    found = plate(plated.network, plated.run, "features.0", "top:2")
-    assert found.method == "gradient"
-    assert "no ReLU lies below features.0" in found.notes[0]
+    plated_units = plate(plated.network, plated.run, "features.0", "top:2")
+    assert plated_units.method == "gradient"
+    assert "no ReLU lies below features.0" in plated_units.notes[0]
 
 
 def test_the_check_stands_on_the_plate(plated: Any) -> None:
-    found = plate(plated.network, plated.run, "features.5", "top:2", check=True)
-    for panel in found.panels:
+    plated_units = plate(plated.network, plated.run, "features.5", "top:2", check=True)
+    for panel in plated_units.panels:
         assert panel.covering is not None
         assert "falls by" in panel.title
         assert "elsewhere" in panel.title
@@ -84,21 +84,21 @@ def test_the_check_stands_on_the_plate(plated: Any) -> None:
 def test_a_lost_photograph_is_named_once(own: Any) -> None:
     lost = strongest_patches(own.run, "features.5", 3, 9)[0].image
     Path(own.run.source(lost)).unlink()
-    found = plate(own.network, own.run, "features.5", "3,5")
-    assert len([each for each in found.notes if "does not exist" in each]) == 1
+    plated_units = plate(own.network, own.run, "features.5", "3,5")
+    assert len([note for note in plated_units.notes if "does not exist" in note]) == 1
 
 
 def test_it_is_saved_with_what_stands_on_it(plated: Any, tmp_path: Path) -> None:
-    found = plate(plated.network, plated.run, "features.5", "3,0", check=True)
-    entries = found.save(tmp_path)["files"]
-    assert [(each["path"], each["kind"]) for each in entries] == [
+    plated_units = plate(plated.network, plated.run, "features.5", "3,0", check=True)
+    entries = plated_units.save(tmp_path)["files"]
+    assert [(entry["path"], entry["kind"]) for entry in entries] == [
         ("plate-features.5.png", "picture"),
         ("plate-features.5.json", "table"),
     ]
     table = json.loads((tmp_path / "plate-features.5.json").read_text())
-    assert [each["unit"] for each in table["units"]] == ["features.5:3", "features.5:0"]
+    assert [row["unit"] for row in table["units"]] == ["features.5:3", "features.5:0"]
     first = table["units"][0]["patches"][0]
-    assert first["activation"] == pytest.approx(found.panels[0].projections[0].patch.activation)
+    assert first["activation"] == pytest.approx(plated_units.panels[0].projections[0].patch.activation)
     assert len(table["units"][0]["covering"]["fall"]) > 0
 
 

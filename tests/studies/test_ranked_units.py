@@ -34,12 +34,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ],
 )
 def test_units_stand_in_order_and_dead_ones_last(run: Run, sort: Any, key: Any) -> None:
-    found = ranked_units(run, "features.5", sort)
-    values = key(found.units)[:-1]
+    ranked = ranked_units(run, "features.5", sort)
+    values = key(ranked.units)[:-1]
     assert (np.diff(values) >= 0).all()
-    assert found.units["dead"].tolist() == [False] * 5 + [True]
-    assert sorted(found.units["channel"]) == list(range(6))
-    assert 5 not in found.patches
+    assert ranked.units["dead"].tolist() == [False] * 5 + [True]
+    assert sorted(ranked.units["channel"]) == list(range(6))
+    assert 5 not in ranked.patches
 
 
 def test_by_number_a_dead_unit_keeps_its_place(run: Run) -> None:
@@ -47,10 +47,10 @@ def test_by_number_a_dead_unit_keeps_its_place(run: Run) -> None:
 
 
 def test_some_units_have_some_patches(run: Run) -> None:
-    found = ranked_units(run, "features.5", "max", top=2, patches=3)
-    assert found.top == 2
-    assert list(found.patches) == found.units["channel"][:2].tolist()
-    for channel, patches in found.patches.items():
+    ranked = ranked_units(run, "features.5", "max", top=2, patches=3)
+    assert ranked.top == 2
+    assert list(ranked.patches) == ranked.units["channel"][:2].tolist()
+    for channel, patches in ranked.patches.items():
         assert [cropped.patch for cropped in patches] == list(run.patches("features.5", channel, k=3))
 
 

@@ -48,43 +48,45 @@ def test_what_is_no_unit_is_refused(made: tuple[Run, Network], target: str, erro
 
 def test_the_evidence_shows_what_was_recorded(made: tuple[Run, Network]) -> None:
     run, network = made
-    found = unit(network, run, "features.3:1", k=4)
-    assert [shot.patch for shot in found.top] == list(run.patches("features.3", 1, k=4))
-    assert [shot.patch for shot in found.weakest] == list(run.patches("features.3", 1, "bottom", 4))
-    for shot in (*found.top, *found.random):
-        top, left, bottom, right = shot.patch.box
+    evidence = unit(network, run, "features.3:1", k=4)
+    assert [cropped.patch for cropped in evidence.top] == list(run.patches("features.3", 1, k=4))
+    assert [cropped.patch for cropped in evidence.weakest] == list(run.patches("features.3", 1, "bottom", 4))
+    for cropped in (*evidence.top, *evidence.random):
+        top, left, bottom, right = cropped.patch.box
         rows, columns = slice(int(top), int(np.ceil(bottom))), slice(int(left), int(np.ceil(right)))
-        assert (shot.crop == run.picture(shot.patch.image).pixels[rows, columns]).all()
-    assert set(found.projections) == {"deconvnet", "guided-backprop"}
-    assert all(len(those) == 4 for those in found.projections.values())
-    assert tuple(shot.patch.image for shot in found.random) == random_images(run)
-    assert found.drift < 1e-5
-    assert found.cost.forwards >= len(found.levels) + len(found.random)
+        assert (cropped.crop == run.picture(cropped.patch.image).pixels[rows, columns]).all()
+    assert set(evidence.projections) == {"deconvnet", "guided-backprop"}
+    assert all(len(those) == 4 for those in evidence.projections.values())
+    assert tuple(cropped.patch.image for cropped in evidence.random) == random_images(run)
+    assert evidence.drift < 1e-5
+    assert evidence.cost.forwards >= len(evidence.levels) + len(evidence.random)
 
 
 def test_levels_rise_and_hold_every_image(made: tuple[Run, Network]) -> None:
-    found = unit(*made[::-1], "features.3:1")
-    values = [each.patch.patch.activation for each in found.levels]
+    evidence = unit(*made[::-1], "features.3:1")
+    values = [level.patch.patch.activation for level in evidence.levels]
     assert values == sorted(values)
-    assert all(each.low <= each.patch.patch.activation < each.high for each in found.levels)
-    octaves = {(each.low, each.high): each.images for each in found.levels}
+    assert all(level.low <= level.patch.patch.activation < level.high for level in evidence.levels)
+    octaves = {(level.low, level.high): level.images for level in evidence.levels}
     assert sum(octaves.values()) == 12
-    assert len(found.levels) == 5
+    assert len(evidence.levels) == 5
 
 
 def test_a_whole_field_is_cut_to_the_effective_one(made: tuple[Run, Network]) -> None:
-    found = unit(*made[::-1], "logits:2")
-    assert all(shot.patch.whole for shot in found.top)
-    assert [shot.patch.box for shot in found.top] == [each.box for each in found.projections["guided-backprop"]]
+    evidence = unit(*made[::-1], "logits:2")
+    assert all(cropped.patch.whole for cropped in evidence.top)
+    assert [cropped.patch.box for cropped in evidence.top] == [
+        projection.box for projection in evidence.projections["guided-backprop"]
+    ]
 
 
 def test_a_dead_unit_has_no_pictures(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "dead")
-    found = unit(network, run, "features:3")
-    assert found.dead
-    assert not found.top
-    assert not found.random
-    assert not found.levels
+    evidence = unit(network, run, "features:3")
+    assert evidence.dead
+    assert not evidence.top
+    assert not evidence.random
+    assert not evidence.levels
 
 
 def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: Path) -> None:
@@ -98,8 +100,8 @@ def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: 
     broken = unit(network, run, "features.5:1")
     assert broken.row["broken"] == 12
     assert not broken.top
-    found = unit(network, run, "features.5:0", k=3)
-    assert any("its gradient is not finite" in note for note in found.notes)
+    evidence = unit(network, run, "features.5:0", k=3)
+    assert any("its gradient is not finite" in note for note in evidence.notes)
     page = report(broken)
     assert "a NaN or an infinity in 12 images" in page.html()
     json.dumps(page.facts(), allow_nan=False)
@@ -107,19 +109,19 @@ def test_a_unit_that_is_no_number_has_no_pictures_and_spoils_no_other(tmp_path: 
 
 def test_without_relu_the_gradient_stands_in(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path, "tokens")
-    found = unit(network, run, "norm:3", k=2)
-    assert set(found.projections) == {"gradient"}
-    assert sum("is left out" in note for note in found.notes) == 2
+    evidence = unit(network, run, "norm:3", k=2)
+    assert set(evidence.projections) == {"gradient"}
+    assert sum("is left out" in note for note in evidence.notes) == 2
 
 
 def test_a_lost_photograph_is_named(tmp_path: Path) -> None:
     run, network = surveyed(tmp_path)
     gone = run.patches("features.3", 0)[0].image
     Path(run.source(gone)).unlink()
-    found = unit(network, run, "features.3:0", k=2)
-    assert any(run.source(gone) in note for note in found.notes)
-    assert len(found.top) == 2
-    assert gone not in {shot.patch.image for shot in found.random}
+    evidence = unit(network, run, "features.3:0", k=2)
+    assert any(run.source(gone) in note for note in evidence.notes)
+    assert len(evidence.top) == 2
+    assert gone not in {cropped.patch.image for cropped in evidence.random}
 
 
 def test_another_network_is_refused(made: tuple[Run, Network]) -> None:
@@ -133,9 +135,9 @@ def test_another_network_is_refused(made: tuple[Run, Network]) -> None:
 
 def test_the_network_is_left_as_it_was(made: tuple[Run, Network]) -> None:
     run, network = made
-    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    before = {name: values.clone() for name, values in network.module.state_dict().items()}
     unit(network, run, "features.3:1", k=1)
-    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
+    assert all(torch.equal(before[name], values) for name, values in network.module.state_dict().items())
     assert nets.build("gap").sha256 == network.sha256
 
 

@@ -26,18 +26,18 @@ def test_contributions_stand_first_then_layers_from_the_last(made: tuple[Run, Ne
     page = report(units)
     tree = audit(page.html())
     assert tree.all("h1")[0].words == "Units for goldfish"
-    assert [each.words for each in tree.all("h2")] == [
+    assert [element.words for element in tree.all("h2")] == [
         "Contributions to the logit",
         "Selective units of features",
         "Selective units of features.3",
     ]
     rows = [[cell.words for cell in row.children] for row in tree.all("tr")]
-    for each in units.contributions:
-        unit = f"{units.layer}:{each.channel}"
-        assert [unit, number(each.weight), number(each.mean), number(each.value, 2)] in rows
+    for contribution in units.contributions:
+        unit = f"{units.layer}:{contribution.channel}"
+        assert [unit, number(contribution.weight), number(contribution.mean), number(contribution.value, 2)] in rows
     assert [entry["path"] for entry in page.save(tmp_path)["files"]] == ["plate.png", "index.html"]
     told = json.loads(json.dumps(page.facts(), allow_nan=False))
-    assert [each["channel"] for each in told["contributions"]] == [c.channel for c in units.contributions]
+    assert [row["channel"] for row in told["contributions"]] == [c.channel for c in units.contributions]
     assert set(told["selective"]) == {"features.3", "features"}
     assert [len(section.mosaics) for section in page.page.sections] == [3, 3, 3]
 

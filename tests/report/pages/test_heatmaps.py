@@ -67,26 +67,26 @@ def made(
 
 
 def test_a_figure_says_where_it_comes_from_and_what_is_known_against_it() -> None:
-    found = figure(made(), file="a/grad-cam.npy")
-    facts = dict(found.facts)
+    drawn = figure(made(), file="a/grad-cam.npy")
+    facts = dict(drawn.facts)
     assert facts["Target"] == "goldfish"
     assert facts["Layer"] == "features.5"
     assert facts["Cost"] == "0 forwards, 1 backward in 0.25 s"
     assert facts["Values"] == "0 … 2"
     assert facts["Target value"] == "1.5 logit"
     assert facts["Raw values"].href == "a/grad-cam.npy"  # type: ignore[union-attr]
-    assert found.reading == GradCAM.reading
-    assert found.weakness == GradCAM.weakness
-    assert found.notes == ("features.5: the last layer with a map",)
+    assert drawn.reading == GradCAM.reading
+    assert drawn.weakness == GradCAM.weakness
+    assert drawn.notes == ("features.5: the last layer with a map",)
 
 
 def test_guided_backprop_is_shown_with_what_sanity_makes_of_it() -> None:
-    found = figure(made(GuidedBackprop()), scores=MapScores(sanity=0.93, notes=("a blank",)))
-    assert "barely depends" in found.weakness
-    assert found.notes[0].startswith(
+    drawn = figure(made(GuidedBackprop()), scores=MapScores(sanity=0.93, notes=("a blank",)))
+    assert "barely depends" in drawn.weakness
+    assert drawn.notes[0].startswith(
         "Measured here, sanity score 0.93: with half of the weights random the map stays much the same"
     )
-    assert found.notes[1] == "a blank"
+    assert drawn.notes[1] == "a blank"
 
 
 def test_the_words_say_where_the_map_lies() -> None:
@@ -157,7 +157,7 @@ def test_a_report_is_a_folder_with_page_pictures_values_and_manifest(tmp_path: P
     assert manifest == json.loads((page.parent / "result.json").read_text())
     assert manifest["target"] == "goldfish"
     assert manifest["cost"] == {"forwards": 1, "backwards": 1, "seconds": 0.25}
-    assert [each["kind"] for each in manifest["files"]] == ["heatmap", "overlay", "report"]
+    assert [file["kind"] for file in manifest["files"]] == ["heatmap", "overlay", "report"]
     assert manifest["files"][0]["shape"] == [1, 32, 32]
     assert len(manifest["predictions"]) == 5
     for link in audit(page.read_text()).all("a"):
@@ -194,11 +194,11 @@ def test_heatmaps_of_one_picture_in_two_batches_stand_together() -> None:
 
 def test_scores_become_a_table(tmp_path: Path) -> None:
     maps = [made(), made(GuidedBackprop())]
-    found = report(maps, scores=[MapScores(0.12, 0.81, 0.03), MapScores(0.2, 0.6, 0.93)])
-    table = found.page.sections[-1].tables[0]
+    page = report(maps, scores=[MapScores(0.12, 0.81, 0.03), MapScores(0.2, 0.6, 0.93)])
+    table = page.page.sections[-1].tables[0]
     assert [column.title for column in table.columns] == ["Map", "Deletion", "Insertion", "Sanity"]
     assert table.rows[1] == ("guided-backprop", 0.2, 0.6, 0.93)
-    found.save(tmp_path)
+    page.save(tmp_path)
     assert json.loads((tmp_path / "result.json").read_text())["scores"][0]["deletion"] == 0.12
 
 
@@ -208,7 +208,7 @@ def test_hostile_labels_are_text_everywhere(tmp_path: Path) -> None:
     heatmap = dataclasses.replace(made(), network=network, target=Logit(2).bind(network), layer=evil, notes=(evil,))
     photograph = Picture.from_array(heatmap.images[0], evil)
     quiet, loud = report(made()).html(), report(heatmap, pictures=[photograph], title=evil).html()
-    assert [each.tag for each in audit(loud).elements] == [each.tag for each in audit(quiet).elements]
+    assert [element.tag for element in audit(loud).elements] == [element.tag for element in audit(quiet).elements]
     report(heatmap, pictures=[photograph]).save(tmp_path)
     assert {path.parent for path in tmp_path.rglob("*") if ".phosphene" not in path.parts} == {tmp_path}
 

@@ -22,16 +22,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_tile_and_a_row_for_each_unit_in_its_order(run: Run) -> None:
-    found = ranked_units(run, "features.5", "max")
-    tree = audit(report(found).html())
-    channels = [str(each) for each in found.units["channel"]]
-    (tiles,) = [each for each in tree.all("ol") if "tiles" in each.get("class")]
-    assert [each.words.split("\n")[0] for each in tiles.children] == channels
-    assert [each.words for each in tree.all("th") if each.get("scope") == "row"] == [
+    ranked = ranked_units(run, "features.5", "max")
+    tree = audit(report(ranked).html())
+    channels = [str(unit) for unit in ranked.units["channel"]]
+    (tiles,) = [element for element in tree.all("ol") if "tiles" in element.get("class")]
+    assert [child.words.split("\n")[0] for child in tiles.children] == channels
+    assert [element.words for element in tree.all("th") if element.get("scope") == "row"] == [
         f"features.5:{c}" for c in channels
     ]
     rows = [[cell.words for cell in row.children] for row in tree.all("tr")[1:]]
-    for row, shown in zip(found.rows, rows, strict=True):
+    for row, shown in zip(ranked.rows, rows, strict=True):
         assert percent(row["places_positive"] / row["places"]) in shown
     assert tiles.children[-1].words == "5\ndead"
     assert "1 of all is dead" in tree.all("p")[1].words
@@ -47,7 +47,7 @@ def test_the_first_units_alone(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_order_by_nothing_says_so(run: Run) -> None:
-    found = ranked_units(run, "features.3")
-    found.units["selectivity"][:] = np.nan
-    assert "no class has two images" in found.lines()[0]
-    assert all(row["selectivity"] is None for row in found.rows)
+    ranked = ranked_units(run, "features.3")
+    ranked.units["selectivity"][:] = np.nan
+    assert "no class has two images" in ranked.lines()[0]
+    assert all(row["selectivity"] is None for row in ranked.rows)

@@ -30,22 +30,24 @@ def evidence(made: tuple[Run, Network]) -> UnitEvidence:
 
 
 def facts(tree: Tree) -> dict[str, str]:
-    pairs = [each.children for each in tree.all("dl")[0].children]
+    pairs = [child.children for child in tree.all("dl")[0].children]
     return {term.words: told.words for term, told in pairs}
 
 
 def test_the_page_tells_the_recorded_activations(made: tuple[Run, Network], evidence: UnitEvidence) -> None:
     tree = audit(report(evidence).html())
     assert tree.all("h1")[0].words == "features.3:1"
-    recorded = [number(each.activation) for each in made[0].patches("features.3", 1, k=4)]
-    grids = [each for each in tree.all("ol") if each.get("class") == "tiles c2"]
+    recorded = [number(strong_patch.activation) for strong_patch in made[0].patches("features.3", 1, k=4)]
+    grids = [element for element in tree.all("ol") if element.get("class") == "tiles c2"]
     assert len(grids) == 3, "patches, deconvnet, guided backprop"
     assert all([tile.words for tile in grid.children] == recorded for grid in grids)
     rows = [[cell.words for cell in row.children] for row in tree.all("tr")]
     first = made[0].patches("features.3", 1)[0]
     name = Path(made[0].source(first.image)).name
     assert any(row[1:3] == [number(first.activation), name] for row in rows)
-    assert any(each.get("alt").startswith("Strongest patch 1 of features.3:1: activation ") for each in tree.all("img"))
+    assert any(
+        element.get("alt").startswith("Strongest patch 1 of features.3:1: activation ") for element in tree.all("img")
+    )
 
 
 def test_the_facts_are_those_of_the_table_of_units(evidence: UnitEvidence) -> None:
@@ -71,9 +73,9 @@ def test_a_vector_has_no_places(made: tuple[Run, Network]) -> None:
 
 def test_the_histogram_counts_every_image_and_marks_the_patches(evidence: UnitEvidence) -> None:
     bins = unit_charts.bins(evidence, "image", [patch.patch.activation for patch in evidence.top])
-    assert sum(each.total for each in bins) == 12
-    assert sum(each.marked for each in bins) == 4
-    assert all(np.isfinite([each.low, each.high]).all() for each in bins)
+    assert sum(histogram_bin.total for histogram_bin in bins) == 12
+    assert sum(histogram_bin.marked for histogram_bin in bins) == 4
+    assert all(np.isfinite([histogram_bin.low, histogram_bin.high]).all() for histogram_bin in bins)
 
 
 def test_labels_that_are_predictions_are_called_so(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_what_is_saved_is_listed_and_json_can_hold_it(evidence: UnitEvidence, tm
     assert [entry["path"] for entry in entries] == ["plate.png", "index.html"]
     assert all((tmp_path / entry["path"]).is_file() for entry in entries)
     told = json.loads(json.dumps(page.facts(), allow_nan=False))
-    assert [each["activation"] for each in told["top"]] == [patch.patch.activation for patch in evidence.top]
+    assert [row["activation"] for row in told["top"]] == [patch.patch.activation for patch in evidence.top]
     assert render(page.page) == page.html()
 
 

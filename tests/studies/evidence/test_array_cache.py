@@ -18,10 +18,12 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     key = kept.key("weights", 3)
     assert kept.read(key) is None
     kept.write(key, ARRAYS)
-    found = kept.read(key)
-    assert found is not None
-    assert found.keys() == ARRAYS.keys()
-    assert all(np.array_equal(found[name], each) and found[name].dtype == each.dtype for name, each in ARRAYS.items())
+    arrays = kept.read(key)
+    assert arrays is not None
+    assert arrays.keys() == ARRAYS.keys()
+    assert all(
+        np.array_equal(arrays[name], values) and arrays[name].dtype == values.dtype for name, values in ARRAYS.items()
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -29,7 +31,7 @@ def test_no_flip_cut_or_growth_is_read(tmp_path: Path, seed: int) -> None:
     kept, random = ArrayCache(tmp_path), np.random.default_rng(seed)
     key = kept.key(seed)
     kept.write(key, ARRAYS)
-    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    (path,) = (file for file in tmp_path.rglob("*") if file.is_file())
     content = bytearray(path.read_bytes())
     at = int(random.integers(len(content)))
     if seed % 4 == 0:

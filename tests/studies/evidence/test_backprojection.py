@@ -26,38 +26,47 @@ from phosphene.survey.store.seal import CACHE
 
 def patches(seen: Any, layer: str = "features.5") -> list[Patch]:
     """Of several units, so that images repeat and batches are not full."""
-    return [each for channel in (0, 3, 5) for each in seen.run.patches(layer, channel, k=3) if each.activation > 0]
+    return [
+        strong for channel in (0, 3, 5) for strong in seen.run.patches(layer, channel, k=3) if strong.activation > 0
+    ]
 
 
 def kept_files(seen: Any) -> list[Path]:
-    return sorted(each for each in (seen.run.folder / CACHE).rglob("*") if each.is_file())
+    return sorted(file for file in (seen.run.folder / CACHE).rglob("*") if file.is_file())
 
 
 def test_each_patch_is_projected_from_its_own_place_value_and_switches(plated: Any) -> None:
     wanted = patches(plated)
     assert len(wanted) % BATCH
-    for patch, found in zip(wanted, backproject(plated.network, plated.run, wanted, method="deconvnet"), strict=True):
+    for patch, projection in zip(
+        wanted, backproject(plated.network, plated.run, wanted, method="deconvnet"), strict=True
+    ):
         images = plated.network.prepare(plated.run.picture(patch.image)).images
         alone = Deconvnet()(plated.network, images, Neuron(patch.layer, patch.channel, patch.row, patch.column))[0]
-        assert (found.values - alone).abs().max() <= 1e-3 * alone.abs().max()
-        assert found.activation == pytest.approx(patch.activation, rel=1e-5)
-        assert (found.patch, found.box, found.effective, found.note) == (patch, patch.box, False, "")
+        assert (projection.values - alone).abs().max() <= 1e-3 * alone.abs().max()
+        assert projection.activation == pytest.approx(patch.activation, rel=1e-5)
+        assert (projection.patch, projection.box, projection.effective, projection.note) == (
+            patch,
+            patch.box,
+            False,
+            "",
+        )
 
 
 def test_nothing_lies_outside_the_field(plated: Any) -> None:
-    for found in backproject(plated.network, plated.run, patches(plated), method="guided-backprop"):
-        top, left, bottom, right = map(int, found.field)
-        outside = found.values.clone()
+    for projection in backproject(plated.network, plated.run, patches(plated), method="guided-backprop"):
+        top, left, bottom, right = map(int, projection.field)
+        outside = projection.values.clone()
         outside[:, top:bottom, left:right] = 0
         assert not outside.any()
-        assert found.values.any()
+        assert projection.values.any()
 
 
 def test_the_second_time_it_is_read_and_is_the_same(own: Any) -> None:
     first = backproject(own.network, own.run, patches(own))
     again = backproject(own.network, own.run, patches(own))
-    assert {each.cost for each in first} == {Cost(1, 2)}
-    assert {each.cost for each in again} == {Cost()}
+    assert {projection.cost for projection in first} == {Cost(1, 2)}
+    assert {projection.cost for projection in again} == {Cost()}
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one.values, other.values)
         assert dataclasses.replace(one, cost=Cost(), values=other.values).__dict__ == other.__dict__
@@ -65,7 +74,7 @@ def test_the_second_time_it_is_read_and_is_the_same(own: Any) -> None:
 
 def test_what_is_kept_knows_place_image_method_and_weights(own: Any) -> None:
     backproject(own.network, own.run, patches(own), method="deconvnet")
-    sources = [(own.run.images["sha256"][each.image], each.channel) for each in patches(own)]
+    sources = [(own.run.images["sha256"][strong.image], strong.channel) for strong in patches(own)]
     count = len(set(sources))  # a copy of a file is the same file
     assert 0 < count < len(sources)
     assert len(kept_files(own)) == count
@@ -82,9 +91,9 @@ def test_a_damaged_file_is_made_again_and_never_shown(own: Any) -> None:
         content[(number * 97) % len(content)] ^= 16
         path.write_bytes(content)
     again = backproject(own.network, own.run, patches(own))
-    assert all(each.cost == Cost(1, 2) for each in again)
+    assert all(projection.cost == Cost(1, 2) for projection in again)
     assert all(torch.equal(one.values, other.values) for one, other in zip(truth, again, strict=True))
-    assert all(each.cost == Cost() for each in backproject(own.network, own.run, patches(own)))
+    assert all(projection.cost == Cost() for projection in backproject(own.network, own.run, patches(own)))
 
 
 def test_weights_without_a_hash_are_not_kept(own: Any) -> None:
@@ -98,8 +107,8 @@ def test_a_folder_that_cannot_be_written_is_told_once(own: Any) -> None:
     (own.run.folder / CACHE).parent.mkdir(exist_ok=True)
     (own.run.folder / CACHE).write_text("in the way")
     told: list[str] = []
-    found = backproject(own.network, own.run, patches(own), notify=told.append)
-    assert all(each.values.any() for each in found)
+    projections = backproject(own.network, own.run, patches(own), notify=told.append)
+    assert all(projection.values.any() for projection in projections)
     assert len(told) == 1
     assert "projections are not cached" in told[0]
 
@@ -117,53 +126,53 @@ def test_a_lost_photograph_leaves_the_others(own: Any) -> None:
     wanted = patches(own)
     gone = wanted[1].image
     image.save(own.run.source(gone), np.zeros((9, 9, 3), np.uint8))
-    for patch, found in zip(wanted, backproject(own.network, own.run, wanted), strict=True):
-        assert bool(found.values.any()) == (patch.image != gone)
-        assert ("has changed since the survey" in found.note) == (patch.image == gone)
-        assert found.picture(24).std() > 0 or (found.picture(24) == 128).all()
+    for patch, projection in zip(wanted, backproject(own.network, own.run, wanted), strict=True):
+        assert bool(projection.values.any()) == (patch.image != gone)
+        assert ("has changed since the survey" in projection.note) == (patch.image == gone)
+        assert projection.picture(24).std() > 0 or (projection.picture(24) == 128).all()
 
 
 def test_a_weak_unit_is_blank_and_says_why(plated: Any) -> None:
-    patch = next(each for each in plated.run.patches("features.0", 0, "bottom") if each.activation < 0)
+    patch = next(strong for strong in plated.run.patches("features.0", 0, "bottom") if strong.activation < 0)
     patch = dataclasses.replace(patch, layer="logits", channel=0, row=0, column=0, whole=True)
     images = plated.network.prepare(plated.run.picture(patch.image)).images
     channel = int(plated.network(images).argmin())
     value = plated.network(images)[0, channel].item()
     assert value < 0
     patch = dataclasses.replace(patch, channel=channel, activation=value)
-    (found,) = backproject(plated.network, plated.run, [patch], method="deconvnet")
-    assert not found.values.any()
-    assert found.note == f"logits:{channel} is blank where it is not active"
+    (projection,) = backproject(plated.network, plated.run, [patch], method="deconvnet")
+    assert not projection.values.any()
+    assert projection.note == f"logits:{channel} is blank where it is not active"
 
 
 @pytest.mark.parametrize("method", get_args(ProjectionMethod))
 def test_where_everything_is_seen_the_effective_field_is_shown(plated: Any, method: ProjectionMethod) -> None:
     patch = plated.run.patches("logits", 1)[0]
-    (found,) = backproject(plated.network, plated.run, [patch], method=method)
-    assert found.effective
-    assert found.field[2] - found.field[0] <= nets.SIZE
+    (projection,) = backproject(plated.network, plated.run, [patch], method=method)
+    assert projection.effective
+    assert projection.field[2] - projection.field[0] <= nets.SIZE
     height, width = patch.box.bottom - patch.box.top, patch.box.right - patch.box.left
-    scaled = (found.field[0] * height / nets.SIZE, found.field[1] * width / nets.SIZE)
-    assert found.box[:2] == pytest.approx((patch.box.top + scaled[0], patch.box.left + scaled[1]))
+    scaled = (projection.field[0] * height / nets.SIZE, projection.field[1] * width / nets.SIZE)
+    assert projection.box[:2] == pytest.approx((patch.box.top + scaled[0], patch.box.left + scaled[1]))
 
 
 def test_pictures_are_cut_like_the_crops(plated: Any) -> None:
-    found = backproject(plated.network, plated.run, patches(plated), effective=True)
-    shown = [dataclasses.replace(each.patch, box=each.box) for each in found]
-    for each, crop in zip(found, crops(plated.run, shown, side=40), strict=True):
-        assert each.picture(40).shape == crop.shape
+    projections = backproject(plated.network, plated.run, patches(plated), effective=True)
+    shown = [dataclasses.replace(projection.patch, box=projection.box) for projection in projections]
+    for projection, crop in zip(projections, crops(plated.run, shown, side=40), strict=True):
+        assert projection.picture(40).shape == crop.shape
 
 
 def test_the_scale_leaves_a_share_of_the_magnitude_at_its_end() -> None:
     values = torch.zeros(3, 8, 8)
     values[:, 0, :5] = torch.tensor([1.0, -1.0, 1.0, 1.0, 4.0])
     patch = Patch("a", 0, "top", 0, 0, 1.0, 0, 0, Box(0, 0, 8, 8), whole=False)
-    found = Backprojection(patch, values, Box(0, 0, 8, 8), Box(0, 0, 8, 8), "gradient", 1.0)
+    projection = Backprojection(patch, values, Box(0, 0, 8, 8), Box(0, 0, 8, 8), "gradient", 1.0)
     # All 4s together are half of the magnitude: the scale ends at 1 where 60 % may be beyond, else at 4.
-    assert found.picture(beyond=0.6)[0, :5, 0].tolist() == [255, 0, 255, 255, 255]
-    assert found.picture(beyond=0.2)[0, :5, 0].tolist() == [159, 96, 159, 159, 255]
-    assert np.array_equal(found.picture(), found.picture(beyond=0.2))
-    assert (found.picture()[1:] == 128).all()
+    assert projection.picture(beyond=0.6)[0, :5, 0].tolist() == [255, 0, 255, 255, 255]
+    assert projection.picture(beyond=0.2)[0, :5, 0].tolist() == [159, 96, 159, 159, 255]
+    assert np.array_equal(projection.picture(), projection.picture(beyond=0.2))
+    assert (projection.picture()[1:] == 128).all()
 
 
 def test_another_network_is_refused(plated: Any) -> None:

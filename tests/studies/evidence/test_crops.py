@@ -16,7 +16,7 @@ from phosphene.survey.store.run import Run
 
 
 def test_a_crop_is_the_box_of_the_original(plated: Any) -> None:
-    patches = [each for channel in range(4) for each in plated.run.patches("features.5", channel)]
+    patches = [strong_patch for channel in range(4) for strong_patch in plated.run.patches("features.5", channel)]
     for patch, cut in zip(patches, crops(plated.run, patches), strict=True):
         pixels = image.load(plated.run.source(patch.image)).pixels
         top, left = int(patch.box.top), int(patch.box.left)
@@ -25,7 +25,7 @@ def test_a_crop_is_the_box_of_the_original(plated: Any) -> None:
 
 
 def test_a_file_is_decoded_once(plated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    patches = [each for channel in range(4) for each in plated.run.patches("features.5", channel)]
+    patches = [strong_patch for channel in range(4) for strong_patch in plated.run.patches("features.5", channel)]
     asked: list[int] = []
     read = Run.picture
 
@@ -35,7 +35,7 @@ def test_a_file_is_decoded_once(plated: Any, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Run, "picture", counted)
     crops(plated.run, patches)
-    assert sorted(asked) == sorted({each.image for each in patches})
+    assert sorted(asked) == sorted({strong_patch.image for strong_patch in patches})
 
 
 def test_a_side_resizes_and_keeps_the_shape(plated: Any) -> None:
@@ -78,7 +78,7 @@ def test_a_lost_file_and_a_changed_one_are_grey_and_named(own: Any) -> None:
     whole = contexts(run, patches, notify=told.append)
     assert (shown[0] == 128).all()
     assert (shown[1] == 128).all()
-    assert all(each.std() > 0 for each in shown[2:])
+    assert all(pixels.std() > 0 for pixels in shown[2:])
     assert whole[0].shape == whole[2].shape
     assert len(told) == 4
     assert "does not exist" in told[0]

@@ -81,11 +81,11 @@ def test_the_effective_field_is_a_square_in_the_field_with_its_share(seed: int) 
     rows, columns = torch.meshgrid(torch.arange(30.0), torch.arange(24.0), indexing="ij")
     bump = torch.exp(-((rows - 30 * place) ** 2 + (columns - 12) ** 2) / 20)
     inside(spot, seen).copy_(bump * torch.randn(3, 30, 24, generator=random))
-    found = effective_field(spot, seen)
-    assert found.bottom - found.top == found.right - found.left
-    assert seen.top <= found.top < found.bottom <= seen.bottom
-    assert seen.left <= found.left < found.right <= seen.right
-    assert inside(spot, found).abs().sum() >= 0.95 * spot.abs().sum()
+    effective = effective_field(spot, seen)
+    assert effective.bottom - effective.top == effective.right - effective.left
+    assert seen.top <= effective.top < effective.bottom <= seen.bottom
+    assert seen.left <= effective.left < effective.right <= seen.right
+    assert inside(spot, effective).abs().sum() >= 0.95 * spot.abs().sum()
 
 
 def test_no_gradient_leaves_the_field_as_it_is() -> None:

@@ -38,6 +38,8 @@ def test_a_unit_is_located_where_its_map_is_greatest(made: tuple[Run, Network], 
 def test_the_located_place_is_the_recorded_one(made: tuple[Run, Network]) -> None:
     run, network = made
     recorded = run.patches("features.3", 1)
-    found = peak_patches(run, network, "features.3", 1, [each.image for each in recorded])
-    assert [(each.row, each.column, each.box) for each in found] == [(p.row, p.column, p.box) for p in recorded]
-    assert [each.activation for each in found] == pytest.approx([each.activation for each in recorded], rel=1e-5)
+    located = peak_patches(run, network, "features.3", 1, [strong_patch.image for strong_patch in recorded])
+    assert [(patch.row, patch.column, patch.box) for patch in located] == [(p.row, p.column, p.box) for p in recorded]
+    assert [patch.activation for patch in located] == pytest.approx(
+        [strong_patch.activation for strong_patch in recorded], rel=1e-5
+    )

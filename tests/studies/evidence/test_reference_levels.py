@@ -56,11 +56,11 @@ def test_levels_are_those_of_all_images_one_by_one(
     run, network = made
     expected = by_hand(folder, network, objective)
     for source in (run, folder / "photos"):
-        (found,) = reference_levels(source, network, [objective], quantile=quantile).levels
-        assert found.images == 12
-        assert found.level == pytest.approx(np.quantile(expected, quantile), rel=1e-4, abs=1e-6)
-        assert found.maximum == pytest.approx(expected.max(), rel=1e-4, abs=1e-6)
-        assert not found.note
+        (level,) = reference_levels(source, network, [objective], quantile=quantile).levels
+        assert level.images == 12
+        assert level.level == pytest.approx(np.quantile(expected, quantile), rel=1e-4, abs=1e-6)
+        assert level.maximum == pytest.approx(expected.max(), rel=1e-4, abs=1e-6)
+        assert not level.note
 
 
 @pytest.mark.parametrize("objective", UNITS, ids=str)
@@ -68,10 +68,10 @@ def test_below_the_patches_the_histogram_answers_to_a_bin(
     made: tuple[Run, Network], folder: Path, objective: Objective
 ) -> None:
     run, network = made
-    (found,) = reference_levels(run, network, [objective], quantile=0.3).levels
+    (level,) = reference_levels(run, network, [objective], quantile=0.3).levels
     low, high = np.quantile(by_hand(folder, network, objective), [0.2, 0.4])
-    assert found.note == "from the bins of a histogram"
-    assert low - 0.25 * abs(low) - 1e-6 <= found.level <= high + 0.25 * abs(high) + 1e-6
+    assert level.note == "from the bins of a histogram"
+    assert low - 0.25 * abs(low) - 1e-6 <= level.level <= high + 0.25 * abs(high) + 1e-6
 
 
 def test_a_sum_is_looked_at_anew(made: tuple[Run, Network], folder: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_bad_file_is_left_out_and_told(made: tuple[Run, Network], folder: Path
     good = next((folder / "photos").rglob("*.png"))
     (tmp_path / "a.png").write_bytes(good.read_bytes())
     (tmp_path / "z.png").write_bytes(b"no picture")
-    (found,) = reference_levels(tmp_path, made[1], [Logit(0)]).levels
-    assert found.images == 1
-    assert found.note.startswith("1 of 2 images cannot be read; the first: ")
-    assert "z.png is no PNG" in found.note
+    (level,) = reference_levels(tmp_path, made[1], [Logit(0)]).levels
+    assert level.images == 1
+    assert level.note.startswith("1 of 2 images cannot be read; the first: ")
+    assert "z.png is no PNG" in level.note
     (tmp_path / "a.png").unlink()
     with pytest.raises(ImageError, match="no natural image can be read; the first of 1"):
         reference_levels(tmp_path, made[1], [Logit(0)])
@@ -116,8 +116,8 @@ def test_another_network_and_no_quantile_are_refused(made: tuple[Run, Network]) 
 def test_a_picture_reaches_what_its_png_reaches(made: tuple[Run, Network], tmp_path: Path) -> None:
     network = made[1]
     images = torch.rand(len(UNITS), 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    for objective, each, value in zip(UNITS, images, peak_activations(network, UNITS, images), strict=True):
-        loaded = image.load(image.save(tmp_path / "it.png", each)).tensor()
+    for objective, pixels, value in zip(UNITS, images, peak_activations(network, UNITS, images), strict=True):
+        loaded = image.load(image.save(tmp_path / "it.png", pixels)).tensor()
 
         maps = network.tap(loaded, [LAYER, "logits"])
         wanted = maps["logits"][0, 2] if isinstance(objective, Logit) else maps[LAYER][0, objective.channel].max()
@@ -159,30 +159,30 @@ def test_another_network_finds_the_class_by_its_label() -> None:
     mine, other = named("gap", tuple("abcde")), named("functional", tuple("edcbz"))
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = [Logit(1).bind(mine), Logit(0).bind(mine), Channel(LAYER, 0)]
-    found, unknown, no_class = recognize(other, mine, wanted, images)
+    recognition, unknown, no_class = recognize(other, mine, wanted, images)
     assert (unknown, no_class) == (None, None)
     logits = other(other.prepare(Picture.from_array(images[0])).images)[0].detach()
-    assert found is not None
-    assert found.rank == logits.argsort(descending=True).tolist().index(3) + 1
-    assert found.probability == pytest.approx(logits.softmax(0)[3].item())
-    assert found.best.index == logits.argmax()
+    assert recognition is not None
+    assert recognition.rank == logits.argsort(descending=True).tolist().index(3) + 1
+    assert recognition.probability == pytest.approx(logits.softmax(0)[3].item())
+    assert recognition.best.index == logits.argmax()
 
 
 def test_networks_of_the_same_classes_agree_on_those_of_one_name() -> None:
     mine, other = nets.build("gap"), nets.build("functional")
     cranes = [Logit(3).bind(mine), Logit(4).bind(mine)]
-    found = recognize(other, mine, cranes, torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1))
-    assert all(each is not None for each in found)
-    assert found[0] != found[1]
+    recognitions = recognize(other, mine, cranes, torch.rand(1, 3, 32, 32).expand(2, -1, -1, -1))
+    assert all(recognition is not None for recognition in recognitions)
+    assert recognitions[0] != recognitions[1]
 
 
 def test_without_labels_classes_are_matched_by_index_where_there_are_as_many() -> None:
     mine, other = named("gap", ()), named("functional", tuple("edcbz"))
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    (found,) = recognize(other, mine, [Logit(4)], images)
+    (recognition,) = recognize(other, mine, [Logit(4)], images)
     logits = other(other.prepare(Picture.from_array(images[0])).images)[0].detach()
-    assert found is not None
-    assert found.probability == pytest.approx(logits.softmax(0)[4].item())
+    assert recognition is not None
+    assert recognition.probability == pytest.approx(logits.softmax(0)[4].item())
     more = dataclasses.replace(other, module=torch.nn.Sequential(other.module, torch.nn.Linear(5, 7)))
     with pytest.raises(NetworkError, match=r"has no labels, and .* has 5 classes where .* has 7"):
         recognize(more, mine, [Logit(4)], images)

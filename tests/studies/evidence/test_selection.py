@@ -13,20 +13,20 @@ from phosphene.studies.evidence.selection import select_units, strongest_patches
 
 def test_random_units_follow_the_seed_and_do_not_repeat(plated: Any) -> None:
     run = plated.run
-    found = select_units(run, "features.5", "random:5", seed=3)
+    channels = select_units(run, "features.5", "random:5", seed=3)
     assert (
-        found
+        channels
         == select_units(run, "features.5", "random:5", seed=3)
         != select_units(run, "features.5", "random:5", seed=4)
     )
-    assert len(set(found)) == 5
+    assert len(set(channels)) == 5
     assert select_units(run, "features.5", "random:99") == tuple(range(12))
 
 
 def test_top_units_are_those_of_the_greatest_activation(plated: Any) -> None:
     greatest = plated.run.units("features.5")["max"]
-    found = select_units(plated.run, "features.5", "top:4")
-    assert [greatest[each] for each in found] == sorted(greatest, reverse=True)[:4]
+    channels = select_units(plated.run, "features.5", "top:4")
+    assert [greatest[channel] for channel in channels] == sorted(greatest, reverse=True)[:4]
 
 
 def test_units_by_number_keep_their_order(plated: Any) -> None:
@@ -52,10 +52,10 @@ def test_a_copy_of_a_file_is_shown_once_and_the_next_move_up(plated: Any) -> Non
     for channel in range(12):
         every = plated.run.patches("features.5", channel)
         shown = strongest_patches(plated.run, "features.5", channel, 7)
-        contents = [plated.run.images["sha256"][each.image] for each in shown]
+        contents = [plated.run.images["sha256"][patch.image] for patch in shown]
         assert len(set(contents)) == len(contents) <= 6
-        assert [each.rank for each in shown] == sorted(each.rank for each in shown)
-        assert shown[: len(shown)] == tuple(each for each in every if each in shown)
+        assert [patch.rank for patch in shown] == sorted(patch.rank for patch in shown)
+        assert shown[: len(shown)] == tuple(patch for patch in every if patch in shown)
         assert strongest_patches(plated.run, "features.5", channel, 2) == shown[:2]
 
 
@@ -63,12 +63,12 @@ def test_images_without_any_response_are_left_out(plated: Any) -> None:
     for channel in range(12):
         least = plated.run.unit("features.5", channel)["min"]
         shown = strongest_patches(plated.run, "features.5", channel, 7)
-        assert all(each.activation > least for each in shown)
+        assert all(patch.activation > least for patch in shown)
         responding = {
-            str(plated.run.images["sha256"][each.image])
-            for each in plated.run.patches("features.5", channel)
-            if each.activation > least
+            str(plated.run.images["sha256"][patch.image])
+            for patch in plated.run.patches("features.5", channel)
+            if patch.activation > least
         }
         assert len(shown) == len(responding)
     silent = np.flatnonzero(plated.run.units("features.5")["dead"])
-    assert all(strongest_patches(plated.run, "features.5", int(each), 7) == () for each in silent)
+    assert all(strongest_patches(plated.run, "features.5", int(channel), 7) == () for channel in silent)

@@ -30,8 +30,8 @@ def photographs(tmp_path: Path) -> Path:
 
 def test_all_that_is_known_is_said(photographs: Path) -> None:
     network, second = nets.build("gap"), nets.build("functional")
-    found = visualize(network, ["goldfish", "features.5:3"], preset=Lecture(steps=2))
-    fish, unit = verdicts(network, found, source=photographs, second=second)
+    visualization = visualize(network, ["goldfish", "features.5:3"], preset=Lecture(steps=2))
+    fish, unit = verdicts(network, visualization, source=photographs, second=second)
     assert str(fish).startswith("goldfish: ")
     assert "of 3 natural images" in str(fish)
     assert "; functional: rank " in str(fish)
@@ -55,14 +55,14 @@ def test_neurons_painted_in_a_window_are_held_against_the_same_neurons(photograp
     module = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
     network = Network(module.eval(), Preprocess((128, 128), (0.5,) * 3, (0.25,) * 3))
     wish = Neuron("0", 1, 40, 50) - Neuron("0", 2, 42, 50)
-    found = visualize(network, wish, preset=Lecture(steps=2))
-    assert found.images.shape[2:] != (128, 128)
-    (told,) = verdicts(network, found, source=photographs)
+    visualization = visualize(network, wish, preset=Lecture(steps=2))
+    assert visualization.images.shape[2:] != (128, 128)
+    (told,) = verdicts(network, visualization, source=photographs)
     assert told.reference is not None
     assert told.reference == reference_levels(photographs, network, [wish]).levels[0]
-    images = [network.prepare(image.load(each)).images for each in photographs.iterdir()]
+    images = [network.prepare(image.load(path)).images for path in photographs.iterdir()]
     assert told.reference.maximum == pytest.approx(
-        max(wish(network.tap(each, ["0"])).item() for each in images), rel=1e-4
+        max(wish(network.tap(pixels, ["0"])).item() for pixels in images), rel=1e-4
     )
 
 
