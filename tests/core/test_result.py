@@ -15,7 +15,7 @@ import nets
 from phosphene.core import result
 from phosphene.core.errors import FolderError
 from phosphene.core.images.image import Picture, Uint8Image, load
-from phosphene.core.result import Cost, File, Manifest, Result
+from phosphene.core.result import Cost, File, Result
 
 KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "predictions", "files", "cost", "errors"]
 
@@ -23,63 +23,6 @@ KEYS = ["phosphene", "verb", "seed", "options", "target", "model", "inputs", "pr
 @pytest.fixture(autouse=True)
 def _version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result, "version", lambda _: "0.1.0")
-
-
-def manifest() -> Manifest:
-    """Of a whole run."""
-    network = dataclasses.replace(nets.build("gap"), sha256="ab" * 32)
-    cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
-    return Manifest(
-        "attribute",
-        network,
-        (cat,),
-        {"method": {"name": "grad-cam", "layer": None}},
-        "tiger cat",
-        network.predict(nets.pictures(1), 2)[0],
-        ({"path": "grad-cam.npy", "kind": "heatmap"},),
-        Cost(1, 2, 0.5),
-        seed=7,
-        errors=("dog.jpg: no such file",),
-        extra={"norms": [1.0]},
-    )
-
-
-def test_a_manifest_has_the_keys_of_the_design_in_order() -> None:
-    found = manifest().as_dict()
-    assert list(found) == [*KEYS, "norms"]
-    assert found["phosphene"] == "0.1.0"
-    assert found["model"] == {"name": "gap", "sha256": "ab" * 32}
-    assert found["inputs"][0] | {"sha256": ""} == {"path": "cat.png", "sha256": "", "width": 6, "height": 4}
-    assert list(found["predictions"][0]) == ["index", "label", "probability", "logit"]
-    assert found["cost"] == {"forwards": 1, "backwards": 2, "seconds": 0.5}
-    assert json.loads(str(manifest())) == json.loads(json.dumps(found))
-
-
-def test_an_empty_manifest_is_whole() -> None:
-    assert list(Manifest("doctor").as_dict()) == KEYS
-    assert Manifest("doctor").as_dict()["model"] is None
-
-
-def test_notes_are_kept_where_there_are_some() -> None:
-    network = dataclasses.replace(nets.build("gap"), notes=("weights in eval mode",))
-    cat = dataclasses.replace(manifest().inputs[0], notes=("orientation 6 undone",))
-    found = dataclasses.replace(manifest(), network=network, inputs=(cat,)).as_dict()
-    assert found["model"]["notes"] == ["weights in eval mode"]
-    assert found["inputs"][0]["notes"] == ["orientation 6 undone"]
-
-
-def test_files_are_added_to_a_new_manifest() -> None:
-    before = manifest()
-    after = before.with_files([{"path": "a.png", "kind": "overlay"}])
-    assert [each["path"] for each in after.files] == ["grad-cam.npy", "a.png"]
-    assert len(before.files) == 1
-
-
-def test_a_manifest_is_saved_whole(tmp_path: Path) -> None:
-    path = manifest().save(tmp_path)
-    assert path == tmp_path / "result.json"
-    assert json.loads(path.read_text("utf-8")) == json.loads(str(manifest()))
-    assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_costs_add_and_scale() -> None:
@@ -126,7 +69,13 @@ def greeting() -> Greeting:
     network = dataclasses.replace(nets.build("gap"), sha256="ab" * 32)
     cat = Picture.from_array(np.zeros((4, 6, 3), np.uint8), name="cat.png")
     return Greeting(
-        network=network, inputs=(cat,), options={"layer": None}, cost=Cost(1, 2, 0.5), seed=7, notes=("so & so",)
+        network=network,
+        inputs=(cat,),
+        options={"layer": None},
+        predictions=network.predict(nets.pictures(1), 2)[0],
+        cost=Cost(1, 2, 0.5),
+        seed=7,
+        notes=("so & so",),
     )
 
 
@@ -141,7 +90,25 @@ def test_a_result_saves_every_file_and_a_manifest_with_the_keys_of_the_design(tm
     ]
     assert (np.load(tmp_path / "out" / "maps" / "a.npy") == np.arange(6.0).reshape(2, 3)).all()
     assert (tmp_path / "out" / "index.html").read_text("utf-8") == "<p>é</p>"
+    assert (stored["phosphene"], stored["cost"]) == ("0.1.0", {"forwards": 1, "backwards": 2, "seconds": 0.5})
+    assert stored["inputs"][0] | {"sha256": ""} == {"path": "cat.png", "sha256": "", "width": 6, "height": 4}
+    assert list(stored["predictions"][0]) == ["index", "label", "probability", "logit"]
     assert (stored["verb"], stored["target"], stored["model"]["sha256"]) == ("greet", "tabby", "ab" * 32)
+
+
+def test_an_empty_result_has_every_key() -> None:
+    assert list(Result(verb="doctor").manifest()) == [*KEYS, "notes"]
+    assert Result(verb="doctor").manifest()["model"] is None
+
+
+def test_notes_of_the_network_and_of_pictures_are_kept() -> None:
+    result = greeting()
+    network = dataclasses.replace(nets.build("gap"), notes=("weights in eval mode",))
+    cat = dataclasses.replace(result.inputs[0], notes=("orientation 6 undone",))
+    stored = dataclasses.replace(result, network=network, inputs=(cat,), errors=("dog.jpg: no such file",)).manifest()
+    assert stored["model"]["notes"] == ["weights in eval mode"]
+    assert stored["inputs"][0]["notes"] == ["orientation 6 undone"]
+    assert stored["errors"] == ["dog.jpg: no such file"]
 
 
 def test_a_result_never_overwrites_its_input(tmp_path: Path) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
 
 import click
 
 from phosphene.cli.options import from_fields
-from phosphene.core.errors import OptionError, did_you_mean
 from phosphene.core.registry import Named
 
 
@@ -18,8 +16,8 @@ class Members(click.Group):
     """A group with one command for each member of a registry."""
 
     @abstractmethod
-    def members(self) -> Mapping[str, type[Named]]:
-        """Name → class."""
+    def registry(self) -> type[Named]:
+        """The base class of the members."""
 
     @abstractmethod
     def command_of(self, member: type[Named]) -> click.Command:
@@ -27,7 +25,7 @@ class Members(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Names of the members."""
-        return sorted(self.members())
+        return sorted(self.registry().table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:  # noqa: ARG002
         """The command of a member.
@@ -35,10 +33,8 @@ class Members(click.Group):
         Raises:
             OptionError: no member has that name.
         """
-        members = self.members()
-        if cmd_name not in members:
-            raise OptionError(f"no {self.name} is called {cmd_name!r}; {did_you_mean(cmd_name, sorted(members))}")
-        return generated(members[cmd_name], self.command_of(members[cmd_name]))
+        member = self.registry().find(cmd_name)
+        return generated(member, self.command_of(member))
 
 
 def generated(member: type[Named], command: click.Command) -> click.Command:

@@ -20,8 +20,8 @@ from phosphene.core.folder import OutputFolder
 from phosphene.core.images import image
 from phosphene.core.images.image import Picture
 from phosphene.core.networks.network import Network
-from phosphene.core.progress import Progress
-from phosphene.core.result import Manifest, Result
+from phosphene.core.progress import Progress, Watch
+from phosphene.core.result import Result
 
 Input = TypeVar("Input")
 Stored = dict[str, Any]
@@ -160,20 +160,21 @@ class Session:
         """A remark on standard error, or the outcome on standard output where no JSON goes there."""
         click.echo(text, err=self.as_json)
 
-    def finish(self, manifests: Sequence[Manifest | dict[str, Any]]) -> int:
+    def finish(self, manifests: Sequence[Stored]) -> int:
         """Say how many inputs failed, print JSON if it was asked for, and return the exit code."""
         if self.failed and self.several:
             click.echo(f"{len(self.failed)} of {len(self.failed) + len(manifests)} inputs failed", err=True)
         if self.as_json:
-            stored = [manifest.as_dict() if isinstance(manifest, Manifest) else manifest for manifest in manifests]
-            alone = len(stored) == 1 and not self.failed
-            click.echo(json.dumps(stored[0] if alone else {"results": stored, "errors": self.failed}, indent=1))
+            alone = len(manifests) == 1 and not self.failed
+            click.echo(
+                json.dumps(manifests[0] if alone else {"results": list(manifests), "errors": self.failed}, indent=1)
+            )
         if self.failed and not manifests:
             return 2 if len(self.failed) == 1 else 3
         return 3 if self.failed else 0
 
     @contextmanager
-    def progress(self, text: str, total: int | None = None) -> Iterator[Any]:
+    def progress(self, text: str, total: int | None = None) -> Iterator[Watch]:
         """A bar on standard error; yields what is told of progress.
 
         Args:
@@ -189,9 +190,7 @@ class Session:
         with bars.Progress(*columns, console=self.console, transient=True, disable=self.quiet) as bar:
             task = bar.add_task(text, total=total)
 
-            def watch(progress: Any, total: int | None = None, what: str = "") -> None:
-                if not isinstance(progress, Progress):  # verbs that are not yet told by Progress
-                    progress = Progress(progress, total, what)
+            def watch(progress: Progress) -> None:
                 bar.update(task, completed=progress.done, total=progress.total, description=progress.what or text)
 
             yield watch

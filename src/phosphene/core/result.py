@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -220,71 +219,6 @@ class Result:
         shown = f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png else ""
         sentences = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.lines(), *self.notes))
         return f"<div>{shown}{sentences}<p><small>{html.escape(f'{self.verb}: {self.cost}')}</small></p></div>"
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """result.json: what was asked, of what, with what outcome, in which files.
-
-    Args:
-        verb: what ran, such as "explain".
-        network: whose name and hash of weights are recorded.
-        inputs: the photographs.
-        options: everything that was chosen.
-        target: as text.
-        predictions: of the first photograph.
-        files: one mapping each: path, kind, and what belongs to that kind.
-        cost: of all of it.
-        seed: of every random choice.
-        errors: one line for each input that failed.
-        extra: keys of the verb's own.
-    """
-
-    verb: str
-    network: Network | None = None
-    inputs: tuple[Picture, ...] = ()
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    target: str = ""
-    predictions: tuple[Prediction, ...] = ()
-    files: tuple[Mapping[str, Any], ...] = ()
-    cost: Cost = Cost()
-    seed: int = 0
-    errors: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    def with_files(self, more: Iterable[Mapping[str, Any]]) -> Self:
-        """The same manifest with more files in it."""
-        return dataclasses.replace(self, files=(*self.files, *more))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, in the order in which a reader wants them."""
-        network, model = self.network, None
-        if network is not None:
-            notes = {"notes": list(network.notes)} if network.notes else {}
-            model = {"name": network.name, "sha256": network.sha256, **notes}
-        return {
-            "phosphene": version("phosphene"),
-            "verb": self.verb,
-            "seed": self.seed,
-            "options": dict(self.options),
-            "target": self.target,
-            "model": model,
-            "inputs": [_input(each) for each in self.inputs],
-            "predictions": [each._asdict() for each in self.predictions],
-            "files": [dict(each) for each in self.files],
-            "cost": dataclasses.asdict(self.cost),
-            "errors": list(self.errors),
-            **self.extra,
-        }
-
-    def save(self, folder: Path) -> Path:
-        """Write result.json into a folder, whole or not at all."""
-        path = folder / "result.json"
-        files.write_json(path, self.as_dict())
-        return path
-
-    def __str__(self) -> str:
-        return json.dumps(self.as_dict(), indent=1)
 
 
 def _input(picture: Picture) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -19,9 +18,9 @@ from phosphene.core.registry import Named
 class Methods(Members):
     """One command for each method of attribution."""
 
-    def members(self) -> Mapping[str, type[Named]]:
-        """Every method."""
-        return Attribution.table
+    def registry(self) -> type[Named]:
+        """The methods."""
+        return Attribution
 
     def command_of(self, member: type[Named]) -> click.Command:
         """Takes pictures and a target."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -19,9 +18,10 @@ from phosphene.studies.study import Study
 class Studies(Members):
     """One command for each registered study."""
 
-    def members(self) -> Mapping[str, type[Named]]:
-        """Every study."""
-        return studies.registered()
+    def registry(self) -> type[Named]:
+        """The studies, once every file of them is imported."""
+        studies.registered()
+        return Study
 
     def command_of(self, member: type[Named]) -> click.Command:
         """Takes pictures."""
