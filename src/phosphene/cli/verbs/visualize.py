@@ -25,7 +25,7 @@ PRESETS = tuple(Preset.table.values())
     type=click.Choice(sorted(Preset.table)),
     default="best",
     show_default=True,
-    help="; ".join(f"{preset.name}: {preset.summary()}" for preset in PRESETS),
+    help="; ".join(f"{preset.name}: {preset.summary().rstrip('.')}" for preset in PRESETS),
 )
 @click.option(
     "--facets", type=click.IntRange(2, 32), help="So many pictures, each from another kind of image of --natural."
