@@ -15,7 +15,7 @@ from phosphene.studies.examine import examine
 from phosphene.synthesis.recipes.preset import Preset
 from phosphene.synthesis.recipes.visualize import Visualize
 
-PRESETS = tuple(Preset.table.values())
+PRESETS = tuple(preset for _, preset in sorted(Preset.table.items()))
 
 
 @click.command()
