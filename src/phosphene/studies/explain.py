@@ -120,7 +120,9 @@ def explain(
         heatmaps=tuple(heatmaps),
         activations=shown,
         cutout=cutout(images, _map_of_region(maps).values) if maps else None,
-        boxes={name: box_in_photograph(box, images.shape[-2:], seen) for name, box in map_boxes.items() if box is not None},
+        boxes={
+            name: box_in_photograph(box, images.shape[-2:], seen) for name, box in map_boxes.items() if box is not None
+        },
         curves=work.curves(maps, chosen) if scores else {},
         sanity=work.sanities(maps, chosen) if scores else {},
         options={
