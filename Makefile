@@ -28,7 +28,7 @@ check: .venv/tested  ## format, lint, types, imports, docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: check  ## every check, then every test
 	$(BIN)/python -m pytest

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phosphene.attribution import Attribution as Attribution
-    from phosphene.attribution import Heatmap as Heatmap
     from phosphene.attribution import attribute as attribute
     from phosphene.attribution.cams.cam import CAM as CAM
     from phosphene.attribution.cams.cam import GradCAM as GradCAM
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from phosphene.attribution.perturbation.occlusion import OcclusionClass as OcclusionClass
     from phosphene.attribution.perturbation.rise import RISE as RISE
     from phosphene.core.errors import PhospheneError as PhospheneError
-    from phosphene.core.images.film import film as film
     from phosphene.core.images.image import Picture as Picture
     from phosphene.core.images.image import load as _load
     from phosphene.core.networks.network import Network as Network
@@ -44,26 +42,19 @@ if TYPE_CHECKING:
     from phosphene.core.objectives.units import Channel as Channel
     from phosphene.core.objectives.units import ChannelMax as ChannelMax
     from phosphene.core.objectives.units import Neuron as Neuron
+    from phosphene.core.result import Result as Result
     from phosphene.report import report as report
     from phosphene.studies.class_units import class_units as class_units
     from phosphene.studies.evaluate import evaluate as evaluate
-    from phosphene.studies.evidence.reference_levels import reference_levels as reference_levels
-    from phosphene.studies.evidence.verdict import verdicts as verdicts
     from phosphene.studies.examine import examine as examine
     from phosphene.studies.explain import explain as explain
-    from phosphene.studies.facets import facets as facets
     from phosphene.studies.plate import plate as plate
+    from phosphene.studies.study import Study as Study
     from phosphene.studies.unit_evidence import unit as unit
     from phosphene.survey import survey as survey
     from phosphene.survey.accumulators.accumulator import Accumulator as Accumulator
-    from phosphene.survey.accumulators.coactivation import CoActivation as CoActivation
     from phosphene.survey.accumulators.embedding import Embeddings as Embeddings
-    from phosphene.survey.accumulators.histogram import Histogram as Histogram
-    from phosphene.survey.accumulators.histogram import Samples as Samples
     from phosphene.survey.accumulators.moments import DeadUnits as DeadUnits
-    from phosphene.survey.accumulators.moments import Moments as Moments
-    from phosphene.survey.accumulators.moments import Sparsity as Sparsity
-    from phosphene.survey.accumulators.selectivity import ClassSelectivity as ClassSelectivity
     from phosphene.survey.accumulators.top import TopPatches as TopPatches
     from phosphene.survey.maps.map_images import embedding_map as embedding_map
     from phosphene.survey.maps.neighbors import neighbors as neighbors
@@ -77,14 +68,10 @@ if TYPE_CHECKING:
     from phosphene.synthesis.loop.optimizers import LBFGS as LBFGS
     from phosphene.synthesis.loop.optimizers import Adam as Adam
     from phosphene.synthesis.loop.optimizers import Ascent as Ascent
-    from phosphene.synthesis.loop.recipe import Job as Job
     from phosphene.synthesis.loop.recipe import Recipe as Recipe
     from phosphene.synthesis.loop.recipe import Stage as Stage
     from phosphene.synthesis.loop.run import run as run
     from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics as BatchNormStatistics
-    from phosphene.synthesis.losses.diversity import Diverse as Diverse
-    from phosphene.synthesis.losses.feature_match import Match as Match
-    from phosphene.synthesis.losses.gram import Gram as Gram
     from phosphene.synthesis.losses.priors import L2 as L2
     from phosphene.synthesis.losses.priors import TotalVariation as TotalVariation
     from phosphene.synthesis.recipes.ablation import ablate as ablate
@@ -102,12 +89,8 @@ if TYPE_CHECKING:
     from phosphene.synthesis.transforms.pixel_regularizers import ClipContribution as ClipContribution
     from phosphene.synthesis.transforms.pixel_regularizers import ClipNorm as ClipNorm
     from phosphene.synthesis.transforms.pixel_regularizers import Decay as Decay
-    from phosphene.synthesis.transforms.tiles import Tiles as Tiles
     from phosphene.synthesis.transforms.transforms import Affine as Affine
-    from phosphene.synthesis.transforms.transforms import ColorShift as ColorShift
     from phosphene.synthesis.transforms.transforms import Crops as Crops
-    from phosphene.synthesis.transforms.transforms import Flip as Flip
-    from phosphene.synthesis.transforms.transforms import Pad as Pad
     from phosphene.weights.activations import activations as activations
     from phosphene.weights.filters import filters as filters
     from phosphene.zoo import load as load
@@ -117,7 +100,7 @@ if TYPE_CHECKING:
 
 # Where each public name is; looked up on first use, so that the command line answers before torch is imported.
 _HOMES = {
-    "attribution": ("Attribution", "Heatmap", "attribute", "attribute_all"),
+    "attribution": ("Attribution", "attribute", "attribute_all"),
     "attribution.gradients.average": ("IntegratedGradients", "SmoothGrad"),
     "attribution.gradients.backprop": (
         "Deconvnet",
@@ -131,38 +114,32 @@ _HOMES = {
     "attribution.perturbation.rise": ("RISE",),
     "attribution.cams.score_cam": ("ScoreCAM",),
     "core.errors": ("PhospheneError",),
-    "core.images.film": ("film",),
     "core.images.image": ("Picture", "image"),
     "core.networks.network": ("Network", "Preprocess"),
     "core.objectives.classes": ("Logit", "Probability"),
     "core.objectives.objective": ("Objective",),
     "core.objectives.units": ("Channel", "ChannelMax", "Neuron"),
     "core.objectives.grammar": ("parse",),
+    "core.result": ("Result",),
     "report": ("report",),
-    "studies.evidence.verdict": ("verdicts",),
+    "studies.study": ("Study",),
     "studies.class_units": ("class_units",),
     "studies.examine": ("examine",),
     "studies.explain": ("explain",),
-    "studies.facets": ("facets",),
-    "studies.evidence.reference_levels": ("reference_levels",),
     "studies.plate": ("plate",),
     "studies.evaluate": ("evaluate",),
     "studies.unit_evidence": ("unit",),
     "survey": ("survey",),
     "survey.accumulators.accumulator": ("Accumulator",),
-    "survey.accumulators.coactivation": ("CoActivation",),
     "survey.accumulators.embedding": ("Embeddings",),
     "survey.maps.map_images": ("embedding_map",),
-    "survey.accumulators.histogram": ("Histogram", "Samples"),
     "survey.maps.neighbors": ("neighbors",),
-    "survey.accumulators.selectivity": ("ClassSelectivity",),
-    "survey.accumulators.moments": ("DeadUnits", "Moments", "Sparsity"),
+    "survey.accumulators.moments": ("DeadUnits",),
     "survey.store.run": ("Run",),
     "survey.accumulators.top": ("TopPatches",),
     "synthesis.recipes.ablation": ("ablate",),
     "synthesis.loop.loop": ("synthesize",),
     "synthesis.canvas.canvas": ("Fourier", "Perturbation", "Pixels"),
-    "synthesis.losses.diversity": ("Diverse",),
     "synthesis.recipes.dream": ("Dream", "dream"),
     "synthesis.transforms.pixel_regularizers": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
     "synthesis.recipes.invert": ("Invert", "invert"),
@@ -172,12 +149,9 @@ _HOMES = {
     "synthesis.losses.priors": ("L2", "TotalVariation"),
     "synthesis.canvas.pyramid": ("Pyramid",),
     "synthesis.losses.batchnorm_prior": ("BatchNormStatistics",),
-    "synthesis.transforms.tiles": ("Tiles",),
-    "synthesis.transforms.transforms": ("Affine", "ColorShift", "Crops", "Flip", "Pad"),
-    "synthesis.loop.recipe": ("Job", "Recipe", "Stage"),
+    "synthesis.transforms.transforms": ("Affine", "Crops"),
+    "synthesis.loop.recipe": ("Recipe", "Stage"),
     "synthesis.loop.run": ("run",),
-    "synthesis.losses.feature_match": ("Match",),
-    "synthesis.losses.gram": ("Gram",),
     "synthesis.recipes.visualize": ("Visualize", "visualize"),
     "synthesis.recipes.zoom": ("Zoom", "zoom"),
     "weights.activations": ("activations",),
