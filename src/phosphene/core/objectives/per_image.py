@@ -16,8 +16,8 @@ from phosphene.core.objectives.objective import Objective
 class PerImage(Objective, name="per-image"):
     """The first objective for the first image, the second for the second, and so on: one pass serves them all.
 
-    value[i] = the value of objectives[i] for image i. Its gradient with respect to image i is that of objective i, since images
-    do not depend on one another.
+    value[i] = the value of objectives[i] for image i. Its gradient with respect to image i is that of objective i,
+    since images do not depend on one another.
 
     Args:
         objectives: (N,), one for each image of the batch.
