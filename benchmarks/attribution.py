@@ -118,9 +118,9 @@ def main() -> None:
     for name in options.networks:
         network = build(name)
         network.module.requires_grad_(False)
-        for each in network.module.modules():
-            if isinstance(each, nn.ReLU | nn.ReLU6):
-                each.inplace = False  # captum and torchcam go wrong on in-place ReLU
+        for module in network.module.modules():
+            if isinstance(module, nn.ReLU | nn.ReLU6):
+                module.inplace = False  # captum and torchcam go wrong on in-place ReLU
         image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
         batch = network.preprocess.normalize(image)
         for table in (gradients, grad_cams, guided_grad_cams):

@@ -28,10 +28,10 @@ CLASS, BATCHES = Logit(282), (1, 2, 4, 8, 16)
 def build(name: str) -> Network:
     """The embedded network with its weights, or one with random weights and statistics."""
     network = load(NETWORKS[name], weights=None if name == "lite0" else "random")
-    for each in network.module.modules():
-        if isinstance(each, nn.BatchNorm2d) and name != "lite0":
-            nn.init.normal_(each.running_mean, 0, 0.2)
-            nn.init.uniform_(each.running_var, 0.5, 1.5)
+    for module in network.module.modules():
+        if isinstance(module, nn.BatchNorm2d) and name != "lite0":
+            nn.init.normal_(module.running_mean, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
     return network
 
 
@@ -48,20 +48,20 @@ def against_captum(network: Network, image: Tensor, repeats: int, stride: int) -
     ours = functools.partial(Occlusion(patch=32, stride=stride, fill="mean"), network, image, CLASS)
     peers = {f"captum, batch {size}": functools.partial(theirs, network, batch, stride, size) for size in (1, 4, 8, 16)}
     print(compare({"phosphene": ours, **peers}, repeats))
-    found, truth = ours(), peers["captum, batch 4"]()
-    print(f"largest difference {(found - truth).abs().max():.1e} of {truth.abs().max():.1e}")
+    values, truth = ours(), peers["captum, batch 4"]()
+    print(f"largest difference {(values - truth).abs().max():.1e} of {truth.abs().max():.1e}")
 
 
 def batches(network: Network, image: Tensor, repeats: int, count: int = 48) -> None:
-    places = torch.randint(0, 192, (count, 2))
-    patches = Patches(places, (32, 32), torch.full_like(image, 0.5))
+    corners = torch.randint(0, 192, (count, 2))
+    patches = Patches(corners, (32, 32), torch.full_like(image, 0.5))
     engines = {size: Engine(network, batch=size) for size in BATCHES}
-    ways = {
-        f"batch {size}": functools.partial(each.run, image, patches, {"logits"}, CLASS)
-        for size, each in engines.items()
+    runs = {
+        f"batch {size}": functools.partial(engine.run, image, patches, {"logits"}, CLASS)
+        for size, engine in engines.items()
     }
-    first = ways.pop("batch 4")
-    print(compare({"batch 4": first, **ways}, repeats))
+    first = runs.pop("batch 4")
+    print(compare({"batch 4": first, **runs}, repeats))
 
 
 def main() -> None:
