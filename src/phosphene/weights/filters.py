@@ -280,10 +280,8 @@ def _remarks(filters: Filters) -> tuple[str, ...]:
     if height == width == 1:
         notes.append("the kernels are 1×1: they mix channels and hold no pattern")
     if filters.groups > 1:
-        notes.append(
-            f"{filters.groups} groups: a kernel reads {channels} of {filters.groups * channels} channels, "
-            "and is compared within its group"
-        )
+        read = f"{channels} of {filters.groups * channels} channels"
+        notes.append(f"{filters.groups} groups: a kernel reads {read}, and is compared within its group")
     if filters.dead:
         notes.append(
             f"{len(filters.dead)} of {count} are dead, with a norm of at most {DEAD:g} of the largest: "

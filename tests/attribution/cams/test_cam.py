@@ -276,30 +276,3 @@ def test_layers_that_are_overwritten_are_mapped_as_they_were(
     chosen = method(layer=layer)
     expected = (chosen.weights(a.detach(), g) * a.detach()).sum(1, keepdim=True).relu()
     torch.testing.assert_close(layer_map(network, images, target, chosen), expected, rtol=1e-11, atol=1e-16)
-
-
-def _vgg11() -> list[nn.Module]:
-    """The feature layers of VGG11, of an eighth of its width."""
-    width, layers = 3, []
-    for size in (8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"):
-        if isinstance(size, str):
-            layers.append(nn.MaxPool2d(2))
-        else:
-            layers += [nn.Conv2d(width, size, 3, padding=1), nn.ReLU(inplace=True)]
-            width = size
-    return layers
-
-
-@pytest.mark.parametrize("method", FAMILY)
-def test_in_place_equals_out_of_place_to_the_bit_on_a_vgg(method: type[LayerMap]) -> None:
-    torch.manual_seed(0)
-    module = nn.Sequential(*_vgg11(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 7)).eval()
-    images, last, maps = torch.rand(1, 3, 64, 64), "18", []
-    network = Network(module, Preprocess((64, 64)))
-    for inplace in (True, False):
-        for child in module.modules():
-            if isinstance(child, nn.ReLU):
-                child.inplace = inplace
-        maps.append(attribute(network, images, 3, method=method(layer=last)).values)
-    assert torch.equal(*maps)
-    assert maps[0].any()

@@ -214,3 +214,30 @@ def test_upsampling_aligns_the_centers_of_pixels() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4)
     assert upsample(ramp, (1, 8)).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
     assert torch.equal(upsample(ramp, (1, 4)), ramp)
+
+
+def _vgg11() -> list[nn.Module]:
+    """The feature layers of VGG11, of an eighth of its width."""
+    width, layers = 3, []
+    for size in (8, "M", 16, "M", 32, 32, "M", 64, 64, "M", 64, 64, "M"):
+        if isinstance(size, str):
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(width, size, 3, padding=1), nn.ReLU(inplace=True)]
+            width = size
+    return layers
+
+
+@pytest.mark.parametrize("method", FAMILY)
+def test_in_place_equals_out_of_place_to_the_bit_on_a_vgg(method: type[LayerMap]) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(*_vgg11(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 7)).eval()
+    images, last, maps = torch.rand(1, 3, 64, 64), "18", []
+    network = Network(module, Preprocess((64, 64)))
+    for inplace in (True, False):
+        for child in module.modules():
+            if isinstance(child, nn.ReLU):
+                child.inplace = inplace
+        maps.append(attribute(network, images, 3, method=method(layer=last)).values)
+    assert torch.equal(*maps)
+    assert maps[0].any()

@@ -139,14 +139,11 @@ def covering(
     for i, (image, one) in enumerate(zip(images[:, None], targets, strict=True)):
         if boxes is None:
             random.manual_seed(seed)
-        covers = _covers(
-            values[i : i + 1], boxes[i] if boxes else None, share=share, controls=controls, random=random
-        ).to(images.device)
+        box = boxes[i] if boxes else None
+        covers = _covers(values[i : i + 1], box, share=share, controls=controls, random=random).to(images.device)
         shares.append(covers[0].float().mean())
-        covers = covers if before is not None else torch.cat([torch.zeros_like(covers[:1]), covers])
-        masks = (~covers[:, None]).to(image)
-        copies = Masks(len(masks), masks.__getitem__, fill_image(fill, network, image, seed=seed))
-        scores.append(engine.run(image, copies, one.reads, one))
+        masks = _masks(image, covers, fill_image(fill, network, image, seed=seed), uncovered=before is None)
+        scores.append(engine.run(image, masks, one.reads, one))
     after = torch.stack(scores)
     before, after = (after[:, 0], after[:, 1:]) if before is None else (before, after.to(before))
     falls = before[:, None] - after
@@ -173,6 +170,13 @@ def _located(network: Network, images: Images, target: Target | Sequence[Target]
         maps = network.tap(images, bound.reads)[bound.layer][:, bound.channel]
     positions = (divmod(index, maps.shape[2]) for index in maps.flatten(1).argmax(1).tolist())
     return len(images), [Neuron(bound.layer, bound.channel, row, column) for row, column in positions]
+
+
+def _masks(image: Images, covers: Tensor, fill: Images, *, uncovered: bool) -> Masks:
+    """Masks of the pixels that are not covered, after one of the whole image where the uncovered image is run, too."""
+    covers = torch.cat([torch.zeros_like(covers[:1]), covers]) if uncovered else covers
+    masks = (~covers[:, None]).to(image)
+    return Masks(len(masks), masks.__getitem__, fill)
 
 
 def _covers(values: Tensor, box: Box | None, *, share: float, controls: int, random: torch.Generator) -> Tensor:

@@ -33,24 +33,24 @@ def layers(named: str | None, fields: bool, **options: Any) -> int:
     if named is not None:
         options["model"] = named
     run = session("layers", options)
-    network, sights = run.network, run.network.receptive_fields if fields else {}
+    network, receptive_fields = run.network, run.network.receptive_fields if fields else {}
     if run.as_json:
-        rows = [_row(layer, sights.get(name)) for name, layer in network.layers.items()]
+        rows = [_row(layer, receptive_fields.get(name)) for name, layer in network.layers.items()]
         click.echo(json.dumps({"model": network.name, "layers": rows}, indent=1))
         return 0
     head = (Column("layer", overflow="fold"), "kind", "shape", "stride", "field", "parameters")
     table = Table(*head, title=f"{network.name}: {len(network.layers)} layers", box=None)
     for name, layer in network.layers.items():
         shape = "×".join(map(str, layer.shape))
-        table.add_row(name, layer.kind, shape, *_spelled(sights.get(name)), f"{layer.parameters:,}")
+        table.add_row(name, layer.kind, shape, *_spelled(receptive_fields.get(name)), f"{layer.parameters:,}")
     # Where no terminal sets the width, as in a pipe, no name is cut.
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
     return 0
 
 
 def _row(layer: Layer, field: ReceptiveField | None) -> dict[str, Any]:
-    sight = field and {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
-    return {**dataclasses.asdict(layer), "field": sight}
+    values = field and {"size": field.size, "stride": field.stride, "start": field.start, "whole": field.whole}
+    return {**dataclasses.asdict(layer), "field": values}
 
 
 def _spelled(field: ReceptiveField | None) -> tuple[str, str]:
