@@ -12,9 +12,11 @@ import click
 import pytest
 import torch
 
+import phosphene as ph
+from phosphene import studies
 from phosphene.attribution import Attribution
-from phosphene.cli import VERBS, phosphene
-from phosphene.cli.verbs.attribute import Methods
+from phosphene.cli import VERBS, _without_plugins, phosphene
+from phosphene.core import user_code
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -25,17 +27,34 @@ def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def text_of(page: Path) -> str:
+    """The text of a page, with the files that it shows."""
+    return re.sub(
+        r'^--8<-- "(.+)"\n', lambda snippet: (ROOT / snippet[1]).read_text("utf-8"), page.read_text("utf-8"), flags=re.M
+    )
+
+
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), re.M | re.S)
 
 
 def commands(page: Path) -> list[str]:
-    text = page.read_text("utf-8")
     shown = [line for block in blocks(page, "console") for line in re.findall(r"^\$ (phosphene .+)$", block, re.M)]
-    return [*shown, *(line for line in re.findall(r"`(phosphene [^`]+)`", text) if not line.endswith("--help"))]
+    return [
+        line for line in (*shown, *re.findall(r"`(phosphene [^`]+)`", text_of(page))) if not line.endswith("--help")
+    ]
 
 
 SHOWN = sorted({line for page in PAGES for line in commands(page)})
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a page or a plugin registers is forgotten after the test."""
+    studies.registered()
+    for name in ("Attribution", "Accumulator", "Recipe", "Study"):
+        family = getattr(ph, name)
+        monkeypatch.setattr(family, "table", dict(family.table))
 
 
 def test_every_method_is_described_and_no_other() -> None:
@@ -60,21 +79,24 @@ def test_every_verb_is_shown(verb: str) -> None:
 
 
 @pytest.mark.parametrize("line", SHOWN)
+@pytest.mark.usefixtures("registries")
 def test_every_command_that_is_shown_parses(line: str) -> None:
-    _, verb, *rest = shlex.split(line)
+    (verb, *args), plugins = _without_plugins(shlex.split(line)[1:])
+    for plugin in plugins:
+        user_code.plugin(ROOT / plugin)
     with click.Context(phosphene) as context:
         command = phosphene.get_command(context, verb)
-        if isinstance(command, Methods):
-            verb, *rest = rest
+        while isinstance(command, click.Group):  # of methods, of studies
+            verb, *args = args
             command = command.get_command(context, verb)
         assert command is not None
-        command.make_context(verb, rest)
+        command.make_context(verb, args)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks(page, "python")], ids=named)
+@pytest.mark.usefixtures("registries")
 def test_python_blocks_run_in_their_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Attribution, "table", dict(Attribution.table))  # a page may add a method of its own
     names: dict[str, Any] = {"__name__": "shown"}
     with torch.random.fork_rng(devices=[]):
         for block in blocks(page, "python"):
