@@ -29,7 +29,7 @@ from phosphene.core.networks.network import Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.studies.evidence.photographs import Photographs
 from phosphene.studies.evidence.reference_levels import peak_activations, recognize, reference_levels
-from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.settings.preset import Preset
 
 assert lucid.Lucid.name in Preset.table  # importing it has registered the preset
 

@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     from phosphene.synthesis.recipes.dream import dream as dream
     from phosphene.synthesis.recipes.invert import Invert as Invert
     from phosphene.synthesis.recipes.invert import invert as invert
-    from phosphene.synthesis.recipes.preset import Best as Best
-    from phosphene.synthesis.recipes.preset import Lecture as Lecture
+    from phosphene.synthesis.settings.preset import Best as Best
+    from phosphene.synthesis.settings.preset import Lecture as Lecture
     from phosphene.synthesis.recipes.visualize import Visualize as Visualize
     from phosphene.synthesis.recipes.visualize import visualize as visualize
     from phosphene.synthesis.recipes.zoom import Zoom as Zoom
@@ -144,7 +144,7 @@ _HOMES = {
     "synthesis.transforms.pixel_regularizers": ("Blur", "ClipContribution", "ClipNorm", "Decay"),
     "synthesis.recipes.invert": ("Invert", "invert"),
     "synthesis.canvas.maco": ("MACO",),
-    "synthesis.recipes.preset": ("Best", "Lecture"),
+    "synthesis.settings.preset": ("Best", "Lecture"),
     "synthesis.loop.optimizers": ("Adam", "Ascent", "LBFGS"),
     "synthesis.losses.priors": ("L2", "TotalVariation"),
     "synthesis.canvas.pyramid": ("Pyramid",),

@@ -18,7 +18,7 @@ from phosphene.cli import VERBS, main
 from phosphene.core.registry import Named
 from phosphene.synthesis.recipes.dream import Dream
 from phosphene.synthesis.recipes.invert import Invert
-from phosphene.synthesis.recipes.preset import Best, Lecture
+from phosphene.synthesis.settings.preset import Best, Lecture
 
 NET = """
 import torch

@@ -27,7 +27,7 @@ from phosphene.synthesis.canvas.color import ColorDecorrelation
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Optimizer
 from phosphene.synthesis.loop.recipe import Recipe
-from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.settings.preset import Preset
 from phosphene.synthesis.transforms.pixel_regularizers import PixelRegularizer
 from phosphene.synthesis.transforms.transforms import Transform
 
@@ -37,8 +37,8 @@ for _module in pkgutil.walk_packages(phosphene.__path__, "phosphene."):
 
 
 def own(family: Any) -> list[type[Named]]:
-    """The members of a family, without those that tests have added."""
-    return [cls for _, cls in sorted(family.table.items()) if cls.__module__.startswith("phosphene.")]
+    """The members of a family, with those of plugins and without those that tests have added."""
+    return [cls for name, cls in sorted(family.table.items()) if not name.startswith("test-")]
 
 
 def bare(family: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from PIL import Image
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.studies.examine import examine
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import Visualize
 
 QUICK = Visualize(Lecture(steps=2))

@@ -20,7 +20,7 @@ from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.studies.facets import AVERAGED, Facets, facets
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 
 EACH = 20

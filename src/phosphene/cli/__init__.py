@@ -18,9 +18,9 @@ VERBS = {
     "survey": ("survey", "Every image through the network once: what every unit looks for. Resumable."),
     "verify": ("survey", "Read every byte of a run, and name what is damaged."),
     "query": ("survey", "Ask the tables of a run in SQL, read-only."),
-    "visualize": ("visualize", "The picture that a class, a channel or a neuron wants."),
-    "dream": ("dream", "What a network sees in pictures, more of it; also as a film into the dream."),
-    "invert": ("invert", "What each layer still knows of a picture: others that it cannot tell apart."),
+    "visualize": ("visualize", "Pictures that maximize a class, a channel or a neuron."),
+    "dream": ("dream", "DeepDream: features that a layer has in pictures, amplified; also as a film."),
+    "invert": ("invert", "Feature inversion: pictures that a layer cannot distinguish from a given one."),
     "evaluate": ("evaluate", "How far to believe each method, on pictures of your own."),
     "unit": ("units", "One unit of a survey on one page: patches, projections, answers, classes."),
     "units": ("units", "The units of a layer of a survey: a table and a wall of patches."),
@@ -47,6 +47,10 @@ class Verbs(click.Group):
 
             return command_of(cmd_name)
         if cmd_name not in VERBS:
+            from phosphene.cli.verbs.recipe import command_of
+
+            if (recipe := command_of(cmd_name)) is not None:
+                return recipe
             ctx.fail(f"there is no verb {cmd_name!r}; {_nearest(cmd_name)}")
         module = importlib.import_module(f"phosphene.cli.verbs.{VERBS[cmd_name][0]}")
         command = getattr(module, cmd_name)

@@ -168,7 +168,7 @@ def _defaults(option: Option, methods: tuple[type[Named], ...]) -> str:
     defaults = {
         str(method.name): own.default for method in methods for own in method.options() if own.name == option.name
     }
-    if all(default is None or default is dataclasses.MISSING for default in defaults.values()):
+    if all(default in {None, (), dataclasses.MISSING} for default in defaults.values()):
         return ""
     texts = [f"{name} {_plain(default)}" for name, default in defaults.items()]
     return f" [default: {', '.join(texts) if len({*defaults.values()}) > 1 else _plain(option.default)}]"
@@ -230,7 +230,7 @@ def _names(annotation: Any) -> list[str]:
 
 def _noun(member: Any) -> str:
     if get_origin(member) is tuple:
-        return ",".join(map(_noun, get_args(member)))
+        return ",".join("…" if part is Ellipsis else _noun(part) for part in get_args(member))
     return {int: "integer", float: "number", str: "text"}.get(member, getattr(member, "__name__", str(member)))
 
 

@@ -59,7 +59,7 @@ def make(run: Session, recipe: Recipe[Any], *inputs: Picture | str, **options: A
     Args:
         run: network, seed and folder.
         recipe: what to do.
-        inputs: a photograph, or targets.
+        inputs: a photograph, or several of one result, or targets.
         options: of `phosphene.synthesis.loop.run.run`.
 
     Returns:
@@ -69,8 +69,8 @@ def make(run: Session, recipe: Recipe[Any], *inputs: Picture | str, **options: A
 
     names = [given if isinstance(given, str) else given.name for given in inputs]
     paths = [given.path for given in inputs if not isinstance(given, str) and given.path not in {"", "-"}]
-    name = names[0] if len(names) == 1 else "several"
-    folder = run.folder(name)
+    name = names[0] if len(names) == 1 else "-".join(names[:2])
+    folder = run.folder(name) if len(names) == 1 else run.joint_folder(name)
     output = OutputFolder(folder, run.verb, inputs=paths)
     with preview(run, ", ".join(names)[:_NAMED], output) as watch:
         state, seed = output.state, run.seed

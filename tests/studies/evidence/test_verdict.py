@@ -16,7 +16,7 @@ from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.reference_levels import reference_levels
 from phosphene.studies.evidence.verdict import Verdict, verdicts
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 
 

@@ -22,7 +22,7 @@ from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.state_file import StateFile, fingerprint
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.recipes.zoom import zoom
 

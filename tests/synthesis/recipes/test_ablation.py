@@ -10,7 +10,7 @@ import torch
 import nets
 from phosphene.core.progress import Progress
 from phosphene.synthesis.recipes.ablation import ABLATIONS, ablate
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from phosphene import zoo
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.synthesis.recipes.preset import Best, Lecture
+from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualize import Visualization, visualize
 
 

@@ -18,7 +18,7 @@ from phosphene.core.networks.network import Images
 from phosphene.core.progress import Progress
 from phosphene.synthesis.loop import budget
 from phosphene.synthesis.loop.state_file import StateFile
-from phosphene.synthesis.recipes.preset import Best, Lecture
+from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import visualize
 

@@ -41,4 +41,7 @@ def _make(recipe: type[Recipe[Any]], inputs: tuple[str, ...], options: dict[str,
     chosen.check(run.network)
     if recipe.takes == "targets":
         return run.finish([make(run, chosen, *inputs, **asked)])
+    if recipe.joint:
+        pictures = tuple(run.pictures(inputs))
+        return run.finish([] if run.failed else [make(run, chosen, *pictures, **asked)])
     return run.finish(run.for_pictures(inputs, lambda picture: make(run, chosen, picture, **asked)))

@@ -12,7 +12,7 @@ from phosphene.cli.preview import preview
 from phosphene.cli.session import session
 from phosphene.core.folder import OutputFolder
 from phosphene.studies.examine import examine
-from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.settings.preset import Preset
 from phosphene.synthesis.recipes.visualize import Visualize
 
 PRESETS = tuple(preset for _, preset in sorted(Preset.table.items()))

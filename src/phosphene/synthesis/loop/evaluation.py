@@ -19,7 +19,7 @@ from phosphene.synthesis.transforms.transforms import Transform
 Precision = Literal["float32", "bfloat16"]
 
 
-class Evaluation:
+class ScoreEvaluation:
     """The score of each image and its gradient, under another random transformation at each call.
 
     Args:

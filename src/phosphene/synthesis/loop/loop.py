@@ -21,7 +21,7 @@ from phosphene.core.networks.network import Images, Network
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Painting
-from phosphene.synthesis.loop.evaluation import Evaluation, Precision
+from phosphene.synthesis.loop.evaluation import ScoreEvaluation, Precision
 from phosphene.synthesis.loop.optimizers import Adam, Optimizer
 from phosphene.synthesis.loop.state_file import StateFile, Stored, fingerprint
 from phosphene.synthesis.loop.synthesis import Synthesis
@@ -97,7 +97,7 @@ def synthesize(
     )  # fmt: skip
     plan = fingerprint(bound, network.module, network.preprocess, *options) if state else ""
     reads = frozenset().union(*(term.reads for term in bound)) - {"input"}
-    evaluation = Evaluation(
+    evaluation = ScoreEvaluation(
         fused(network, reads) if steps >= FUSED_FROM else network,
         bound,
         transforms=transforms,
@@ -125,7 +125,7 @@ class _Loop:
 
     painting: Painting
     optimizer: torch.optim.Optimizer
-    evaluation: Evaluation
+    evaluation: ScoreEvaluation
     generator: torch.Generator
     scores: list[Tensor] = dataclasses.field(default_factory=list)
     settled: bool = False

@@ -156,6 +156,9 @@ class Recipe(Named, Generic[Made]):
     takes: ClassVar[Literal["pictures", "targets"]] = "pictures"
     """What its inputs are."""
 
+    joint: ClassVar[bool] = False
+    """Whether several pictures make one result, as content and style; otherwise each gets its own."""
+
     def stages(self, job: Job) -> Generator[Stage, Synthesis, Made]:
         """Yields a stage, is sent what came of it, and returns the result; what comes next may depend on both.
 

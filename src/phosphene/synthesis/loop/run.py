@@ -79,6 +79,7 @@ def run(
         result = dataclasses.replace(result, film=runner.film(animate, result))
     return dataclasses.replace(
         result,
+        verb=str(recipe.name) if result.verb == Synthesis.verb else result.verb,  # a recipe may return its last stage
         network=network,
         inputs=tuple(picture for source in job.sources for picture in source.photographs)
         if recipe.takes == "pictures"

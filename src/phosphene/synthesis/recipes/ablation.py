@@ -18,7 +18,7 @@ from phosphene.core.result import Cost, File
 from phosphene.synthesis.loop.recipe import Job, Recipe, Stage
 from phosphene.synthesis.loop.run import run
 from phosphene.synthesis.loop.synthesis import Animated, Synthesis
-from phosphene.synthesis.recipes.preset import Lecture
+from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import Visualize
 

@@ -18,10 +18,10 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.loop.recipe import Stage
 from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics, running_statistics
 from phosphene.synthesis.losses.diversity import Diverse
-from phosphene.synthesis.recipes.adjustments import Adjustments, adjustments
-from phosphene.synthesis.recipes.preset import Preset
-from phosphene.synthesis.recipes.probe import NetworkProbe
-from phosphene.synthesis.recipes.window import Window, has_neuron, terms
+from phosphene.synthesis.settings.adjustments import Adjustments, adjustments
+from phosphene.synthesis.settings.preset import Preset
+from phosphene.synthesis.settings.probe import NetworkProbe
+from phosphene.synthesis.settings.window import Window, has_neuron, terms
 from phosphene.synthesis.transforms.transforms import Crops, Transform
 
 

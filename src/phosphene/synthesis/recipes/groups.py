@@ -15,9 +15,9 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.synthesis.canvas.color import mean_color
 from phosphene.synthesis.loop.synthesis import Synthesis
 from phosphene.synthesis.recipes.group import Group
-from phosphene.synthesis.recipes.preset import Preset
-from phosphene.synthesis.recipes.probe import NetworkProbe, probe
-from phosphene.synthesis.recipes.window import Window, shared
+from phosphene.synthesis.settings.preset import Preset
+from phosphene.synthesis.settings.probe import NetworkProbe, probe
+from phosphene.synthesis.settings.window import Window, shared
 
 
 class Measured(NamedTuple):

@@ -16,7 +16,7 @@ from phosphene.core.objectives.objective import Objective
 from phosphene.core.result import Cost, File
 from phosphene.synthesis.loop.synthesis import Synthesis, numbered
 from phosphene.synthesis.recipes.as_saved import as_read, recognize
-from phosphene.synthesis.recipes.preset import Preset
+from phosphene.synthesis.settings.preset import Preset
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,7 +22,7 @@ from phosphene.synthesis.loop.step_film import Animation
 from phosphene.synthesis.loop.synthesis import Synthesis
 from phosphene.synthesis.recipes.group import Group
 from phosphene.synthesis.recipes.groups import Measured, Preview, in_order, kinds, measure
-from phosphene.synthesis.recipes.preset import Best, Preset
+from phosphene.synthesis.settings.preset import Best, Preset
 from phosphene.synthesis.recipes.visualization import Visualization, evaluate_pictures
 
 
@@ -167,7 +167,7 @@ def visualize(
         OptionError: no such preset, no target, or no time.
         OutputError: the state cannot be written.
 
-    >>> from phosphene.synthesis.recipes.preset import Lecture
+    >>> from phosphene.synthesis.settings.preset import Lecture
     >>> result = visualize(tiny, ["features.2:1", 0], preset=Lecture(steps=3))
     >>> result.names, result.images.shape, result.cost.forwards
     (('features.2:1', 'tabby'), torch.Size([2, 3, 32, 32]), 25)

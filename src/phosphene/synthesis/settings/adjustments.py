@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.objectives.units import Channel
-from phosphene.synthesis.recipes.preset import Preset
-from phosphene.synthesis.recipes.probe import NetworkProbe
+from phosphene.synthesis.settings.preset import Preset
+from phosphene.synthesis.settings.probe import NetworkProbe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.objective import Objective, Sum
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
-from phosphene.synthesis.recipes.preset import Preset
-from phosphene.synthesis.recipes.window import terms
+from phosphene.synthesis.settings.preset import Preset
+from phosphene.synthesis.settings.window import terms
 
 Activations = Mapping[str, Tensor]
 
@@ -111,7 +111,7 @@ def probe(network: Network, targets: Sequence[Objective], preset: Preset) -> Net
     Raises:
         NetworkError: activations of photographs are not finite.
 
-    >>> from phosphene.synthesis.recipes.preset import Best
+    >>> from phosphene.synthesis.settings.preset import Best
     >>> measured = probe(tiny, [Channel("features.1", 1), Channel("features.2", 1)], Best())
     >>> [target.no_gradient for target in measured.targets], measured.stride
     ([False, True], 2)

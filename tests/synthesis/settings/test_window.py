@@ -16,7 +16,7 @@ from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.optimizers import Ascent
 from phosphene.synthesis.losses.priors import L2, TotalVariation
-from phosphene.synthesis.recipes.window import Window, window
+from phosphene.synthesis.settings.window import Window, window
 from phosphene.zoo import load
 
 

@@ -11,7 +11,7 @@ from phosphene.core.registry import Named
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Pixels, Start
 from phosphene.synthesis.loop.optimizers import Adam, Ascent, Optimizer
 from phosphene.synthesis.losses.priors import L2, TotalVariation
-from phosphene.synthesis.recipes.window import has_neuron
+from phosphene.synthesis.settings.window import has_neuron
 from phosphene.synthesis.transforms.pixel_regularizers import (
     Blur,
     ClipContribution,
@@ -22,7 +22,7 @@ from phosphene.synthesis.transforms.pixel_regularizers import (
 from phosphene.synthesis.transforms.transforms import Affine, ColorShift, Crops, Flip, Transform
 
 if TYPE_CHECKING:
-    from phosphene.synthesis.recipes.probe import NetworkProbe
+    from phosphene.synthesis.settings.probe import NetworkProbe
 
 Kind = Literal["class", "unit", "neuron"]
 

@@ -13,8 +13,8 @@ from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
-from phosphene.synthesis.recipes.preset import Best
-from phosphene.synthesis.recipes.probe import probe
+from phosphene.synthesis.settings.preset import Best
+from phosphene.synthesis.settings.probe import probe
 from phosphene.synthesis.recipes.visualize import visualize
 
 

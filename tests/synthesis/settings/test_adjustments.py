@@ -9,9 +9,9 @@ import pytest
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.core.result import Cost
-from phosphene.synthesis.recipes.adjustments import adjustments
-from phosphene.synthesis.recipes.preset import Best, Lecture
-from phosphene.synthesis.recipes.probe import NetworkProbe, TargetProbe
+from phosphene.synthesis.settings.adjustments import adjustments
+from phosphene.synthesis.settings.preset import Best, Lecture
+from phosphene.synthesis.settings.probe import NetworkProbe, TargetProbe
 
 ACTIVE = TargetProbe(Logit(0), at_start=0.0, natural=(-2.0, 3.0), deviation=1.2)
 

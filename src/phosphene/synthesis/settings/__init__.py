@@ -1,0 +1,1 @@
+"""Settings of pictures that maximize targets: presets, and what a network and its targets need."""
