@@ -3,7 +3,7 @@
 import dataclasses
 
 import phosphene as ph
-from phosphene.core.images import image
+from phosphene.core.images.image import resize
 from phosphene.core.networks.anatomy import spread_layers
 
 
@@ -16,16 +16,15 @@ class StyleTransfer(ph.Recipe, name="style-transfer"):
         steps: at each size.
     """
 
-    joint = True  # both pictures make one result
+    joint = True
     weight: float = 10.0
     steps: int = 100
 
     def stages(self, job):
-        (*shallow, deep), made = spread_layers(job.network), None
-        for size in (tuple(side // 2 for side in job.network.preprocess.size), job.network.preprocess.size):
-            content, style = (image.resize(images, size) for images in job.images)
-            styles = [self.weight * ph.Gram.of(job.network, style, layer) for layer in shallow]
-            target = -1.0 * ph.Match.of(job.network, content, deep) - sum(styles[1:], start=styles[0])
-            start = image.resize(made.images, size) if made else content
-            made = yield ph.Stage(objective=target, start=start, steps=self.steps, canvas=ph.Pixels())
+        (*shallow, deep), made, (height, width) = spread_layers(job.network), None, job.network.preprocess.size
+        for size in ((height // 2, width // 2), (height, width)):
+            content, style = (resize(images, size) for images in job.images)
+            grams = (-self.weight * ph.Gram.of(job.network, style, layer) for layer in shallow)
+            target = sum(grams, start=-1.0 * ph.Match.of(job.network, content, deep))
+            made = yield ph.Stage(target, self.steps, ph.Pixels(), start=resize(made.images, size) if made else content)
         return made
