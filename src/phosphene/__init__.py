@@ -79,12 +79,12 @@ if TYPE_CHECKING:
     from phosphene.synthesis.recipes.dream import dream as dream
     from phosphene.synthesis.recipes.invert import Invert as Invert
     from phosphene.synthesis.recipes.invert import invert as invert
-    from phosphene.synthesis.settings.preset import Best as Best
-    from phosphene.synthesis.settings.preset import Lecture as Lecture
     from phosphene.synthesis.recipes.visualize import Visualize as Visualize
     from phosphene.synthesis.recipes.visualize import visualize as visualize
     from phosphene.synthesis.recipes.zoom import Zoom as Zoom
     from phosphene.synthesis.recipes.zoom import zoom as zoom
+    from phosphene.synthesis.settings.preset import Best as Best
+    from phosphene.synthesis.settings.preset import Lecture as Lecture
     from phosphene.synthesis.transforms.pixel_regularizers import Blur as Blur
     from phosphene.synthesis.transforms.pixel_regularizers import ClipContribution as ClipContribution
     from phosphene.synthesis.transforms.pixel_regularizers import ClipNorm as ClipNorm

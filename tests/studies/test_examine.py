@@ -11,8 +11,8 @@ from PIL import Image
 import nets
 from phosphene.core.errors import OptionError
 from phosphene.studies.examine import examine
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import Visualize
+from phosphene.synthesis.settings.preset import Lecture
 
 QUICK = Visualize(Lecture(steps=2))
 

@@ -20,8 +20,8 @@ from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.studies.facets import AVERAGED, Facets, facets
 from phosphene.survey.engine.survey import survey
 from phosphene.survey.store.run import Run
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.settings.preset import Lecture
 
 EACH = 20
 

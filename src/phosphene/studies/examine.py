@@ -24,9 +24,9 @@ from phosphene.synthesis.loop.evaluation import Precision
 from phosphene.synthesis.loop.run import run
 from phosphene.synthesis.loop.step_film import Animation
 from phosphene.synthesis.recipes.ablation import Ablate, Ablation
-from phosphene.synthesis.settings.preset import Lecture, Preset
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import Visualize
+from phosphene.synthesis.settings.preset import Lecture, Preset
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

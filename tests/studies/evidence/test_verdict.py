@@ -16,8 +16,8 @@ from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.units import Neuron
 from phosphene.studies.evidence.reference_levels import reference_levels
 from phosphene.studies.evidence.verdict import Verdict, verdicts
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.settings.preset import Lecture
 
 
 @pytest.fixture

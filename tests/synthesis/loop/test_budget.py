@@ -22,9 +22,9 @@ from phosphene.synthesis.loop.loop import synthesize
 from phosphene.synthesis.loop.state_file import StateFile, fingerprint
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.recipes.zoom import zoom
+from phosphene.synthesis.settings.preset import Lecture
 
 HOW = Dream(octaves=1, steps=1)
 

@@ -10,8 +10,8 @@ import torch
 import nets
 from phosphene.core.progress import Progress
 from phosphene.synthesis.recipes.ablation import ABLATIONS, ablate
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.settings.preset import Lecture
 
 
 def test_the_sheet_shows_each_alone_from_the_same_start() -> None:

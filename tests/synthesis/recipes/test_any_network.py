@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from phosphene import zoo
 from phosphene.core.networks.network import Network, Preprocess
-from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualize import Visualization, visualize
+from phosphene.synthesis.settings.preset import Best, Lecture
 
 
 def small(network: Network, side: int) -> Network:

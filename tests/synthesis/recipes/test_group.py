@@ -27,9 +27,9 @@ from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.group import Group
 from phosphene.synthesis.recipes.groups import kinds
 from phosphene.synthesis.recipes.invert import Invert, invert
+from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.settings.preset import Best, Lecture, Preset
 from phosphene.synthesis.settings.probe import probe
-from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.transforms.transforms import Affine, Crops, Flip, Transform
 
 WHITE, BEST = Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), Best()

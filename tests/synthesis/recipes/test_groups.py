@@ -18,9 +18,9 @@ from phosphene.core.networks.network import Images
 from phosphene.core.progress import Progress
 from phosphene.synthesis.loop import budget
 from phosphene.synthesis.loop.state_file import StateFile
-from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.settings.preset import Best, Lecture
 
 MIXED = ["goldfish", "features.5:1@3,3", "tabby", "features.2:1"]
 KINDS = [[0, 2], [1], [3]]

@@ -28,9 +28,9 @@ from phosphene.synthesis.loop.optimizers import Ascent
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
 from phosphene.synthesis.recipes.layer_matches import network_view
-from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.recipes.zoom import zoom
+from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.transforms.transforms import Affine, Crops
 
 OTHERS = [torch.float64, torch.bfloat16, torch.float16]

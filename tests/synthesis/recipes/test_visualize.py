@@ -19,10 +19,10 @@ from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.loop import budget
 from phosphene.synthesis.recipes import group, groups
-from phosphene.synthesis.settings.preset import Best, Lecture, Preset
-from phosphene.synthesis.settings.probe import NetworkProbe, probe
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.settings.preset import Best, Lecture, Preset
+from phosphene.synthesis.settings.probe import NetworkProbe, probe
 from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay
 
 

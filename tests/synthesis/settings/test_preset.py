@@ -22,10 +22,10 @@ from phosphene.synthesis.losses.priors import L2, TotalVariation
 from phosphene.synthesis.recipes.ablation import ablate
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
-from phosphene.synthesis.settings.preset import Best, Lecture, Parts, Preset
-from phosphene.synthesis.settings.probe import NetworkProbe
 from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.recipes.zoom import zoom
+from phosphene.synthesis.settings.preset import Best, Lecture, Parts, Preset
+from phosphene.synthesis.settings.probe import NetworkProbe
 from phosphene.synthesis.transforms.transforms import Affine, ColorShift, Crops, Flip
 
 GREY = 0.3 + 0.4 * nets.pictures(2)

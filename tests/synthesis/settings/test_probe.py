@@ -13,9 +13,9 @@ from phosphene.core.errors import NetworkError
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
+from phosphene.synthesis.recipes.visualize import visualize
 from phosphene.synthesis.settings.preset import Best
 from phosphene.synthesis.settings.probe import probe
-from phosphene.synthesis.recipes.visualize import visualize
 
 
 def network(module: nn.Module, order: str = "rgb") -> Network:

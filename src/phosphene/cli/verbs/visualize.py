@@ -12,8 +12,8 @@ from phosphene.cli.preview import preview
 from phosphene.cli.session import session
 from phosphene.core.folder import OutputFolder
 from phosphene.studies.examine import examine
-from phosphene.synthesis.settings.preset import Preset
 from phosphene.synthesis.recipes.visualize import Visualize
+from phosphene.synthesis.settings.preset import Preset
 
 PRESETS = tuple(preset for _, preset in sorted(Preset.table.items()))
 

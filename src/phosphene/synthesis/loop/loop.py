@@ -21,7 +21,7 @@ from phosphene.core.networks.network import Images, Network
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost
 from phosphene.synthesis.canvas.canvas import Canvas, Fourier, Painting
-from phosphene.synthesis.loop.evaluation import ScoreEvaluation, Precision
+from phosphene.synthesis.loop.evaluation import Precision, ScoreEvaluation
 from phosphene.synthesis.loop.optimizers import Adam, Optimizer
 from phosphene.synthesis.loop.state_file import StateFile, Stored, fingerprint
 from phosphene.synthesis.loop.synthesis import Synthesis

@@ -18,9 +18,9 @@ from phosphene.core.result import Cost, File
 from phosphene.synthesis.loop.recipe import Job, Recipe, Stage
 from phosphene.synthesis.loop.run import run
 from phosphene.synthesis.loop.synthesis import Animated, Synthesis
-from phosphene.synthesis.settings.preset import Lecture
 from phosphene.synthesis.recipes.visualization import Visualization
 from phosphene.synthesis.recipes.visualize import Visualize
+from phosphene.synthesis.settings.preset import Lecture
 
 ABLATIONS: tuple[tuple[str, dict[str, float]], ...] = (
     ("none of them", {}),

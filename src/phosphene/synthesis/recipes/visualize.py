@@ -22,8 +22,8 @@ from phosphene.synthesis.loop.step_film import Animation
 from phosphene.synthesis.loop.synthesis import Synthesis
 from phosphene.synthesis.recipes.group import Group
 from phosphene.synthesis.recipes.groups import Measured, Preview, in_order, kinds, measure
-from phosphene.synthesis.settings.preset import Best, Preset
 from phosphene.synthesis.recipes.visualization import Visualization, evaluate_pictures
+from phosphene.synthesis.settings.preset import Best, Preset
 
 
 @dataclasses.dataclass(frozen=True)
