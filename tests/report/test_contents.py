@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from phosphene.report.contents import SIDE, Entry, index
+from phosphene.report.contents import SIDE, PageEntry, index
 from phosphene.report.html import render
 from report.audit import audit
 
@@ -12,7 +12,7 @@ PIXELS = np.tile(np.arange(600, dtype=np.uint16)[None, :, None] // 3, (400, 1, 3
 
 
 def test_each_picture_leads_to_its_page_and_failures_say_why() -> None:
-    entries = [Entry(f"cat {i}", f"cat {i}/index.html", PIXELS, "tabby, 52 %") for i in range(3)]
+    entries = [PageEntry(f"cat {i}", f"cat {i}/index.html", PIXELS, "tabby, 52 %") for i in range(3)]
     tree = audit(render(index(entries, failures={"<b>.jpg": "not a picture; <i>"}, facts=(("Network", "net"),))))
     assert [element.get("href") for element in tree.all("a") if "index.html" in element.get("href")] == [
         f"./cat%20{i}/index.html" for i in range(3)
@@ -29,4 +29,4 @@ def test_an_index_of_nothing_and_one_of_failures_alone() -> None:
 
 
 def test_thumbnails_are_small() -> None:
-    assert len(render(index([Entry("a", "a.html", PIXELS)] * 100))) < 2e6
+    assert len(render(index([PageEntry("a", "a.html", PIXELS)] * 100))) < 2e6

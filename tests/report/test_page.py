@@ -15,7 +15,7 @@ from phosphene.core.images.preprocess import Box
 from phosphene.report import html
 from phosphene.report.chart import Series, line_chart
 from phosphene.report.html import number, render
-from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Mosaic, Page, Section, Table, View
+from phosphene.report.page import Bar, Chart, Column, Figure, Legend, Link, Mosaic, Page, PageTable, Section, View
 from report.audit import audit
 
 HOSTILE = """<script>alert('1')</script>"'</style></title><img src=x onerror=alert(1)>{{ 7*7 }}&amp;"""
@@ -41,7 +41,7 @@ def figure(text: str = "Grad-CAM") -> Figure:
 
 
 def full(text: str = "Grad-CAM") -> Page:
-    table = Table(
+    table = PageTable(
         text, (Column(text, text, 2),) * 3, ((text, Bar(0.3, text), Link(text, text)), (text, 0.5, None)), (text,)
     )
     curves = Chart(text, line_chart([Series(text, ((0, 0), (1, 1)))] * 7, text, text, title=text), text)
@@ -102,7 +102,7 @@ def test_a_picture_needs_words_and_a_row_needs_its_columns() -> None:
     with pytest.raises(AssertionError, match="text alternative"):
         View("overlay", RED, "  ")
     with pytest.raises(AssertionError, match="rows and columns"):
-        Table("t", (Column("a"),), (("x", "y"),))
+        PageTable("t", (Column("a"),), (("x", "y"),))
     with pytest.raises(AssertionError, match="no picture"):
         Figure("f", ())
 
@@ -122,20 +122,22 @@ def test_a_tile_stands_above_its_label_and_small_ones_keep_their_pixels() -> Non
 )
 def test_a_cell_reads_as(cell: Any, shown: str) -> None:
     tree = audit(
-        render(Page("p", sections=(Section("s", tables=(Table("t", (Column("a"), Column("b")), (("x", cell),)),)),)))
+        render(
+            Page("p", sections=(Section("s", tables=(PageTable("t", (Column("a"), Column("b")), (("x", cell),)),)),))
+        )
     )
     assert shown in tree.all("td")[0].words
 
 
 def test_numbers_stand_to_the_right_also_above_a_dash() -> None:
-    table = Table("t", (Column("a"), Column("b"), Column("c")), (("x", None, "w"), ("y", 1.5, "z")))
+    table = PageTable("t", (Column("a"), Column("b"), Column("c")), (("x", None, "w"), ("y", 1.5, "z")))
     tree = audit(render(Page("p", sections=(Section("s", tables=(table,)),))))
     assert [element.get("class") for element in tree.all("td")] == ["number", "", "number", ""]
     assert [element.get("class") for element in tree.all("th") if element.get("scope") == "col"] == ["", "number", ""]
 
 
 def test_one_figure_stands_beside_its_table() -> None:
-    table = Table("t", (Column("a"),), (("x",),))
+    table = PageTable("t", (Column("a"),), (("x",),))
     assert Section("s", figures=(figure(),), tables=(table,)).beside
     assert not Section("s", figures=(figure(), figure()), tables=(table,)).beside
     assert not Section("s", figures=(figure(),)).beside

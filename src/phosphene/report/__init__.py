@@ -8,7 +8,7 @@ from typing import Any
 
 from phosphene.report.chart import Series as Series
 from phosphene.report.chart import line_chart as line_chart
-from phosphene.report.contents import Entry as Entry
+from phosphene.report.contents import PageEntry as PageEntry
 from phosphene.report.contents import index as index
 from phosphene.report.figures import figure as figure
 from phosphene.report.html import render as render
@@ -19,8 +19,8 @@ from phosphene.report.page import Figure as Figure
 from phosphene.report.page import Legend as Legend
 from phosphene.report.page import Link as Link
 from phosphene.report.page import Page as Page
+from phosphene.report.page import PageTable as PageTable
 from phosphene.report.page import Section as Section
-from phosphene.report.page import Table as Table
 from phosphene.report.page import View as View
 from phosphene.report.report import Report as Report
 from phosphene.report.report import report as report

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phosphene.core.images.image import Uint8Image
-from phosphene.report.page import Column, Facts, Figure, Page, Section, Table, View
+from phosphene.report.page import Column, Facts, Figure, Page, PageTable, Section, View
 from phosphene.report.thumbnails import thumbnail
 
 SIDE = 240  # of a thumbnail, in pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class PageEntry:
     """One picture and its page.
 
     Args:
@@ -30,7 +30,7 @@ class Entry:
 
 
 def index(
-    entries: Sequence[Entry],
+    entries: Sequence[PageEntry],
     *,
     failures: Mapping[str, str] | None = None,
     title: str = "",
@@ -57,14 +57,14 @@ def index(
     )
     sections = [Section("Pictures", figures=figures, small=True)] if entries else []
     if failed:
-        table = Table("Pictures without a page", (Column("Picture"), Column("Reason")), tuple(failed.items()))
+        table = PageTable("Pictures without a page", (Column("Picture"), Column("Reason")), tuple(failed.items()))
         sections.append(Section("What failed", tables=(table,)))
     return Page(title or f"{len(entries)} picture{'' if len(entries) == 1 else 's'}", lead, facts, tuple(sections))
 
 
-def _alt(entry: Entry) -> str:
+def _alt(entry: PageEntry) -> str:
     return f"{entry.name}: the network sees {entry.best}." if entry.best else f"{entry.name}."
 
 
-def _notes(entry: Entry) -> tuple[str, ...]:
+def _notes(entry: PageEntry) -> tuple[str, ...]:
     return (entry.best,) if entry.best else ()

@@ -9,7 +9,7 @@ from phosphene.attribution import Attribution, Heatmap
 from phosphene.core.networks.network import Prediction
 from phosphene.report.heatmap_views import views
 from phosphene.report.html import number
-from phosphene.report.page import Bar, Column, Figure, Link, Table
+from phosphene.report.page import Bar, Column, Figure, Link, PageTable
 from phosphene.studies.evidence.map_scores import MapScores
 
 
@@ -39,10 +39,10 @@ def figure(heatmap: Heatmap, index: int = 0, *, scores: MapScores | None = None,
     return Figure(heatmap.name, views(heatmap, index), tuple(facts), method.reading, method.weakness, notes)
 
 
-def predicted(predictions: Sequence[Prediction]) -> Table:
+def predicted(predictions: Sequence[Prediction]) -> PageTable:
     """The best classes with their probabilities as bars."""
     rows = tuple((best.label, Bar(best.probability, percent(best.probability)), best.logit) for best in predictions)
-    return Table("Best classes", (Column("Class"), Column("Probability"), Column("Logit", decimals=2)), rows)
+    return PageTable("Best classes", (Column("Class"), Column("Probability"), Column("Logit", decimals=2)), rows)
 
 
 def percent(share: float) -> str:

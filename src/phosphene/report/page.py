@@ -1,4 +1,4 @@
-"""A page as plain values: `Page` → `Section` → `Figure`, `Table`, `Chart`; independent of what is reported."""
+"""A page as plain values: `Page` → `Section` → `Figure`, `PageTable`, `Chart`; independent of what is reported."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows under named columns; the first cell of a row is its head. Numbers stand to the right, None is a dash.
 
     Args:
@@ -247,7 +247,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     mosaics: tuple[Mosaic, ...] = ()
     charts: tuple[Chart, ...] = ()
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
     notes: tuple[str, ...] = ()
     small: bool = False
 

@@ -9,7 +9,7 @@ from typing import Any
 from phosphene.core.images.image import Uint8Image
 from phosphene.core.result import Result
 from phosphene.report.html import FOOTER
-from phosphene.report.page import Cell, Column, Facts, Figure, Link, Page, Section, Table, View
+from phosphene.report.page import Cell, Column, Facts, Figure, Link, Page, PageTable, Section, View
 from phosphene.report.thumbnails import thumbnail
 
 WIDTH = 640
@@ -64,7 +64,7 @@ def _sections(result: Result) -> Iterator[Section]:
     if tables := tuple(_tables(result.facts())):
         yield Section("In numbers", tables=tables)
     if rows := tuple((Link(file.path, file.path), str(file.kind)) for file in result.files()):
-        yield Section("Files", tables=(Table("Beside this page", (Column("File"), Column("Kind")), rows),))
+        yield Section("Files", tables=(PageTable("Beside this page", (Column("File"), Column("Kind")), rows),))
 
 
 def _figure(result: Result, number: int, pixels: Uint8Image) -> Figure:
@@ -74,16 +74,16 @@ def _figure(result: Result, number: int, pixels: Uint8Image) -> Figure:
     return Figure(title, (View("picture", small, f"Picture {number} of {result.verb}."),))
 
 
-def _tables(facts: Mapping[str, Any]) -> Iterator[Table]:
+def _tables(facts: Mapping[str, Any]) -> Iterator[PageTable]:
     """One table of the single values, and one for each list of rows."""
     single = tuple((name, _cell(value)) for name, value in facts.items() if not _is_rows(value))
     if single:
-        yield Table("Values", (Column("Name"), Column("Value")), single)
+        yield PageTable("Values", (Column("Name"), Column("Value")), single)
     for name, rows in facts.items():
         if _is_rows(rows):
             columns = tuple(dict.fromkeys(column for row in rows for column in row))
             cells = tuple(tuple(_cell(row.get(column)) for column in columns) for row in rows)
-            yield Table(name, tuple(map(Column, columns)), cells)
+            yield PageTable(name, tuple(map(Column, columns)), cells)
 
 
 def _is_rows(value: object) -> bool:

@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from phosphene.attribution.evaluate.deletion import Curves
 from phosphene.report.chart import Series, line_chart
-from phosphene.report.page import Cell, Chart, Column, Table
+from phosphene.report.page import Cell, Chart, Column, PageTable
 from phosphene.studies.evidence.map_scores import MapScores, curve_unit
 
 
-def comparison(scores: Mapping[str, MapScores], caption: str = "Scores of the maps") -> Table:
+def comparison(scores: Mapping[str, MapScores], caption: str = "Scores of the maps") -> PageTable:
     """The scores of several maps in one table; a score that no map has gets no column.
 
     Args:
@@ -36,7 +36,7 @@ def comparison(scores: Mapping[str, MapScores], caption: str = "Scores of the ma
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, *(getattr(measured, score) for score in used)) for name, measured in scores.items()
     )
-    return Table(caption, (Column("Map"), *(columns[name] for name in used)), rows)
+    return PageTable(caption, (Column("Map"), *(columns[name] for name in used)), rows)
 
 
 def charts(curves: Mapping[str, tuple[Curves, Curves]], index: int = 0) -> tuple[Chart, ...]:

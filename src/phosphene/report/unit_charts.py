@@ -11,7 +11,7 @@ import numpy as np
 
 from phosphene.report.chart import Bin, histogram
 from phosphene.report.html import number
-from phosphene.report.page import Bar, Chart, Column, Section, Table
+from phosphene.report.page import Bar, Chart, Column, PageTable, Section
 from phosphene.studies.unit_evidence import CLASSES, UnitEvidence
 from phosphene.survey.store.patch import Patch
 from phosphene.survey.store.run import Run
@@ -73,10 +73,12 @@ def classes(evidence: UnitEvidence) -> Section:
     head += tuple(Column(title, decimals=2) for title in _MEASURES.values())
     caption = f"The most selective of {number(len(evidence.classes['class']))} classes"
     single = "Each of these classes has a single image, so this ranks images rather than classes."
-    return Section("Classes", text, tables=(Table(caption, head, rows),), notes=(single,) * (max(shown["images"]) < 2))
+    return Section(
+        "Classes", text, tables=(PageTable(caption, head, rows),), notes=(single,) * (max(shown["images"]) < 2)
+    )
 
 
-def sources(evidence: UnitEvidence) -> Table:
+def sources(evidence: UnitEvidence) -> PageTable:
     """Where the strongest patches are from, one row each.
 
     Args:
@@ -96,7 +98,7 @@ def sources(evidence: UnitEvidence) -> Table:
         for rank, (patch, _) in enumerate(evidence.top, 1)
     )
     columns = ("Patch", "Activation", "Image", *(_LABELS[name] for name in labels), "Row, column")
-    return Table("The strongest patches", tuple(map(Column, (*columns, "Pixels of the photograph"))), rows)
+    return PageTable("The strongest patches", tuple(map(Column, (*columns, "Pixels of the photograph"))), rows)
 
 
 def image_name(run: Run, number: int) -> str:

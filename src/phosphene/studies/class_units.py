@@ -19,9 +19,8 @@ from phosphene.core.images.image import Uint8Image
 from phosphene.core.networks.anatomy import classifier
 from phosphene.core.networks.network import Box, Network
 from phosphene.core.result import Cost, File, Result
-from phosphene.studies.evidence.classes import class_images, find_class
 from phosphene.studies.evidence.crops import PatchCrop, patch_crops
-from phosphene.studies.evidence.selection import strongest_crops
+from phosphene.studies.evidence.selection import class_images, find_class, strongest_crops
 from phosphene.studies.evidence.tables import patch_rows, plain
 from phosphene.studies.evidence.tiles import fit_square
 from phosphene.survey.store.patch import Patch

@@ -54,7 +54,7 @@ class MethodScores:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Evaluation(Result):
+class MethodEvaluation(Result):
     """The scores of several methods, best insertion first; the notes say what could not be measured.
 
     Args:
@@ -102,7 +102,7 @@ def evaluate(
     confidence: float = 0.5,
     seed: int = 0,
     watch: Watch | None = None,
-) -> Evaluation:
+) -> MethodEvaluation:
     """Score methods on pictures, best insertion first.
 
     The pointing game is played with pictures that the network is confident of, where there are enough of them.
@@ -123,7 +123,7 @@ def evaluate(
             stopped = (f"stopped after {done} of {len(chosen)} methods",)
             break
         rows.append(_score(network, inputs.images, method, target=target, confidence=confidence, seed=seed))
-    return Evaluation(
+    return MethodEvaluation(
         network=network,
         inputs=inputs.photographs,
         target=str(target),

@@ -15,7 +15,7 @@ from phosphene.attribution import Attribution
 from phosphene.cli.options import everywhere, target
 from phosphene.cli.session import Session, session
 from phosphene.core.folder import OutputFolder
-from phosphene.studies.evaluate import Evaluation
+from phosphene.studies.evaluate import MethodEvaluation
 from phosphene.studies.evaluate import evaluate as evaluate_methods
 
 QUICK = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
@@ -56,7 +56,7 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
     return run.finish([stored])
 
 
-def _print(run: Session, scores: Evaluation) -> None:
+def _print(run: Session, scores: MethodEvaluation) -> None:
     """The scores as a table, and below it what could not be measured."""
     table = Table(*scores.table.columns, box=None, title=f"{run.network.name} on {len(scores.inputs)} pictures")
     for name, *values in scores.table.rows:

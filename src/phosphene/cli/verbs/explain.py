@@ -13,7 +13,7 @@ from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import PhospheneError
 from phosphene.core.images.image import Picture
-from phosphene.report import Entry, index, render, report
+from phosphene.report import PageEntry, index, render, report
 from phosphene.studies.explain import DEFAULT, explanation_cost
 from phosphene.studies.explain import explain as explain_picture
 
@@ -65,6 +65,6 @@ def _contents(run: Session, done: list[tuple[Picture, Path, dict[str, Any]]]) ->
     for picture, folder, stored in done:
         best = stored["predictions"][0]
         page = str((folder / "index.html").relative_to(run.top))
-        entries.append(Entry(picture.name, page, picture.pixels, f"{best['label']}, {best['probability']:.0%}"))
+        entries.append(PageEntry(picture.name, page, picture.pixels, f"{best['label']}, {best['probability']:.0%}"))
     failures = dict(line.split(": ", 1) for line in run.failed)
     return files.write(run.top / "index.html", render(index(entries, failures=failures)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from phosphene.report.html import FOOTER, number
-from phosphene.report.page import Bar, Column, Mosaic, Page, Section, Table, View
+from phosphene.report.page import Bar, Column, Mosaic, Page, PageTable, Section, View
 from phosphene.report.pages import page
 from phosphene.report.thumbnails import small
 from phosphene.report.unit_charts import box_text, image_name
@@ -67,7 +67,7 @@ def _view(result: ClassUnits, name: str, cropped: PatchCrop) -> View:
     return View(activation, small(cropped.crop), f"{name}: {activation} in {image}, {box_text(cropped.patch)}.")
 
 
-def _contributions(result: ClassUnits) -> Table:
+def _contributions(result: ClassUnits) -> PageTable:
     largest = max(abs(unit.value) for unit in result.contributions) or 1.0
     rows = tuple(
         (
@@ -84,10 +84,10 @@ def _contributions(result: ClassUnits) -> Table:
         f"{number(result.bias, 2)}."
     )
     head = (Column("Unit"), Column("Weight"), Column("Mean"), Column("Contribution, in logits"))
-    return Table("The largest contributions", head, rows, (note,))
+    return PageTable("The largest contributions", head, rows, (note,))
 
 
-def _selective(layer: str, units: Sequence[Selective]) -> Table:
+def _selective(layer: str, units: Sequence[Selective]) -> PageTable:
     rows = tuple(
         (
             f"{layer}:{unit.channel}",
@@ -104,4 +104,4 @@ def _selective(layer: str, units: Sequence[Selective]) -> Table:
         Column("Selectivity", decimals=2),
         Column("d′", decimals=2),
     )
-    return Table(f"The most selective units of {layer}", head, rows)
+    return PageTable(f"The most selective units of {layer}", head, rows)

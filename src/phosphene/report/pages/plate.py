@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phosphene.report.html import FOOTER
-from phosphene.report.page import Cell, Column, Figure, Page, Section, Table, View
+from phosphene.report.page import Cell, Column, Figure, Page, PageTable, Section, View
 from phosphene.report.pages import page
 from phosphene.report.plain_page import provenance
 from phosphene.studies.plate import Plate
@@ -30,11 +30,11 @@ def plate_page(result: Plate) -> Page:
     )
 
 
-def _table(result: Plate) -> Table:
+def _table(result: Plate) -> PageTable:
     rows: list[tuple[Cell, ...]] = []
     for panel in result.panels:
         hiding = str(panel.covering) if panel.covering else None
         strongest = panel.projections[0].patch.activation if panel.projections else None
         rows.append((f"{panel.layer}:{panel.channel}", strongest, len(panel.projections), panel.dead, hiding))
     head = ("Unit", "Strongest activation", "Patches", "Dead", "When the pixels shown are hidden")
-    return Table("Units of the plate", tuple(map(Column, head)), tuple(rows))
+    return PageTable("Units of the plate", tuple(map(Column, head)), tuple(rows))

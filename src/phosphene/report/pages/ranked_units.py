@@ -7,7 +7,7 @@ from typing import Any
 
 from phosphene.report.figures import percent
 from phosphene.report.html import FOOTER, number
-from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, Section, Table, View
+from phosphene.report.page import Bar, Cell, Column, Mosaic, Page, PageTable, Section, View
 from phosphene.report.pages import page
 from phosphene.report.thumbnails import small
 from phosphene.report.unit_charts import box_text, image_name
@@ -34,12 +34,12 @@ def ranked_units_page(result: RankedUnits) -> Page:
     )
 
 
-def _table(result: RankedUnits) -> Table:
+def _table(result: RankedUnits) -> PageTable:
     """The units shown; a value that none of them has gets no column."""
     rows = tuple(_cells(result.layer, row) for row in result.rows)
     known = [column for column in range(len(_HEAD)) if any(row[column] is not None for row in rows)]
     cells = tuple(tuple(row[column] for column in known) for row in rows)
-    return Table(f"Units of {result.layer}", tuple(_HEAD[column] for column in known), cells)
+    return PageTable(f"Units of {result.layer}", tuple(_HEAD[column] for column in known), cells)
 
 
 def _cells(layer: str, row: Mapping[str, Any]) -> tuple[Cell, ...]:
