@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -28,11 +29,12 @@ from phosphene.core.inputs import (
     prepare_inputs,
 )
 from phosphene.core.networks.anatomy import spread_layers
-from phosphene.core.networks.network import Images, Network
+from phosphene.core.networks.network import Box, Images, Network
 from phosphene.core.objectives.objective import Objective
 from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost
 from phosphene.studies.explanation import Explanation, unique_names
+from phosphene.weights.activation_maps import ActivationMaps
 from phosphene.weights.activations import activations_all
 
 DEFAULT = (
@@ -107,28 +109,15 @@ def explain(
         chosen = bind_target(network, predictions[0].index, images)
     heatmaps = work.heatmaps(run, usable, chosen)
     maps = unique_names(heatmaps)
-    map_boxes = {name: boxes(made.values)[0] for name, made in maps.items() if made.values.shape[1] == 1}
-    recorded = {layer: run.activations[layer].detach() for layer in plan.layers}
-    shown = activations_all(network, images, plan.layers, top=CHANNELS, recorded=recorded).layers if recorded else ()
     return Explanation(
-        network=network,
-        inputs=inputs.pictures,
-        target=chosen,
-        images=images,
-        seen=seen,
-        predictions=predictions,
+        network=network, inputs=inputs.pictures, target=chosen, images=images, seen=seen, predictions=predictions,
         heatmaps=tuple(heatmaps),
-        activations=shown,
+        activations=_activations(run, plan.layers),
         cutout=cutout(images, _map_of_region(maps).values) if maps else None,
-        boxes={
-            name: box_in_photograph(box, images.shape[-2:], seen) for name, box in map_boxes.items() if box is not None
-        },
+        boxes=_boxes(maps, seen),
         curves=work.curves(maps, chosen) if scores else {},
         sanity=work.sanities(maps, chosen) if scores else {},
-        options={
-            "methods": [dict(made.method.manifest()) for made in heatmaps],
-            "layers": list(plan.layers), "scores": scores, "steps": steps,
-        },
+        options=plan.options(heatmaps),
         seed=seed,
         cost=dataclasses.replace(work.total, seconds=time.perf_counter() - start),
         notes=tuple(work.notes),
@@ -165,6 +154,11 @@ class _Plan:
     scores: bool
     steps: int
     seed: int
+
+    def options(self, heatmaps: Sequence[Heatmap]) -> dict[str, Any]:
+        """What was chosen, as plain values; of the methods, those that gave a map."""
+        methods = [dict(made.method.manifest()) for made in heatmaps]
+        return {"methods": methods, "layers": list(self.layers), "scores": self.scores, "steps": self.steps}
 
     def cost(self, network: Network) -> Cost:
         """Passes for one picture; a method that cannot work costs none."""
@@ -266,6 +260,24 @@ class _Work:
             self.network, self.images, list(cheap.values()), target, stages=(UPPER_HALF,), seed=self.plan.seed
         )
         return dict(zip(cheap, measured, strict=True))
+
+
+def _activations(run: ForwardPass, layers: Sequence[str]) -> tuple[ActivationMaps, ...]:
+    """The activations of some layers, as the shared pass recorded them."""
+    if not layers:
+        return ()
+    recorded = {layer: run.activations[layer].detach() for layer in layers}
+    return activations_all(run.network, run.images, layers, top=CHANNELS, recorded=recorded).layers
+
+
+def _boxes(maps: Mapping[str, Heatmap], seen: Box) -> dict[str, Box]:
+    """Boxes in the photograph, of the maps of regions that have one."""
+    located = {name: boxes(made.values)[0] for name, made in maps.items() if made.values.shape[1] == 1}
+    return {
+        name: box_in_photograph(box, maps[name].images.shape[-2:], seen)
+        for name, box in located.items()
+        if box is not None
+    }
 
 
 def _cheap(cost: Cost) -> bool:

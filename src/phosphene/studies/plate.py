@@ -209,17 +209,9 @@ def plate(
             notes.setdefault(f"stopped after {done} of {len(channels)} units")
             break
         made.append(panels.panel(channel))
-    options = {"units": units if isinstance(units, str) else list(units), "k": k, "method": method}
     return Plate(
-        network=network,
-        layer=layer,
-        panels=tuple(made),
-        method=method,
-        k=k,
-        side=side,
-        options={
-            "survey": str(run.folder), "layer": layer, **options, "field": field, "check": check, "side": side
-        },
+        network=network, layer=layer, panels=tuple(made), method=method, k=k, side=side,
+        options=panels.options(units),
         seed=seed,
         cost=sum((panel.cost for panel in made), Cost(seconds=time.perf_counter() - start)),
         notes=(*_remarks(network, layer, method, made), *notes),
@@ -240,6 +232,12 @@ class _Panels:
     seed: int
     side: int
     notify: Notify
+
+    def options(self, units: str | Sequence[int]) -> dict[str, Any]:
+        """What was chosen, as plain values."""
+        named = units if isinstance(units, str) else list(units)
+        shared = {name: getattr(self, name) for name in ("k", "method", "field", "check", "side")}
+        return {"survey": str(self.run.folder), "layer": self.layer, "units": named, **shared}
 
     def panel(self, channel: int) -> Panel:
         """The panel of one unit."""
