@@ -46,29 +46,21 @@ def connections(network: Network) -> Connections:
     ('features.1', 'features.5', 'features.4')
     """
     calls: Counter[str] = Counter()
-    outputs: list[tuple[Tensor, int, str]] = []  # of leaves; held, for the identity of a freed tensor is used again
-    direct = Connections({}, {})
-
-    def producer(tensor: object) -> str | None:
-        # An in-place operation returns the tensor it was given, and counts up its version.
-        return next(
-            (leaf for output, version, leaf in reversed(outputs) if output is tensor and version == output._version),
-            None,
-        )
+    outputs, direct = _LeafOutputs(), Connections({}, {})
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             number, calls[name] = calls[name], calls[name] + 1
-            layer = producer(inputs[0]) if inputs else None
+            layer = outputs.leaf(inputs[0]) if inputs else None
             if layer is not None:
                 direct.input_from[f"{name}#{number}" if number else name] = layer
 
         return hook
 
     def after(name: str, called: nn.Module, output: Tensor) -> None:
-        leaf = producer(output)
+        leaf = outputs.leaf(output)
         if next(called.children(), None) is None or leaf is None:
-            outputs.append((output, output._version, name))
+            outputs.add(output, name)
         else:
             direct.output_from[name] = leaf
 
@@ -88,3 +80,20 @@ def connections(network: Network) -> Connections:
         for handle in handles:
             handle.remove()
     return direct
+
+
+class _LeafOutputs:
+    """What leaves have returned; held, since the identity of a freed tensor is used again."""
+
+    def __init__(self) -> None:
+        self._outputs: list[tuple[Tensor, int, str]] = []
+
+    def add(self, output: Tensor, leaf: str) -> None:
+        self._outputs.append((output, output._version, leaf))
+
+    def leaf(self, tensor: object) -> str | None:
+        """The leaf that returned a tensor, unless it was written to since: in-place operations count its version up."""
+        made = (
+            leaf for output, version, leaf in reversed(self._outputs) if output is tensor and version == output._version
+        )
+        return next(made, None)
