@@ -18,7 +18,7 @@ from phosphene.core.networks.network import Images, Network
 from phosphene.synthesis.canvas.canvas import Canvas, Painting
 from phosphene.synthesis.canvas.color import frequencies
 from phosphene.synthesis.loop.optimizers import Adam
-from phosphene.synthesis.settings.preset import Preset, Parts
+from phosphene.synthesis.settings.preset import Parts, Preset
 from phosphene.synthesis.transforms.transforms import Pad, Transform
 
 

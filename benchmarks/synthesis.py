@@ -46,12 +46,12 @@ class Half(Network):
 
     def tap(self, images: Images, layers: Iterable[str], *, gradients: Iterable[str] = ()) -> dict[str, Tensor]:
         with torch.autocast(images.device.type, torch.bfloat16):
-            found = super().tap(images, layers, gradients=gradients)
-        return {name: each.float() for name, each in found.items()}
+            result = super().tap(images, layers, gradients=gradients)
+        return {name: value.float() for name, value in result.items()}
 
 
 def half(network: Network) -> Network:
-    return Half(*(getattr(network, each.name) for each in dataclasses.fields(network) if each.init))
+    return Half(*(getattr(network, value.name) for value in dataclasses.fields(network) if value.init))
 
 
 def cast(network: Network) -> Network:
@@ -140,11 +140,11 @@ def lucent(network: Network, layer: str, count: int) -> Way:
 
     def way(steps: int) -> list[Clock]:
         ticks, kept = [], {}
-        for each in module.parameters():
-            each.requires_grad_(True)
+        for parameter in module.parameters():
+            parameter.requires_grad_(True)
         handles = [
-            each.register_forward_hook(lambda _, __, output, key=key: kept.__setitem__(key, output))
-            for key, each in module.named_modules()
+            value.register_forward_hook(lambda _, __, output, key=key: kept.__setitem__(key, output))
+            for key, value in module.named_modules()
         ]
         painting = Fourier().begin(network, count, network.preprocess.size, generator=torch.Generator().manual_seed(0))
         mover = torch.optim.Adam(painting.parameters(), lr=0.05)
@@ -156,9 +156,9 @@ def lucent(network: Network, layer: str, count: int) -> Way:
             ticks.append(now())
         for handle in handles:
             handle.remove()
-        for each in module.parameters():  # they are those of the network
-            each.grad = None
-            each.requires_grad_(False)
+        for parameter in module.parameters():  # they are those of the network
+            parameter.grad = None
+            parameter.requires_grad_(False)
         return ticks
 
     return way
@@ -166,16 +166,16 @@ def lucent(network: Network, layer: str, count: int) -> Way:
 
 def compare(ways: Mapping[str, Way], rounds: int, steps: int) -> str:
     """Seconds of a step, by the clock and of the processor: the median of each round."""
-    found: list[dict[str, list[float]]] = [{name: [] for name in ways} for _ in range(2)]
+    result: list[dict[str, list[float]]] = [{name: [] for name in ways} for _ in range(2)]
     names = list(ways)
-    for each in range(rounds + 1):
-        turn = each % len(names)
+    for number in range(rounds + 1):
+        turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             ticks = ways[name](steps + 1)
-            for clock, times in enumerate(found):
+            for clock, times in enumerate(result):
                 took = [after[clock] - before[clock] for before, after in pairwise(ticks)]
-                times[name] += [statistics.median(took)] if each else []
-    return "\n".join(f"{title}\n{Times(times)}" for title, times in zip(("clock", "processor"), found, strict=True))
+                times[name] += [statistics.median(took)] if number else []
+    return "\n".join(f"{title}\n{Times(times)}" for title, times in zip(("clock", "processor"), result, strict=True))
 
 
 def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[str, Way]]]:
@@ -201,19 +201,19 @@ def tables(what: str, name: str, network: Network) -> Iterable[tuple[str, dict[s
                     "autocast, folded": half(quick),
                     "bfloat16, folded": cast(quick),
                 }
-                yield title, {key: passes(each, layer, count) for key, each in variants.items()}
+                yield title, {key: passes(value, layer, count) for key, value in variants.items()}
 
 
 def gradients(name: str, network: Network) -> None:
     """Cosine of the gradients, and what pictures made in bfloat16 reach, judged in float32."""
     for layer in (HALF[name], "logits"):
         images = torch.rand(4, 3, *network.preprocess.size, generator=torch.Generator().manual_seed(1))
-        found = []
-        for each in (network, half(network)):
+        result = []
+        for one_network in (network, half(network)):
             leaf = images.clone().requires_grad_()
-            total = wanted(layer)(each.tap(leaf, wanted(layer).reads)).sum()
-            found.append(torch.autograd.grad(total, leaf)[0].flatten(1))
-        cosine = torch.cosine_similarity(*found).mean().item()
+            total = wanted(layer)(one_network.tap(leaf, wanted(layer).reads)).sum()
+            result.append(torch.autograd.grad(total, leaf)[0].flatten(1))
+        cosine = torch.cosine_similarity(*result).mean().item()
         reached = []
         for precision in ("float32", "bfloat16"):
             made = synthesize(network, [wanted(layer)] * 4, Fourier(), steps=64, precision=precision)

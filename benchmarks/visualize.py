@@ -64,10 +64,10 @@ class Bench:
         rows: list[Row] = []
         for start in range(0, len(targets), self.batch):
             part = targets[start : start + self.batch]
-            paths = [self._path(method, each) for each in part]
-            if not all(each.exists() for each in paths):
+            paths = [self._path(method, value) for value in part]
+            if not all(path.exists() for path in paths):
                 self._make(method, part, size)
-            rows += [json.loads(each.read_text()) for each in paths]
+            rows += [json.loads(path.read_text()) for path in paths]
         return rows
 
     def _path(self, method: str, target: str) -> Path:
@@ -78,15 +78,15 @@ class Bench:
         preset = preset_of(method, self.passes)
         # Windows are phosphene's own economy: peers paint what the network takes.
         sides = (size, size) if size else None if preset.name == "best" else self.network.preprocess.size
-        found = ph.visualize(self.network, list(targets), preset=preset, size=sides, seed=SEED)
-        cost = found.cost
+        result = ph.visualize(self.network, list(targets), preset=preset, size=sides, seed=SEED)
+        cost = result.cost
         facts = {
             "method": method,
-            "steps": len(found.scores),
+            "steps": len(result.scores),
             "passes": cost.backwards / len(targets),
             "seconds": (time.perf_counter() - start) / len(targets),
         }
-        for target, objective, pixels in zip(targets, found.objectives, found.pictures(), strict=True):
+        for target, objective, pixels in zip(targets, result.objectives, result.pictures(), strict=True):
             path = self._path(method, target)
             image.save(path.with_suffix(".png"), pixels)
             row = {"target": target, **facts, **self.judge(path.with_suffix(".png"), objective)}
@@ -120,7 +120,7 @@ class Bench:
         """Target → level at the 99.9th percentile of the photographs, and most."""
         path = self.out / "natural.json"
         known = json.loads(path.read_text()) if path.exists() else {}
-        if missing := [each for each in targets if each not in known]:
+        if missing := [target for target in targets if target not in known]:
             objectives = [ph.parse(target, self.network) for target in missing]
             levels = reference_levels(self.folder, self.network, objectives).levels
             known |= {name: (level.level, level.maximum) for name, level in zip(missing, levels, strict=True)}
@@ -132,14 +132,14 @@ def preset_of(method: str, passes: int) -> Preset:
     """best:crops=4:noise=0.1 → that preset, with as many steps as the passes allow."""
     name, *options = method.split(":")
     preset = Preset.find(name)()
-    given = {key: type(getattr(preset, key))(float(value)) for key, value in (each.split("=") for each in options)}
+    given = {key: type(getattr(preset, key))(float(value)) for key, value in (option.split("=") for option in options)}
     preset = dataclasses.replace(preset, **given)
     return preset if "steps" in given else dataclasses.replace(preset, steps=passes // getattr(preset, "crops", 1))
 
 
 def classes(network: Network, count: int) -> list[str]:
     """Labels drawn by the seed."""
-    return [network.label(each) for each in np.random.default_rng(SEED).permutation(network.classes)[:count].tolist()]
+    return [network.label(value) for value in np.random.default_rng(SEED).permutation(network.classes)[:count].tolist()]
 
 
 def channels(network: Network, count: int) -> list[str]:
@@ -165,7 +165,7 @@ def photograph_slopes(bench: Bench, count: int = 100) -> npt.NDArray[np.float64]
     """Those of natural photographs as the network sees them."""
     photographs = Photographs.of(bench.folder, count)
     images = (bench.network.prepare(photographs.load(number)).images for number in range(len(photographs.sources)))
-    return np.array([slope(image.levels(each)) for each in images])
+    return np.array([slope(image.levels(one_image)) for one_image in images])
 
 
 def line(row: Row) -> str:
@@ -206,12 +206,12 @@ def sheet(bench: Bench, method: str, rows: Sequence[Row], known: dict[str, tuple
     return drawing.grid(tiles, 10, labels=labels)
 
 
-def table(found: dict[str, Row]) -> Iterator[str]:
+def table(result: dict[str, Row]) -> Iterator[str]:
     """Markdown: a column for each method."""
-    yield "| | " + " | ".join(found) + " |"
-    yield "|---" * (len(found) + 1) + "|"
-    for key in next(iter(found.values())):
-        values: Iterable[Any] = (each[key] for each in found.values())
+    yield "| | " + " | ".join(result) + " |"
+    yield "|---" * (len(result) + 1) + "|"
+    for key in next(iter(result.values())):
+        values: Iterable[Any] = (one_values[key] for one_values in result.values())
         yield f"| {key} | " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values) + " |"
 
 

@@ -43,11 +43,11 @@ def own(family: Any) -> list[type[Named]]:
 
 def bare(family: Any) -> list[Any]:
     """Of every member that can be made without arguments, one with all options at their defaults."""
-    return [cls() for cls in own(family) if not any(each.default is dataclasses.MISSING for each in cls.options())]
+    return [cls() for cls in own(family) if not any(option.default is dataclasses.MISSING for option in cls.options())]
 
 
 def ids(parts: list[Any]) -> list[str]:
-    return [f"{type(each).family}-{each.name}" for each in parts]
+    return [f"{type(part).family}-{part.name}" for part in parts]
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -58,8 +58,8 @@ FAMILIES = (Canvas, Transform, PixelRegularizer, Optimizer, Preset, Recipe)
 PARTS = [part for family in FAMILIES for part in bare(family)]
 CANVASES, TRANSFORMS, REGULARIZERS, PRESETS = (bare(family) for family in (Canvas, Transform, PixelRegularizer, Preset))
 EVERY = [cls for family in Named.__subclasses__() for cls in own(family)]
-CHOICES = [(cls, each) for cls in EVERY for each in cls.options() if get_origin(each.type) is Literal]
-NUMBERS = [(cls, each) for cls in EVERY for each in cls.options() if each.type in {float, float | None}]
+CHOICES = [(cls, option) for cls in EVERY for option in cls.options() if get_origin(option.type) is Literal]
+NUMBERS = [(cls, option) for cls in EVERY for option in cls.options() if option.type in {float, float | None}]
 NOISY = {"fourier", "pyramid", "maco"}
 """Canvases that are not blank at the start."""
 EXACT = {"pixels", "fourier", "pyramid", "perturbation"}
@@ -91,12 +91,12 @@ def test_parts_are_values(part: Named) -> None:
 def test_parts_are_told_in_json(part: Named) -> None:
     told = json.loads(json.dumps(part.manifest(), allow_nan=False))
     assert told.pop("name") == part.name
-    options = {each.name: each.default for each in part.options()}
+    options = {option.name: option.default for option in part.options()}
     plain = {name: value.manifest() if isinstance(value, Named) else value for name, value in options.items()}
     assert told == {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
     assert type(part).find(str(part.name)) is type(part)
     assert part.summary().endswith((".", ":"))
-    assert all(each.help for each in part.options())
+    assert all(option.help for option in part.options())
 
 
 @pytest.mark.parametrize(("cls", "option"), CHOICES, ids=lambda each: getattr(each, "name", ""))
@@ -108,9 +108,9 @@ def test_what_is_none_of_the_choices_is_refused_with_the_nearest(cls: type[Any],
     for value in ("", None, 1):
         with pytest.raises(OptionError, match=f"^{cls.name} has no {option.name} {value!r}; "):
             cls(**{option.name: value})
-    place = [each.name for each in cls.options()].index(option.name)
+    place = [option.name for option in cls.options()].index(option.name)
     with pytest.raises(OptionError, match=f"has no {option.name} "):
-        cls(*[each.default for each in cls.options()][:place], "none of them")
+        cls(*[option.default for option in cls.options()][:place], "none of them")
     with pytest.raises(OptionError, match=f"has no {option.name} "):
         dataclasses.replace(cls(), **{option.name: "none of them"})
 
@@ -182,7 +182,7 @@ def test_canvases_begin_with_the_pictures_they_are_given(canvas: Canvas) -> None
         assert (shown - images).abs().max() < 1e-3
     else:
         colors = ColorDecorrelation.of(nets.build("gap"))
-        phases = [torch.fft.rfft2(colors.inverse(each)).angle()[..., 1:6, 1:6] for each in (shown, images)]
+        phases = [torch.fft.rfft2(colors.inverse(value)).angle()[..., 1:6, 1:6] for value in (shown, images)]
         assert (phases[0] - phases[1]).cos().mean() > 0.9
     assert torch.equal(begin(canvas, seed=1, start=images)(), shown)  # nothing is left to chance
 
@@ -201,9 +201,9 @@ def views(transform: Any, size: tuple[int, int]) -> int:
 def test_transforms_make_as_many_views_of_each_image_as_told(transform: Transform, size: tuple[int, int]) -> None:
     images = torch.rand(3, 3, *size, generator=draw(1))
     many, before = views(transform, size), images.clone()
-    found = transform(images, draw())
-    assert found.shape[:2] == (3 * many, 3)
-    assert found.isfinite().all()
+    result = transform(images, draw())
+    assert result.shape[:2] == (3 * many, 3)
+    assert result.isfinite().all()
     assert torch.equal(images, before)
     flat = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1, 1).expand(3, 3, *size)
     told = transform(flat, draw()).flatten(1).mean(1).view(3, many)  # the views of one image stand together
@@ -229,23 +229,23 @@ def test_transforms_depend_on_their_generator_alone(transform: Transform) -> Non
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_transforms_keep_the_precision(transform: Transform, dtype: torch.dtype) -> None:
     images = torch.rand(2, 3, 40, 60, generator=draw(1))
-    found = transform(images.to(dtype), draw())
-    assert found.dtype == dtype
-    assert (found.float() - transform(images, draw())).abs().max() < 1e-3
+    result = transform(images.to(dtype), draw())
+    assert result.dtype == dtype
+    assert (result.float() - transform(images, draw())).abs().max() < 1e-3
 
 
 @each_transform
 def test_transforms_can_be_differentiated(transform: Transform) -> None:
     images = torch.rand(2, 3, 12, 14, generator=draw(1), dtype=torch.float64).requires_grad_()
-    found = transform(images, draw())
-    weights = torch.rand(found.shape, generator=draw(2), dtype=torch.float64)
-    (slope,) = torch.autograd.grad((weights * found).sum(), images)
+    result = transform(images, draw())
+    weights = torch.rand(result.shape, generator=draw(2), dtype=torch.float64)
+    (slope,) = torch.autograd.grad((weights * result).sum(), images)
     assert slope.isfinite().all()
     assert (slope.flatten(1).abs().amax(1) > 0).all()
     if transform.name in {"soften", "tiles"}:  # their gradient is blurred or weighed, and no slope
         return
     step = 1e-6 * torch.randn(images.shape, generator=draw(3), dtype=torch.float64)
-    moved = (weights * (transform(images + step, draw()) - found)).sum()
+    moved = (weights * (transform(images + step, draw()) - result)).sum()
     assert moved.item() == pytest.approx((slope * step).sum().item(), rel=1e-3)
 
 
@@ -257,12 +257,12 @@ def test_regularizers_change_no_shape_and_none_of_their_arguments(
     value, slope = torch.randn(2, 2, 3, 12, 14, generator=draw(1), dtype=dtype)
     before = value.clone(), slope.clone()
     for step in range(1, 9):
-        found = regularizer(value, slope, step)
-        assert (found.shape, found.dtype) == (value.shape, dtype)
-        assert found.norm() <= value.norm()
-        assert torch.equal(regularizer(value, slope, step), found)
+        result = regularizer(value, slope, step)
+        assert (result.shape, result.dtype) == (value.shape, dtype)
+        assert result.norm() <= value.norm()
+        assert torch.equal(regularizer(value, slope, step), result)
         alone = torch.cat([regularizer(value[place][None], slope[place][None], step) for place in range(2)])
-        assert torch.allclose(alone, found, atol=1e-6)
+        assert torch.allclose(alone, result, atol=1e-6)
     assert torch.equal(value, before[0])
     assert torch.equal(slope, before[1])
 
@@ -296,7 +296,7 @@ def test_what_a_preset_is_made_of_can_be_given_to_synthesize(preset: Preset, shi
     network = nets.build("gap")
     prior = preset.prior()
     wanted = Logit(1) if prior is None else Logit(1) + 1e-3 * prior
-    found = synthesize(
+    result = synthesize(
         network,
         wanted,
         canvas,
@@ -306,8 +306,10 @@ def test_what_a_preset_is_made_of_can_be_given_to_synthesize(preset: Preset, shi
         steps=2,
         size=(24, 40),
     )
-    assert found.images.shape == (1, 3, 24, 40)
+    assert result.images.shape == (1, 3, 24, 40)
     assert preset.bn_weight >= 0
-    kinds = [preset.kind(each.bind(network)) for each in (Logit(0), Channel("features.2", 1), Neuron("features.2", 1))]
-    assert all(isinstance(each, str) for each in kinds)
+    kinds = [
+        preset.kind(target.bind(network)) for target in (Logit(0), Channel("features.2", 1), Neuron("features.2", 1))
+    ]
+    assert all(isinstance(kind, str) for kind in kinds)
     assert kinds[0] == preset.kind(Logit(3).bind(network))

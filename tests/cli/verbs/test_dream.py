@@ -37,7 +37,7 @@ def test_a_dream_its_scores_and_the_layer_that_was_chosen(place: Path, capsys: p
     assert "one: all of 0: " in said.err
     assert record["options"]["steps"] == 2
     assert record["cost"]["forwards"] == 2 * (6 + 4)
-    assert {each.name for each in (place / "out").iterdir()} == {"dream.png", "scores.npy", "result.json", ".phosphene"}
+    assert {path.name for path in (place / "out").iterdir()} == {"dream.png", "scores.npy", "result.json", ".phosphene"}
     shown = image.load("out/dream.png")
     assert (shown.height, shown.width) == (48, 64)
     assert not np.array_equal(shown.pixels, image.load("one.png").pixels)
@@ -51,7 +51,7 @@ def test_one_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.Ca
     said = capsys.readouterr()
     assert "broken.png" in said.err
     assert "two: 0.0:3: " in said.out
-    assert sorted(each.name for each in (place / "out").iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_large_picture_is_shrunk_and_that_is_said(place: Path, capsys: pytest.
 def test_a_film_of_the_steps(place: Path) -> None:
     assert run("dream", "one.png", *QUICK, "-o", "out", "--animate", "gif") == 0
     with Image.open("out/steps.gif") as film:
-        first, *_, last = [np.asarray(each.convert("RGB")).astype(int) for each in ImageSequence.Iterator(film)]
+        first, *_, last = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert first.shape == (48, 64, 3)
     assert np.abs(last - image.load("out/dream.png").pixels).mean() < 12
     assert not (place / "out" / ".phosphene" / "state").exists()
@@ -118,11 +118,11 @@ def test_a_film_into_the_dream_killed_and_resumed(
     assert len(list((place / "out" / ".phosphene" / "state").rglob("*.png"))) == 2
     assert run(*how, "-o", "out") == 0
     assert (place / "out/zoom.gif").read_bytes() == (place / "whole/zoom.gif").read_bytes()
-    assert {each.name for each in (place / "out").iterdir()} == {"zoom.gif", "result.json", ".phosphene"}
+    assert {path.name for path in (place / "out").iterdir()} == {"zoom.gif", "result.json", ".phosphene"}
     told = capsys.readouterr().out
     assert "all of 0, 4 frames of 48×64" in told
     assert "  went on at frame 3 of 4" in told
-    costs = [json.loads((place / each / "result.json").read_text())["cost"]["backwards"] for each in ("whole", "out")]
+    costs = [json.loads((place / name / "result.json").read_text())["cost"]["backwards"] for name in ("whole", "out")]
     assert costs == [80, 40]
 
 
@@ -141,7 +141,7 @@ def test_the_factor_is_that_of_a_film(place: Path, capsys: pytest.CaptureFixture
         film = ("--zoom", "2", "--animate", "gif", "--steps", "0", "--factor", factor)
         assert run("dream", "one.png", *MODEL, *film, "-o", factor) == 0
         with Image.open(f"{factor}/zoom.gif") as frames:
-            first, last = [np.asarray(each.convert("L")).astype(int) for each in ImageSequence.Iterator(frames)]
+            first, last = [np.asarray(frame.convert("L")).astype(int) for frame in ImageSequence.Iterator(frames)]
         sides.append(np.abs(last - first).mean())
     assert sides[0] < sides[1] / 2
 

@@ -16,22 +16,22 @@ __all__ = ["place"]  # the folder with a network and two pictures
 
 
 def record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return found
+    outcome: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return outcome
 
 
 def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("invert", "one.png", *HOW, "--seeds", "2", "-o", "out") == 0
     told, names = record(place / "out"), ["0.1", "0.3", "logits"]
-    assert [each["layer"] for each in told["results"]] == names
+    assert [row["layer"] for row in told["results"]] == names
     files = {f"{name}-{rest}" for name in names for rest in ("0.png", "1.png", "scores.npy")}
     files |= {"strip.png", "original.png"}
-    assert {each["path"] for each in told["files"]} == files
+    assert {file["path"] for file in told["files"]} == files
     assert {path.name for path in (place / "out").iterdir()} == files | {"result.json", ".phosphene"}
-    for each in told["results"]:
-        assert len(each["errors"]) == len(each["predictions"]) == len(each["psnr"]) == len(each["ssim"]) == 2
-        assert each["error"] == pytest.approx(sum(each["errors"]) / 2)
-        assert each["unrelated"] > 0
+    for row in told["results"]:
+        assert len(value["errors"]) == len(value["predictions"]) == len(value["psnr"]) == len(value["ssim"]) == 2
+        assert value["error"] == pytest.approx(sum(value["errors"]) / 2)
+        assert value["unrelated"] > 0
     assert told["cost"]["backwards"] == 3 * 2 * 11
     said = capsys.readouterr().out
     assert "2 seen as" in said
@@ -43,7 +43,7 @@ def test_half_precision(place: Path) -> None:
     for precision in ("float32", "bfloat16"):
         assert run(*how, "--precision", precision, "-o", precision) == 0
         assert record(place / precision)["options"]["precision"] == precision
-    whole, half = ((place / each / "0.1.png").read_bytes() for each in ("float32", "bfloat16"))
+    whole, half = ((place / name / "0.1.png").read_bytes() for name in ("float32", "bfloat16"))
     assert whole != half
 
 
@@ -51,7 +51,7 @@ def test_one_layer_and_patterns(place: Path) -> None:
     assert run("invert", "one.png", *HOW, "--layers", "0.1", "-o", "out") == 0
     assert (place / "out" / "0.1.png").exists()
     assert run("invert", "one.png", *HOW, "--layers", "0.*", "-o", "all") == 0
-    assert [each["layer"] for each in record(place / "all")["results"]] == ["0.0", "0.1", "0.2", "0.3"]
+    assert [row["layer"] for row in record(place / "all")["results"]] == ["0.0", "0.1", "0.2", "0.3"]
 
 
 def test_a_bad_picture_does_not_stop_the_others(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,5 +123,5 @@ def test_a_silent_layer_is_left_out_of_the_strip_with_a_note(place: Path) -> Non
     )
     assert run("invert", "one.png", *HOW, "-o", "out") == 0
     told = record(place / "out")
-    assert [each["layer"] for each in told["results"]] == ["0.3", "logits"]
+    assert [row["layer"] for row in told["results"]] == ["0.3", "logits"]
     assert told["notes"][0].startswith("0.1 is left out: 0.1 of net.py:make is zero everywhere on this picture")

@@ -26,7 +26,7 @@ def test_pictures_scores_and_what_the_network_makes_of_them(place: Path, capsys:
     targets = ("goldfish", "0.0:3", "tabby - goldfish")
     assert run("visualize", *targets, "--model", "net.py:make", "--steps", "20", "-o", "out", "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert [each["target"] for each in record["results"]] == list(targets)
+    assert [row["target"] for row in record["results"]] == list(targets)
     assert record["options"]["preset"]["name"] == "best"
     written = {path.name for path in (place / "out").iterdir()}
     assert written == {"goldfish.png", "0.0-3.png", "tabby-goldfish.png", "scores.npy", "result.json", ".phosphene"}
@@ -74,17 +74,17 @@ def test_kinds_of_images_are_starts_and_photographs_the_measure(
     assert "of the greatest of 4 natural images" in said or "; the greatest of 4 natural images is" in said
     assert "reach half of what the first does" in said
     assert said.count("natural: 1 of 5 images cannot be read; the first: ") == said.count("torn.png is no PNG") == 1
-    assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {each.name for each in (place / "out").iterdir()}
+    assert {"0.0-3-1.png", "0.0-3-2.png", "facets.png"} <= {path.name for path in (place / "out").iterdir()}
     record = json.loads((place / "out" / "result.json").read_text())
-    assert [each["natural_images"] for each in record["results"]] == [4, 4]
-    assert {each["facet"] for each in record["results"]} <= {"0", "1", "2", "3"}  # the files, as there are no classes
+    assert [row["natural_images"] for row in record["results"]] == [4, 4]
+    assert {row["facet"] for row in record["results"]} <= {"0", "1", "2", "3"}  # the files, as there are no classes
 
 
 def test_a_film_and_a_second_opinion(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     how = ("--model", "net.py:make", "--steps", "6", "--second", "net.py:make", "--animate", "gif", "-o", "out")
     assert run("visualize", "goldfish", "tabby", *how, "--json") == 0
     record = json.loads(capsys.readouterr().out)
-    assert [each["second"]["rank"] for each in record["results"]] == [each["rank"] for each in record["results"]]
+    assert [row["second"]["rank"] for row in record["results"]] == [row["rank"] for row in record["results"]]
     assert (place / "out" / "steps.gif").read_bytes().startswith(b"GIF89a")
     assert not (place / "out" / ".phosphene" / "state").exists()
 
@@ -112,7 +112,7 @@ def test_killed_it_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def filmed(capsys: pytest.CaptureFixture[str]) -> list[int]:
     """Frames of each film of the steps that the JSON on standard output tells of."""
-    return [each["frames"] for each in json.loads(capsys.readouterr().out)["files"] if each["path"] == "steps.gif"]
+    return [file["frames"] for file in json.loads(capsys.readouterr().out)["files"] if file["path"] == "steps.gif"]
 
 
 def test_a_film_shows_no_steps_of_another_run(

@@ -34,8 +34,8 @@ def test_it_starts_at_the_mean_color_and_stays_in_range(canvas: Canvas) -> None:
     assert images.shape == (2, 3, 24, 33)
     assert (images.mean((0, 2, 3)) - mean.flatten()).abs().max() < 0.05
     with torch.no_grad():
-        for each in painting.parameters():
-            each.add_(100 * torch.randn(each.shape))
+        for parameter in painting.parameters():
+            parameter.add_(100 * torch.randn(parameter.shape))
     painting.project()
     assert 0 <= painting().min() <= painting().max() <= 1
 
@@ -121,8 +121,8 @@ def test_a_grey_network_is_made_grey_pictures(canvas: Canvas) -> None:
     grey = dataclasses.replace(network, preprocess=dataclasses.replace(network.preprocess, order="grey"))
     painting = canvas.begin(grey, 1, (16, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for each in painting.parameters():
-            each.add_(torch.randn(each.shape))
+        for parameter in painting.parameters():
+            parameter.add_(torch.randn(parameter.shape))
     images = painting()
     assert images.shape == (1, 3, 16, 16)
     assert (images.amax(1) - images.amin(1)).max() < 1e-6

@@ -21,24 +21,24 @@ def noise(mixing: np.ndarray, seed: int = 0) -> Picture:
 
 def test_the_mixing_gives_back_the_covariance() -> None:
     mixing = np.array([[30, 10, 0], [10, 20, 5], [0, 5, 8.0]])
-    found = mixing_of([noise(mixing)]).numpy()
-    shape = found @ found.T
+    result = mixing_of([noise(mixing)]).numpy()
+    shape = result @ result.T
     expected = mixing @ mixing.T
     assert np.abs(shape / np.trace(shape) - expected / np.trace(expected)).max() < 0.02
 
 
 def test_colors_of_photographs_are_mostly_grey() -> None:
-    for found in (torch.tensor(NATURAL), mixing_of(installed())):
-        values, vectors = torch.linalg.eigh(found)
+    for result in (torch.tensor(NATURAL), mixing_of(installed())):
+        values, vectors = torch.linalg.eigh(result)
         assert values[2] > 2 * values[1]
         assert vectors[:, 2].abs().min() > 0.3  # the strongest direction has all three colors
-        assert abs(found.norm(dim=0).max().item() - 1) < 1e-3
+        assert abs(result.norm(dim=0).max().item() - 1) < 1e-3
 
 
 def test_the_colors_that_are_kept_are_those_of_photographs() -> None:
     folder = os.environ.get("PHOSPHENE_IMAGES")
-    found = mixing_of(map(image.load, list(image.find([folder]))[::5])) if folder else mixing_of(installed())
-    apart = (found - torch.tensor(NATURAL)).norm() / torch.tensor(NATURAL).norm()
+    result = mixing_of(map(image.load, list(image.find([folder]))[::5])) if folder else mixing_of(installed())
+    apart = (result - torch.tensor(NATURAL)).norm() / torch.tensor(NATURAL).norm()
     assert apart < (0.05 if folder else 0.3)  # six photographs have their own tints
 
 

@@ -80,8 +80,8 @@ def test_a_budget_of_a_visualization_begins_anew_too(tmp_path: Path, monkeypatch
     (tmp_path / "budget.json").write_text("[]")
     Clock(monkeypatch)
     monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 1.0)[1])
-    found = visualize(nets.build("gap"), 0, preset=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
-    assert len(found.scores) == 4
+    result = visualize(nets.build("gap"), 0, preset=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
+    assert len(result.scores) == 4
     assert json.loads((tmp_path / "budget.json").read_text())["chosen"] == [pytest.approx(2.07)]
 
 
@@ -89,7 +89,7 @@ def test_fingerprints_know_where_a_list_ends() -> None:
     values: list[Any] = [[[1, 2], 3], [[1], 2, 3], [1, 2, 3], [[1, 2, 3]], [[], 1, 2, 3], [[1, 2], [3]], [[1], [2, 3]]]
     values += [{"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "c": 2}}, {"a": {}, "b": 1, "c": 2}, {"a": ["b", 1, "c", 2]}]
     values += [[(1, 2), 3], [torch.tensor([1, 2]), 3]]
-    assert len({fingerprint(each) for each in values}) == len(values)
+    assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint([1, 2], 3) != fingerprint([1], 2, 3)
     assert fingerprint([[1, 2], 3]) == fingerprint([[1, 2], 3])
 

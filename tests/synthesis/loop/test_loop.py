@@ -29,19 +29,19 @@ from phosphene.synthesis.transforms.transforms import Affine, Crops, Pad
 @pytest.mark.parametrize("optimizer", [Adam(0.1), Ascent(0.02), Ascent(0.02, sign=True), LBFGS()])
 @pytest.mark.parametrize("canvas", [Pixels(), Fourier()])
 def test_every_optimizer_climbs_on_every_canvas(optimizer: Optimizer, canvas: Canvas) -> None:
-    found = synthesize(nets.build("gap"), -L2((1.0, 0.0, 0.0)), canvas, optimizer=optimizer, steps=60)
-    assert found.scores[-1] > found.scores[0]
-    red, *others = found.images[0].mean((1, 2)).tolist()
+    result = synthesize(nets.build("gap"), -L2((1.0, 0.0, 0.0)), canvas, optimizer=optimizer, steps=60)
+    assert result.scores[-1] > result.scores[0]
+    red, *others = result.images[0].mean((1, 2)).tolist()
     assert red > max(others) + 0.02  # the waves of "fourier" move a flat color slowly
 
 
 @pytest.mark.parametrize("name", ["functional", "shared", "residual", "gap", "tokens", "tuple"])
 def test_a_class_grows_on_every_network(name: str) -> None:
     network = nets.build(name)
-    found = synthesize(network, Logit(1), steps=30, transforms=[Affine(2)])
+    result = synthesize(network, Logit(1), steps=30, transforms=[Affine(2)])
     grey = torch.full((1, 3, 32, 32), 0.5)
-    assert network(found.images)[0, 1] > network(grey)[0, 1]
-    assert 0 <= found.images.min() <= found.images.max() <= 1
+    assert network(result.images)[0, 1] > network(grey)[0, 1]
+    assert 0 <= result.images.min() <= result.images.max() <= 1
 
 
 def test_several_objectives_get_an_image_each_and_do_not_disturb_one_another() -> None:
@@ -66,24 +66,24 @@ def test_the_network_and_the_random_numbers_are_left_as_they_were() -> None:
     network = nets.build("residual")
     network.module.train()
     network.module.requires_grad_(True)
-    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
     torch.manual_seed(5)
     state = torch.get_rng_state()
     synthesize(network, Logit(0), steps=3, transforms=[Affine()], redirect_steps=2)
     assert network.module.training
-    assert all(each.requires_grad and each.grad is None for each in network.module.parameters())
-    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.module.parameters())
+    assert all(torch.equal(before[name], value) for name, value in network.module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_pass_stops_at_the_target_and_the_cost_is_told() -> None:
     network, ran = nets.build("gap"), []
     assert "features.2" in network.layers
-    for name, each in network.module.named_modules():
-        each.register_forward_hook(lambda *_, name=name: ran.append(name))
-    found = synthesize(network, Channel("features.2", 0), steps=2, transforms=[Crops(3)])
+    for name, value in network.module.named_modules():
+        value.register_forward_hook(lambda *_, name=name: ran.append(name))
+    result = synthesize(network, Channel("features.2", 0), steps=2, transforms=[Crops(3)])
     assert set(ran) == {"features.0", "features.1", "features.2"}
-    assert (found.cost.forwards, found.cost.backwards) == (6, 6)
+    assert (result.cost.forwards, result.cost.backwards) == (6, 6)
 
 
 def test_watching_and_stopping() -> None:
@@ -94,9 +94,9 @@ def test_watching_and_stopping() -> None:
         assert progress.scores.shape == (1,)
         return progress.done == 3
 
-    found = synthesize(nets.build("gap"), Logit(0), steps=9, watch=watch, size=(40, 48))
+    result = synthesize(nets.build("gap"), Logit(0), steps=9, watch=watch, size=(40, 48))
     assert told == [(1, (1, 3, 40, 48)), (2, (1, 3, 40, 48)), (3, (1, 3, 40, 48))]
-    assert found.scores.shape == (3, 1)
+    assert result.scores.shape == (3, 1)
 
 
 def test_who_stops_a_synthesis_may_go_on_with_it(tmp_path: Path) -> None:
@@ -210,9 +210,9 @@ def test_chunks_give_what_one_pass_gives() -> None:
 
 def test_patience_ends_what_no_longer_grows() -> None:
     wish = -1 * L2((1.0, 0.0, 0.0))
-    found = synthesize(nets.build("gap"), wish, Pixels(), optimizer=Ascent(0.05), steps=200, patience=10)
-    assert 20 <= len(found.scores) < 200
-    assert found.notes == (f"stopped after {len(found.scores)} of 200 steps",)
+    result = synthesize(nets.build("gap"), wish, Pixels(), optimizer=Ascent(0.05), steps=200, patience=10)
+    assert 20 <= len(result.scores) < 200
+    assert result.notes == (f"stopped after {len(result.scores)} of 200 steps",)
 
 
 def test_the_score_is_the_mean_over_the_views_of_an_image() -> None:
@@ -233,7 +233,7 @@ def test_half_precision_leads_nearly_the_same_way() -> None:
     half = synthesize(nets.build("gap"), Logit(0), Pixels(), optimizer=Ascent(), steps=2, precision="bfloat16")
     assert half.images.dtype == torch.float32
     assert not torch.equal(half.images, whole.images)
-    moved = [each.images - 0.5 for each in (whole, half)]
+    moved = [value.images - 0.5 for value in (whole, half)]
     assert torch.cosine_similarity(moved[0].flatten(), moved[1].flatten(), dim=0) > 0.9
 
 

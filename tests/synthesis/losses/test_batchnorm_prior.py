@@ -23,15 +23,15 @@ def test_it_is_its_definition() -> None:
     prior = BatchNormStatistics().bind(network)
     norm = network.module.features[1]
     maps = network.tap(images, ["features.0"])["features.0"].double()
-    for each, found in zip(maps, prior(network.tap(images, prior.reads)), strict=True):
-        means = [values.mean().item() for values in each]
+    for map, result in zip(maps, prior(network.tap(images, prior.reads)), strict=True):
+        means = [values.mean().item() for values in map]
         variances = [
             sum((v - m) ** 2 for v in values.flatten().tolist()) / values.numel()
-            for values, m in zip(each, means, strict=True)
+            for values, m in zip(map, means, strict=True)
         ]
         off = math.dist(means, norm.running_mean.tolist()) / math.sqrt(norm.running_var.sum().item())
         spread = math.dist(variances, norm.running_var.tolist()) / norm.running_var.norm().item()
-        assert found.item() == pytest.approx(off + spread, rel=1e-5)
+        assert result.item() == pytest.approx(off + spread, rel=1e-5)
 
 
 def test_the_first_layer_counts_as_often_as_told() -> None:
@@ -70,9 +70,9 @@ def test_bound_once_it_stays_as_it_is() -> None:
 
 
 def test_it_can_be_minimized() -> None:
-    found = synthesize(nets.build("gap"), -BatchNormStatistics(), Pixels("noise"), steps=30)
-    assert found.scores[-1] > 0.7 * found.scores[0]  # both are below zero
-    assert str(found.objectives[0]) == "-1*batch-norm-statistics"
+    result = synthesize(nets.build("gap"), -BatchNormStatistics(), Pixels("noise"), steps=30)
+    assert result.scores[-1] > 0.7 * result.scores[0]  # both are below zero
+    assert str(result.objectives[0]) == "-1*batch-norm-statistics"
 
 
 def test_a_network_without_batch_norm() -> None:

@@ -13,7 +13,7 @@ from phosphene.synthesis.losses.diversity import Diverse
 
 
 def likeness(maps: torch.Tensor) -> float:
-    grams = [each.flatten(1) @ each.flatten(1).T for each in maps]
+    grams = [map.flatten(1) @ map.flatten(1).T for map in maps]
     return torch.cosine_similarity(grams[0].flatten(), grams[1].flatten(), dim=0).item()
 
 
@@ -21,16 +21,16 @@ def test_the_value_is_the_objective_less_the_mean_cosine_of_grams() -> None:
     network, images = nets.build("gap"), torch.rand(2, 3, 32, 32)
     read = network.tap(images, ["logits", "features.2"])
     plain = Logit(1)(read)
-    found = Diverse(Logit(1), "features.2", share=0.5)(read)
+    result = Diverse(Logit(1), "features.2", share=0.5)(read)
     expected = plain - 0.5 * plain.abs() * likeness(read["features.2"])
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(result, expected, atol=1e-5)
 
 
 def test_pictures_grow_apart_and_one_alone_is_left_in_peace() -> None:
     network = nets.build("gap")
     wish = Diverse(Logit(1), "features.5", share=3.0)
-    apart, alike = (synthesize(network, [each] * 2, steps=40).images for each in (wish, Logit(1)))
-    maps = [network.tap(each, ["features.5"])["features.5"] for each in (apart, alike)]
+    apart, alike = (synthesize(network, [value] * 2, steps=40).images for value in (wish, Logit(1)))
+    maps = [network.tap(value, ["features.5"])["features.5"] for value in (apart, alike)]
     assert likeness(maps[0]) < likeness(maps[1]) - 0.01
     single = synthesize(network, wish, steps=5).images
     assert torch.allclose(single, synthesize(network, Logit(1), steps=5).images, atol=1e-6)

@@ -12,14 +12,14 @@ from phosphene.synthesis.losses.feature_match import Match
 from phosphene.synthesis.losses.priors import AlphaNorm, TotalVariation
 
 
-@pytest.mark.parametrize("name", [each for each in nets.NETS if each not in {"dead", "tokens"}])
+@pytest.mark.parametrize("name", [net for net in nets.NETS if net not in {"dead", "tokens"}])
 def test_the_distance_is_that_of_the_module_on_normalized_pixels(name: str) -> None:
     # A peer reads the features to match from pixels that were never normalized.
     network, (first, second) = nets.build(name), nets.pictures().split(1)
     with torch.no_grad():
-        wanted, found = ((network.module((each - 0.5) / 0.25)) for each in (first, second))
-        wanted, found = (each[0] if isinstance(each, tuple) else each for each in (wanted, found))
-        distance = (wanted - found).square().sum() / wanted.square().sum()
+        wanted, result = ((network.module((value - 0.5) / 0.25)) for value in (first, second))
+        wanted, result = (value[0] if isinstance(value, tuple) else value for value in (wanted, result))
+        distance = (wanted - result).square().sum() / wanted.square().sum()
         mine = Match.of(network, first, "logits")(network.tap(torch.cat([first, second]), ["logits"]))
     assert mine.tolist() == pytest.approx([0, distance.item()], rel=1e-5, abs=1e-12)
 
@@ -68,5 +68,5 @@ def test_what_is_smooth_does_not_pay_for_the_jump_from_edge_to_edge() -> None:
     # A peer takes differences around the border, as on a torus: a ramp then costs as much as an edge.
     ramp = torch.linspace(0, 1, 33).expand(1, 3, 33, 33)
     for beta in (2.0, 1.5):
-        found = TotalVariation(beta)({"input": ramp}).item()
-        assert found == pytest.approx((1 / 32) ** beta, rel=1e-4)
+        result = TotalVariation(beta)({"input": ramp}).item()
+        assert result == pytest.approx((1 / 32) ** beta, rel=1e-4)

@@ -13,7 +13,7 @@ from phosphene.synthesis.losses.priors import L2, TotalVariation
 
 def test_l2_is_measured_from_the_mean_color() -> None:
     network, images = nets.build("gap"), nets.pictures(3)
-    expected = [(each - mean_color(network)[0]).square().mean() for each in images]
+    expected = [(image - mean_color(network)[0]).square().mean() for image in images]
     assert torch.allclose(L2().bind(network)({"input": images}), torch.stack(expected))
     assert L2((1.0, 0.0, 0.0)).bind(network) == L2((1.0, 0.0, 0.0))
 
@@ -21,14 +21,14 @@ def test_l2_is_measured_from_the_mean_color() -> None:
 @pytest.mark.parametrize("beta", [1.0, 1.5, 2.0])
 def test_total_variation_is_its_definition(beta: float) -> None:
     images = nets.pictures(2).double().requires_grad_()
-    found = TotalVariation(beta)({"input": images})
-    for each, value in zip(images, found, strict=True):
+    result = TotalVariation(beta)({"input": images})
+    for image, value in zip(images, result, strict=True):
         total = 0.0
-        for row in range(each.shape[1] - 1):
-            down = each[:, row + 1, :-1] - each[:, row, :-1]
-            across = each[:, row, 1:] - each[:, row, :-1]
+        for row in range(image.shape[1] - 1):
+            down = image[:, row + 1, :-1] - image[:, row, :-1]
+            across = image[:, row, 1:] - image[:, row, :-1]
             total += ((down**2 + across**2) ** (beta / 2)).sum().item()
-        assert value.item() == pytest.approx(total / (3 * (each.shape[1] - 1) * (each.shape[2] - 1)), rel=1e-6)
+        assert value.item() == pytest.approx(total / (3 * (image.shape[1] - 1) * (image.shape[2] - 1)), rel=1e-6)
 
 
 def test_a_flat_image_has_no_slope() -> None:

@@ -48,19 +48,19 @@ def test_any_network(name: str) -> None:
     network = make()
     network.module.train()
     before = {key: value.clone() for key, value in network.module.state_dict().items()}
-    learns = [each.requires_grad for each in network.module.parameters()]
-    found = visualize(network, targets, preset=Best(steps=24) if name.startswith("efficientnet") else STILL)
-    shows_something(found)
-    assert (found.scores[-4:].mean(0) > found.scores[:4].mean(0)).all()
+    learns = [parameter.requires_grad for parameter in network.module.parameters()]
+    result = visualize(network, targets, preset=Best(steps=24) if name.startswith("efficientnet") else STILL)
+    shows_something(result)
+    assert (result.scores[-4:].mean(0) > result.scores[:4].mean(0)).all()
     assert network.module.training
     assert all(torch.equal(value, before[key]) for key, value in network.module.state_dict().items())
-    assert [each.requires_grad for each in network.module.parameters()] == learns
-    assert all(each.grad is None for each in network.module.parameters())
-    assert not any(each._forward_hooks or each._forward_pre_hooks for each in network.module.modules())
+    assert [parameter.requires_grad for parameter in network.module.parameters()] == learns
+    assert all(parameter.grad is None for parameter in network.module.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.module.modules())
 
 
-def shows_something(found: Visualization) -> None:
-    images = found.images
+def shows_something(result: Visualization) -> None:
+    images = result.images
     assert images.isfinite().all()
     assert images.flatten(1).std(1).min() > 0.02  # not grey
     assert ((images < 0.01) | (images > 0.99)).float().flatten(1).mean(1).max() < 0.2  # not saturated
@@ -90,14 +90,14 @@ def digits() -> Network:
 
 
 def test_digits_as_a_small_grey_network_wants_them(digits: Network) -> None:
-    found = visualize(digits, range(10))
-    shows_something(found)
-    images = found.images
+    result = visualize(digits, range(10))
+    shows_something(result)
+    images = result.images
     assert images.shape == (10, 3, 28, 28)
     assert torch.equal(images[:, 0], images[:, 1])
     assert torch.equal(images[:, 0], images[:, 2])
-    assert sum(rank == 1 for rank in found.ranks) >= 9
-    assert [each for each in found.notes if "mirrored" in each or "no colors" in each or "small" in each]
+    assert sum(rank == 1 for rank in result.ranks) >= 9
+    assert [note for note in result.notes if "mirrored" in note or "no colors" in note or "small" in note]
     assert matches(images[:, 0]) >= 8
 
 
@@ -114,8 +114,8 @@ def test_a_network_of_one_oblong_size() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 12 * 20, 4))
     network = Network(module.eval(), Preprocess((24, 40), (0.5,) * 3, (0.25,) * 3), name="oblong")
-    found = visualize(network, [0, "1:5"], preset=Best(steps=8))
-    assert found.images.shape == (2, 3, 24, 40)
+    result = visualize(network, [0, "1:5"], preset=Best(steps=8))
+    assert result.images.shape == (2, 3, 24, 40)
 
 
 class Dead(nn.Module):
@@ -135,10 +135,10 @@ class Dead(nn.Module):
 @pytest.mark.parametrize("preset", [Best(steps=20), Lecture(steps=20)])
 def test_the_dead_are_called_dead_and_do_not_spoil_the_others(preset: Best | Lecture) -> None:
     network = Network(Dead(), Preprocess((32, 32), (0.5,) * 3, (0.25,) * 3), name="ailing")
-    found = visualize(network, ["relu:0", "relu:1", "relu:2"], preset=preset, size=(32, 32))
-    assert found.images.isfinite().all()
-    assert found.activations[:2] == (0.0, 0.0)
-    assert found.activations[2] > 0.1
-    notes = "\n".join(found.notes)
+    result = visualize(network, ["relu:0", "relu:1", "relu:2"], preset=preset, size=(32, 32))
+    assert result.images.isfinite().all()
+    assert result.activations[:2] == (0.0, 0.0)
+    assert result.activations[2] > 0.1
+    notes = "\n".join(result.notes)
     assert "no gradient of relu:0 reaches the first picture: ReLUs are redirected in the first 16 steps" in notes
     assert "relu:1 is dead: 0 on all photographs" in notes

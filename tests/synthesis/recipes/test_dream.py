@@ -48,22 +48,22 @@ def checkered(height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("size", [(45, 70), (28, 28), (9, 100)])
 def test_no_step_gives_the_picture_back_exactly(size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size)
-    found = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, steps=0))
-    assert torch.equal(found.images, images)
-    assert found.scores.shape == (len(found.sizes), 0, 2)
+    result = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, steps=0))
+    assert torch.equal(result.images, images)
+    assert result.scores.shape == (len(result.sizes), 0, 2)
 
 
 def test_the_picture_stays_as_sharp_as_it_was() -> None:
     """Where the whole picture is resized at each octave, no pixel pattern survives."""
     images = checkered(60, 60)
-    found = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, octaves=4, lr=1e-4)).images
-    assert torch.allclose(found.diff(dim=3).abs().mean(), images.diff(dim=3).abs().mean(), rtol=0.02)
+    result = dream(nets.build("gap"), images, recipe=dataclasses.replace(FEW, octaves=4, lr=1e-4)).images
+    assert torch.allclose(result.diff(dim=3).abs().mean(), images.diff(dim=3).abs().mean(), rtol=0.02)
 
 
 def test_detail_of_the_small_octaves_is_in_the_large_picture() -> None:
     images, network = nets.pictures(1), nets.build("gap")
-    kept = [dream(network, images, recipe=Dream(("features.2",), octaves=each, steps=4)).images for each in (1, 3)]
-    coarse = [image.resize(each - images + 0.5, (6, 6)).sub(0.5).square().mean().sqrt() for each in kept]
+    kept = [dream(network, images, recipe=Dream(("features.2",), octaves=number, steps=4)).images for number in (1, 3)]
+    coarse = [image.resize(value - images + 0.5, (6, 6)).sub(0.5).square().mean().sqrt() for value in kept]
     assert coarse[1] > 1.3 * coarse[0]
 
 
@@ -72,18 +72,18 @@ def test_every_network_at_every_size(name: str) -> None:
     network = nets.build(name)
     target = "goldfish" if name == "linear" else None
     images = torch.nn.functional.interpolate(nets.pictures(1), (50, 43), mode="bilinear")
-    found = dream(network, images, target, recipe=Dream(octaves=2, steps=6))
-    assert found.images.shape == images.shape
-    assert found.images.isfinite().all()
-    assert 0 <= found.images.min() < found.images.max() <= 1
-    assert found.scores[:, -1].mean() > found.scores[:, 0].mean()
+    result = dream(network, images, target, recipe=Dream(octaves=2, steps=6))
+    assert result.images.shape == images.shape
+    assert result.images.isfinite().all()
+    assert 0 <= result.images.min() < result.images.max() <= 1
+    assert result.scores[:, -1].mean() > result.scores[:, 0].mean()
 
 
 def test_a_network_of_grey_digits_leaves_the_colors_of_a_photograph() -> None:
     picture = Picture.from_array(nets.pictures(1)[0] * 0.5 + 0.25)
-    found = dream(grey_network(), picture, recipe=Dream(octaves=4, steps=3, lr=0.005))
-    assert found.sizes[0] == (12, 12)
-    change = found.images - picture.tensor()
+    result = dream(grey_network(), picture, recipe=Dream(octaves=4, steps=3, lr=0.005))
+    assert result.sizes[0] == (12, 12)
+    change = result.images - picture.tensor()
     assert change.abs().mean() > 1e-3
     assert torch.allclose(change, change.mean(1, keepdim=True), atol=1e-5)
 
@@ -92,23 +92,23 @@ def test_dreams_grow_by_an_objective_a_target_and_a_guide() -> None:
     network, picture = nets.build("gap"), Picture.from_array(nets.pictures(1)[0])
     how = Dream(octaves=2, steps=5)
     for options in ({"target": Channel("features.5", 3)}, {"target": "goldfish"}, {"guide": picture}):
-        found = dream(network, picture, recipe=how, **options)
-        assert found.scores[-1, -1] > found.scores[0, 0]
+        result = dream(network, picture, recipe=how, **options)
+        assert result.scores[-1, -1] > result.scores[0, 0]
     assert dream(network, picture, "goldfish", recipe=how).lines()[0].startswith("goldfish: ")
 
 
 def test_images_of_a_batch_each_have_a_dream() -> None:
     images = nets.pictures(2)
-    found = dream(nets.build("gap"), images, recipe=FEW)
-    assert found.scores.shape == (3, 3, 2)
-    assert ((found.images - images).abs().flatten(1).mean(1) > 1e-3).all()
+    result = dream(nets.build("gap"), images, recipe=FEW)
+    assert result.scores.shape == (3, 3, 2)
+    assert ((result.images - images).abs().flatten(1).mean(1) > 1e-3).all()
 
 
 def test_memory_is_bounded_by_the_batch_and_the_result_is_not_changed() -> None:
     images = torch.nn.functional.interpolate(nets.pictures(1), (70, 90), mode="bilinear")
     network, most = nets.build("gap"), []
     seen = network.module.register_forward_pre_hook(lambda _, inputs: most.append(len(inputs[0])))
-    one, eight = (dream(network, images, recipe=dataclasses.replace(FEW, batch=each)).images for each in (1, 8))
+    one, eight = (dream(network, images, recipe=dataclasses.replace(FEW, batch=number)).images for number in (1, 8))
     seen.remove()
     assert max(most) == 8
     assert torch.allclose(one, eight, atol=1e-3)
@@ -135,13 +135,13 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         dream(network, images, recipe=how, state=tmp_path, watch=die)
     told: list[int] = []
-    found = dream(network, images, recipe=how, state=tmp_path, watch=lambda progress: told.append(progress.done))
-    assert torch.equal(found.images, dream(network, images, recipe=how).images)
+    result = dream(network, images, recipe=how, state=tmp_path, watch=lambda progress: told.append(progress.done))
+    assert torch.equal(result.images, dream(network, images, recipe=how).images)
     assert told == list(range(last, 10))  # the step in which it died was not kept
-    assert ("octave 1: went on at step" in " ".join(found.notes)) == (last > 1)
+    assert ("octave 1: went on at step" in " ".join(result.notes)) == (last > 1)
     told.clear()
     again = dream(network, images, recipe=how, state=tmp_path, watch=lambda progress: told.append(progress.done))
-    assert torch.equal(again.images, found.images)
+    assert torch.equal(again.images, result.images)
     assert not told  # what had finished is returned at once
 
 
@@ -149,9 +149,9 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
 def test_what_no_gradient_comes_from_is_said(name: str, layer: str) -> None:
     """A layer that is silent, and a layer norm, whose energy is that of any picture."""
     network, how = nets.build(name), Dream((layer,), octaves=2, steps=3)
-    found = dream(network, nets.pictures(1), recipe=how)
+    result = dream(network, nets.pictures(1), recipe=how)
     why = f"nothing was dreamed: all of {layer} did not move on this picture; choose another layer"
-    assert found.notes[0].startswith(why)
+    assert result.notes[0].startswith(why)
     assert "on 2 of 2 pictures" in dream(network, nets.pictures(2), recipe=how).notes[0]
     assert not dream(network, nets.pictures(1), recipe=dataclasses.replace(how, steps=0)).notes
 
@@ -161,16 +161,16 @@ def test_a_dream_of_many_passes_is_dreamed_on_the_fused_network(monkeypatch: pyt
     monkeypatch.setattr(module, "fused", lambda *given: made.append(given) or fused(*given))
     dream(network, images, recipe=FEW)
     assert not made
-    found = dream(network, images, recipe=MANY)
+    result = dream(network, images, recipe=MANY)
     assert made == [(network, {"features.2"})]
-    assert not found.notes
+    assert not result.notes
     monkeypatch.setattr(dreams, "FUSED_FROM_PASSES", 1000)
-    assert torch.allclose(found.images, dream(network, images, recipe=MANY).images, atol=1e-3)
+    assert torch.allclose(result.images, dream(network, images, recipe=MANY).images, atol=1e-3)
 
 
 def test_half_the_precision_gives_much_the_same_dream() -> None:
     network, images = nets.build("gap"), nets.pictures(1)
-    half, whole = (dream(network, images, recipe=FEW, precision=each).images for each in ("bfloat16", "float32"))
+    half, whole = (dream(network, images, recipe=FEW, precision=name).images for name in ("bfloat16", "float32"))
     assert 0 < (half - whole).abs().mean() < 0.2 * (whole - images).abs().mean()
 
 
@@ -182,10 +182,10 @@ def test_a_folder_of_states_keeps_what_else_is_in_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [1, 5, 8])
 def test_a_watcher_that_stops_leaves_a_step_to_each_octave_that_has_not_begun(stop: int) -> None:
-    found = dream(nets.build("gap"), nets.pictures(1), recipe=FEW, watch=lambda progress: progress.done == stop)
-    done = found.scores.isfinite()[..., 0].sum(1).tolist()
+    result = dream(nets.build("gap"), nets.pictures(1), recipe=FEW, watch=lambda progress: progress.done == stop)
+    done = result.scores.isfinite()[..., 0].sum(1).tolist()
     assert done == [min(3, max(1, stop - 3 * number)) for number in range(3)]
-    assert "nan" not in found.lines()[0]
+    assert "nan" not in result.lines()[0]
 
 
 def test_half_a_state_of_another_dream_is_no_start(tmp_path: Path) -> None:
@@ -265,10 +265,10 @@ def test_a_budget_is_measured_with_what_will_dream(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_saved_is_what_was_dreamed(tmp_path: Path) -> None:
-    found = dream(nets.build("gap"), nets.pictures(2), recipe=FEW)
-    entries = found.save(tmp_path)["files"]
+    result = dream(nets.build("gap"), nets.pictures(2), recipe=FEW)
+    entries = result.save(tmp_path)["files"]
     assert [entry["path"] for entry in entries] == ["dream-0.png", "dream-1.png", "scores.npy"]
-    assert np.array_equal(image.load(tmp_path / "dream-1.png").pixels, found.pictures()[1])
+    assert np.array_equal(image.load(tmp_path / "dream-1.png").pixels, result.pictures()[1])
     assert np.load(tmp_path / "scores.npy").shape == (3, 3, 2)
 
 

@@ -67,21 +67,21 @@ def given(target: str | int) -> tuple[Transform, ...]:
 
 def test_classes_are_cropped_and_mirrored() -> None:
     transforms = given("goldfish")
-    assert {type(each) for each in transforms} >= {Crops, Flip}
+    assert {type(transform) for transform in transforms} >= {Crops, Flip}
 
 
 def test_units_keep_their_hand_and_size() -> None:
     crops, *rest = given("features.5:3")
     assert isinstance(crops, Crops)
     assert crops.low >= 0.8
-    assert not any(isinstance(each, Flip) for each in rest)
+    assert not any(isinstance(value, Flip) for value in rest)
 
 
 def test_neurons_stay_where_they_are() -> None:
     moves, *rest = given("features.5:3@3,3")
     assert isinstance(moves, Affine)
     assert 0 < moves.jitter <= 32 / 28 + 1e-6  # of small pictures few pixels
-    assert not any(isinstance(each, Crops | Flip) for each in rest)
+    assert not any(isinstance(value, Crops | Flip) for value in rest)
 
 
 def test_what_the_batch_norms_remember_holds_classes_and_not_units() -> None:
@@ -165,21 +165,21 @@ def softmax() -> Network:
 
 @pytest.mark.parametrize("targets", [["1", "p(1)"], ["p(1)", "1"], ["p(1)"]])
 def test_classes_and_probabilities_of_a_network_that_ends_in_a_softmax(targets: list[str]) -> None:
-    found = visualize(softmax(), targets, preset=Best(steps=3))
-    assert found.names == tuple(targets)
-    assert found.images.isfinite().all()
-    assert found.ranks == (found.ranks[0],) * len(targets)
-    (note,) = (each for each in found.notes if "probabilities" in each)
+    result = visualize(softmax(), targets, preset=Best(steps=3))
+    assert result.names == tuple(targets)
+    assert result.images.isfinite().all()
+    assert result.ranks == (result.ranks[0],) * len(targets)
+    (note,) = (note for note in result.notes if "probabilities" in note)
     assert note.endswith("which saturate: the scores before its softmax, those of 4, are maximized")
 
 
 @pytest.mark.parametrize("target", [TotalVariation(), -1 * L2(), TotalVariation() - 0.5 * L2()])
 @pytest.mark.parametrize("preset", [Best(steps=3), Lecture(steps=3)])
 def test_what_reads_the_picture_alone_can_be_wanted(target: Objective, preset: Preset) -> None:
-    found = visualize(nets.build("gap"), target, preset=preset)
-    assert found.images.isfinite().all()
-    assert found.activations[0] == pytest.approx(
-        target.bind(nets.build("gap"))({"input": (found.images * 255).round() / 255}).item(), rel=1e-4
+    result = visualize(nets.build("gap"), target, preset=preset)
+    assert result.images.isfinite().all()
+    assert result.activations[0] == pytest.approx(
+        target.bind(nets.build("gap"))({"input": (result.images * 255).round() / 255}).item(), rel=1e-4
     )
 
 
@@ -194,19 +194,19 @@ def red(bias: float) -> Network:
 @pytest.mark.parametrize("target", ["-1*1:0", "-2*1:0", "-1*1:0@3,3"])
 def test_what_is_greatest_on_the_blank_picture_is_not_dead(target: str) -> None:
     network = red(-1.0)
-    (found,) = probe(network, [bind_target(network, target)], Best()).targets
-    assert found.at_start == 0 >= found.natural[1] > found.natural[0]
-    assert (found.no_gradient, found.constant, found.dead) == (True, False, False)
+    (result,) = probe(network, [bind_target(network, target)], Best()).targets
+    assert result.at_start == 0 >= result.natural[1] > result.natural[0]
+    assert (result.no_gradient, result.constant, result.dead) == (True, False, False)
     made = visualize(network, target, preset=Best(steps=2))
-    assert not any("dead" in each for each in made.notes)
+    assert not any("dead" in note for note in made.notes)
 
 
 def test_what_no_photograph_moves_either_way_still_is() -> None:
     network = red(-1.0)
     network.module[0].weight.data.zero_()
     for target in ("1:0", "-1*1:0"):
-        (found,) = probe(network, [bind_target(network, target)], Best()).targets
-        assert found.dead
+        (result,) = probe(network, [bind_target(network, target)], Best()).targets
+        assert result.dead
 
 
 @pytest.mark.parametrize(

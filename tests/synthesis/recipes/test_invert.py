@@ -46,57 +46,57 @@ QUICK = Invert(20, 60, 20, lr=0.1)
 def test_the_layer_comes_to_take_noise_for_the_picture(name: str, layer: str, canvas: str) -> None:
     network, shown = nets.build(name), nets.pictures(1)
     how = dataclasses.replace(QUICK, canvas=canvas, tv=0.1, alpha_weight=0.01)
-    found = invert(network, shown, layer, recipe=how if canvas == "fourier" else dataclasses.replace(how, lr=0.005))
-    started = -found.scores[0].item()
-    assert found.error < 0.25 * min(started, found.unrelated)
-    assert 0 <= found.images.min() <= found.images.max() <= 1
+    result = invert(network, shown, layer, recipe=how if canvas == "fourier" else dataclasses.replace(how, lr=0.005))
+    started = -result.scores[0].item()
+    assert result.error < 0.25 * min(started, result.unrelated)
+    assert 0 <= result.images.min() <= result.images.max() <= 1
 
 
 def test_where_nothing_is_lost_the_picture_comes_back() -> None:
     network, shown = nets.build("functional"), nets.pictures(1)
-    found = invert(network, shown, "one", recipe=Invert(100, 300, 100, lr=0.1, tv=0.01, alpha_weight=0.0))
-    assert (found.images - shown).abs().mean() < 0.03
-    assert found.error < 0.01
+    result = invert(network, shown, "one", recipe=Invert(100, 300, 100, lr=0.1, tv=0.01, alpha_weight=0.0))
+    assert (result.images - shown).abs().mean() < 0.03
+    assert result.error < 0.01
 
 
 def test_the_error_is_that_of_the_picture_as_saved(tmp_path: Path) -> None:
     # Peers report the loss of the last step: before 8 bits, and before clipping.
     network, shown = nets.build("gap"), nets.pictures(1)
-    found = invert(network, shown, "features.2", seeds=2, recipe=QUICK)
-    *entries, last = found.save(tmp_path)["files"]
-    assert torch.equal(torch.from_numpy(np.load(tmp_path / "features.2-scores.npy")), found.scores)
+    result = invert(network, shown, "features.2", seeds=2, recipe=QUICK)
+    *entries, last = result.save(tmp_path)["files"]
+    assert torch.equal(torch.from_numpy(np.load(tmp_path / "features.2-scores.npy")), result.scores)
     facts = {"kind": "table", "layer": "features.2", "shape": [100, 2]}
     assert last == {"path": "features.2-scores.npy", **facts}
-    for error, entry in zip(found.reconstruction_errors, entries, strict=True):
+    for error, entry in zip(result.reconstruction_errors, entries, strict=True):
         saved = image.load(tmp_path / entry["path"]).tensor()
         with torch.no_grad():
-            wanted, mine = (network.module.features[:3]((each - 0.5) / 0.25) for each in (shown, saved))
+            wanted, mine = (network.module.features[:3]((value - 0.5) / 0.25) for value in (shown, saved))
         assert error == entry["error"]
         assert error == pytest.approx(((mine - wanted).square().sum() / wanted.square().sum()).item(), rel=1e-4)
-        probabilities = [each.probability for each in found.recognized[found.reconstruction_errors.index(error)]]
-        assert [each.probability for each in network.predict(saved)[0]] == pytest.approx(probabilities, rel=1e-5)
+        probabilities = [value.probability for value in result.recognized[result.reconstruction_errors.index(error)]]
+        assert [value.probability for value in network.predict(saved)[0]] == pytest.approx(probabilities, rel=1e-5)
 
 
 def test_the_likeness_is_that_of_the_files(tmp_path: Path) -> None:
-    found = invert(nets.build("gap"), nets.pictures(1), "features.2", seeds=2, recipe=QUICK)
-    Strip(inversions=(found,)).save(tmp_path)
+    result = invert(nets.build("gap"), nets.pictures(1), "features.2", seeds=2, recipe=QUICK)
+    Strip(inversions=(result,)).save(tmp_path)
     wanted = image.load(tmp_path / "original.png").pixels.astype(float)
-    for number, psnr in enumerate(found.psnr):
+    for number, psnr in enumerate(result.psnr):
         apart = image.load(tmp_path / f"features.2-{number}.png").pixels - wanted
         assert psnr == pytest.approx(20 * np.log10(255 / np.sqrt((apart**2).mean())))
-    assert found.record()["psnr"] == list(found.psnr)
-    assert f"PSNR {np.mean(found.psnr):.1f} dB, SSIM {np.mean(found.ssim):.2f}" in str(found)
-    nearer = dataclasses.replace(found, images=(found.images + 3 * found.original) / 4)
-    assert all(before < after < 1 for before, after in zip(found.ssim, nearer.ssim, strict=True))
+    assert result.record()["psnr"] == list(result.psnr)
+    assert f"PSNR {np.mean(result.psnr):.1f} dB, SSIM {np.mean(result.ssim):.2f}" in str(result)
+    nearer = dataclasses.replace(result, images=(result.images + 3 * result.original) / 4)
+    assert all(before < after < 1 for before, after in zip(result.ssim, nearer.ssim, strict=True))
 
 
 def test_what_is_the_same_is_infinitely_near_and_still_can_be_written() -> None:
     network, shown = nets.build("functional"), nets.pictures(1)[:, :, :5, :4]
-    found = invert(network, shown, "one", recipe=Invert(0, 1, 0))
-    same = dataclasses.replace(found, images=found.original)
+    result = invert(network, shown, "one", recipe=Invert(0, 1, 0))
+    same = dataclasses.replace(result, images=result.original)
     assert (same.psnr, same.ssim, same.record()["psnr"]) == ((np.inf,), (1.0,), [None])
-    assert found.psnr[0] < 60
-    assert found.ssim[0] < 1
+    assert result.psnr[0] < 60
+    assert result.ssim[0] < 1
 
 
 def test_other_seeds_are_other_pictures_and_the_same_seed_the_same() -> None:
@@ -104,7 +104,7 @@ def test_other_seeds_are_other_pictures_and_the_same_seed_the_same() -> None:
     first, again, other = (invert(network, shown, "logits", seeds=2, recipe=QUICK, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     apart = [first.images[0], first.images[1], *other.images]
-    assert len({image.encode_png(each) for each in apart}) == 4
+    assert len({image.encode_png(value) for value in apart}) == 4
     assert (apart[0] - apart[1]).abs().mean() > 0.01
     assert first.spread == pytest.approx(float(np.std(first.reconstruction_errors, ddof=1)))
 
@@ -133,7 +133,7 @@ def test_many_seeds_go_through_in_passes_of_bounded_size(monkeypatch: pytest.Mon
 def test_half_precision_ends_nearly_as_near() -> None:
     network, shown = nets.build("gap"), nets.pictures(1)
     whole, half = (
-        invert(network, shown, "features.2", recipe=QUICK, precision=each) for each in ("float32", "bfloat16")
+        invert(network, shown, "features.2", recipe=QUICK, precision=name) for name in ("float32", "bfloat16")
     )
     assert not torch.equal(half.images, whole.images)
     assert half.error < 2 * whole.error
@@ -148,9 +148,9 @@ def test_the_first_step_is_as_large_as_the_second() -> None:
         assert (progress.done, progress.scores.shape) == (len(went), (1,))
 
     how = Invert(0, 4, 0, lr=0.01, canvas="pixels")
-    found = invert(network, shown, "features.2", recipe=how, watch=watch)
+    result = invert(network, shown, "features.2", recipe=how, watch=watch)
     steps = [
-        (after - before).abs().mean().item() for before, after in zip(went, [*went[1:], found.images], strict=True)
+        (after - before).abs().mean().item() for before, after in zip(went, [*went[1:], result.images], strict=True)
     ]
     assert steps[0] == pytest.approx(0.01, rel=0.05)
     assert min(steps) > 0.5 * steps[0]
@@ -159,12 +159,12 @@ def test_the_first_step_is_as_large_as_the_second() -> None:
 def test_each_stage_begins_where_the_last_one_ended() -> None:
     told: list[int] = []
     network, shown = nets.build("gap"), nets.pictures(1)
-    found = invert(network, shown, "features.2", recipe=QUICK, watch=lambda progress: told.append(progress.done))
+    result = invert(network, shown, "features.2", recipe=QUICK, watch=lambda progress: told.append(progress.done))
     assert told == list(range(1, 101))
-    assert found.scores.shape == (100, 1)
-    assert found.scores[20] > found.scores[0]
-    assert found.scores[80] > found.scores[20]
-    assert (found.cost.backwards, found.cost.forwards) == (100, 100 + 1 + 2 + 6)
+    assert result.scores.shape == (100, 1)
+    assert result.scores[20] > result.scores[0]
+    assert result.scores[80] > result.scores[20]
+    assert (result.cost.backwards, result.cost.forwards) == (100, 100 + 1 + 2 + 6)
 
 
 def test_total_variation_smooths_and_the_alpha_norm_holds_colors_back() -> None:
@@ -188,10 +188,10 @@ def test_an_interrupted_inversion_goes_on_to_the_same_bytes(tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         invert(network, shown, "features.2", recipe=QUICK, state=tmp_path, watch=watch)
-    found = invert(network, shown, "features.2", recipe=QUICK, state=tmp_path)
-    assert torch.equal(found.images, whole.images)
-    assert torch.equal(found.scores, whole.scores)
-    assert found.notes[0] == "features.2, stage 1: went on at step 20"
+    result = invert(network, shown, "features.2", recipe=QUICK, state=tmp_path)
+    assert torch.equal(result.images, whole.images)
+    assert torch.equal(result.scores, whole.scores)
+    assert result.notes[0] == "features.2, stage 1: went on at step 20"
 
 
 def afforded(recipe: Invert, job: Job, seconds: float) -> Any:
@@ -251,25 +251,25 @@ def test_layers_by_name_by_pattern_and_all_stages() -> None:
 def test_the_network_is_left_as_it_was_found() -> None:
     network = nets.build("residual")
     network.module.train()
-    before = {name: each.clone() for name, each in network.module.state_dict().items()}
+    before = {name: value.clone() for name, value in network.module.state_dict().items()}
     torch.manual_seed(3)
     state = torch.get_rng_state()
     invert(network, nets.pictures(1), "bn", recipe=Invert(1, 2, 1))
     assert network.module.training
-    assert all(torch.equal(before[name], each) for name, each in network.module.state_dict().items())
+    assert all(torch.equal(before[name], value) for name, value in network.module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_photograph_at_another_size_and_other_photographs_beside_it() -> None:
     network, cat = nets.build("gap"), image.load(sample("cat"))
-    found = invert(network, cat, "features.2", size=(40, 24), recipe=Invert(0, 1, 0))
-    assert found.images.shape == found.original.shape == (1, 3, 40, 24)
+    result = invert(network, cat, "features.2", size=(40, 24), recipe=Invert(0, 1, 0))
+    assert result.images.shape == result.original.shape == (1, 3, 40, 24)
     # The picture itself is one of the samples, and is not counted among the others.
-    others = [image.load(sample(each)) for each in ("coffee", "rocket", "astronaut", "temple", "flower")]
-    match = Match.of(network, found.original, "features.2")
+    others = [image.load(sample(name)) for name in ("coffee", "rocket", "astronaut", "temple", "flower")]
+    match = Match.of(network, result.original, "features.2")
     with torch.no_grad():
-        prepared = torch.cat([network_view(network, each, size=(40, 24)) for each in others])
-        assert found.unrelated == pytest.approx(match(network.tap(prepared, ["features.2"])).mean().item(), rel=1e-5)
+        prepared = torch.cat([network_view(network, other, size=(40, 24)) for other in others])
+        assert result.unrelated == pytest.approx(match(network.tap(prepared, ["features.2"])).mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +297,9 @@ def test_options_that_make_no_sense(wrong: dict[str, float]) -> None:
 
 
 def test_layers_called_like_other_files_keep_their_pictures(tmp_path: Path) -> None:
-    found = invert(nets.build("gap"), nets.pictures(1), "features.2", recipe=Invert(0, 2, 0))
-    layers = [dataclasses.replace(found, layer=name) for name in ("original", "Conv", "conv")]
-    names = [each["path"] for each in Strip(inversions=tuple(layers)).save(tmp_path)["files"]]
+    outcome = invert(nets.build("gap"), nets.pictures(1), "features.2", recipe=Invert(0, 2, 0))
+    layers = [dataclasses.replace(outcome, layer=name) for name in ("original", "Conv", "conv")]
+    names = [file["path"] for file in Strip(inversions=tuple(layers)).save(tmp_path)["files"]]
     assert {"original.png", "original-2.png", "Conv.png", "conv-2.png"} <= set(names)
     written = {path.name for path in tmp_path.iterdir()}
     assert {*names, "result.json", ".phosphene"} == written
@@ -311,19 +311,19 @@ def test_the_strip_has_a_column_for_each_layer_and_a_row_for_each_seed(tmp_path:
     height, width, _ = strip.picture().shape
     assert width == 3 * 128 + 2 * 4  # small pictures are enlarged
     assert height == 2 * (128 + 20) + 4
-    names = [each["path"] for each in strip.save(tmp_path)["files"]]
+    names = [file["path"] for file in strip.save(tmp_path)["files"]]
     written = {path.name for path in tmp_path.iterdir()}
     assert {*names, "result.json", ".phosphene"} == written
     assert names == [
         "strip.png",
         "original.png",
-        *(f"{each}-{rest}" for each in ("features.2", "logits") for rest in ("0.png", "1.png", "scores.npy")),
+        *(f"{name}-{rest}" for name in ("features.2", "logits") for rest in ("0.png", "1.png", "scores.npy")),
     ]
 
 
 def test_the_embedded_network_knows_a_cat_in_its_third_block() -> None:
-    found = invert(ph.load(), image.load(sample("cat")), "blocks.1", recipe=Invert(30, 50, 0, lr=0.03))
-    assert found.error < 0.15 < 1 < found.unrelated
-    assert found.recognized[0][0].label in {"tabby", "tiger cat", "Egyptian cat"}
-    pixels, wanted = (each.flatten(2).mean(1).flatten() for each in (found.images, found.original))
+    result = invert(ph.load(), image.load(sample("cat")), "blocks.1", recipe=Invert(30, 50, 0, lr=0.03))
+    assert result.error < 0.15 < 1 < result.unrelated
+    assert result.recognized[0][0].label in {"tabby", "tiger cat", "Egyptian cat"}
+    pixels, wanted = (value.flatten(2).mean(1).flatten() for value in (result.images, result.original))
     assert torch.corrcoef(torch.stack([pixels, wanted]))[0, 1] > 0.8

@@ -76,7 +76,7 @@ def test_killed_twice_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     path, whole = tmp_path / "state.pt", make()
     first = killed(path, 12, "4", delay=0.004)  # wherever it is then
     second = killed(path, 18, "half")
-    assert int(second[0]) - len([each for each in first if each != "half"]) in {0, 1}  # nearly nothing was lost
+    assert int(second[0]) - len([value for value in first if value != "half"]) in {0, 1}  # nearly nothing was lost
     assert second[-2:] == ["18", "half"]
     again = make(state=path)
     assert again.notes == ("went on at step 17",)

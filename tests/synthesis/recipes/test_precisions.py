@@ -63,13 +63,13 @@ every = pytest.mark.parametrize("way", WAYS)
 @every
 @pytest.mark.parametrize("dtype", OTHERS)
 def test_networks_of_other_precisions_make_pictures_of_float32(way: str, dtype: torch.dtype) -> None:
-    usual, found = (WAYS[way](nets.build("gap", each)) for each in (torch.float32, dtype))
-    assert found.dtype == torch.float32
-    assert found.isfinite().all()
-    assert 0 <= found.min() <= found.max() <= 1
+    usual, result = (WAYS[way](nets.build("gap", value)) for value in (torch.float32, dtype))
+    assert result.dtype == torch.float32
+    assert result.isfinite().all()
+    assert 0 <= result.min() <= result.max() <= 1
     if dtype == torch.float64:
-        assert torch.allclose(found, usual, atol=1e-3)
-    alike = torch.corrcoef(torch.stack([found.flatten(), usual.flatten()]))[0, 1]
+        assert torch.allclose(result, usual, atol=1e-3)
+    alike = torch.corrcoef(torch.stack([result.flatten(), usual.flatten()]))[0, 1]
     assert alike > 0.8  # rounding takes small pictures other ways, but not far
 
 
@@ -99,9 +99,9 @@ def test_numbers_whose_squares_float16_cannot_hold_are_weighed_all_the_same() ->
         network = nets.build("gap", dtype)
         network.module.head.weight.data *= 8000
         assert network(nets.pictures(1)).abs().max() > 300
-        found = visualize(network, "goldfish", preset=Best(steps=2))
-        assert found.scores.isfinite().all()
-        notes.append([each for each in found.notes if "penalties count" in each])
+        result = visualize(network, "goldfish", preset=Best(steps=2))
+        assert result.scores.isfinite().all()
+        notes.append([note for note in result.notes if "penalties count" in note])
     assert len(notes[0]) == 1
     assert notes[0] == notes[1]
 
@@ -175,11 +175,11 @@ def grey() -> Network:
 
 def test_what_sees_no_colors_sees_a_picture_of_three_equal_ones() -> None:
     network, shown = grey(), nets.pictures(1)
-    found = network_view(network, shown)
-    assert found.shape == shown.shape
+    result = network_view(network, shown)
+    assert result.shape == shown.shape
     red, green, blue = shown[0]
-    assert torch.allclose(found, (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(found), atol=1e-6)
-    assert torch.allclose(network(found), network(shown), atol=1e-5)
+    assert torch.allclose(result, (0.299 * red + 0.587 * green + 0.114 * blue).expand_as(result), atol=1e-6)
+    assert torch.allclose(network(result), network(shown), atol=1e-5)
     photograph = network_view(network, image.load(sample("cat")))
     assert torch.equal(photograph, photograph[:, :1].expand_as(photograph))
     assert torch.equal(network_view(nets.build("gap"), shown), shown)
@@ -187,11 +187,11 @@ def test_what_sees_no_colors_sees_a_picture_of_three_equal_ones() -> None:
 
 def test_a_colored_picture_that_is_inverted_without_colors_is_judged_in_grey() -> None:
     network, shown = grey(), nets.pictures(1)
-    found = invert(network, shown, "features.0", recipe=Invert(20, 150, 50, lr=0.1, tv=0.01, alpha_weight=0.01))
-    assert torch.equal(found.original, network_view(network, shown))
+    result = invert(network, shown, "features.0", recipe=Invert(20, 150, 50, lr=0.1, tv=0.01, alpha_weight=0.01))
+    assert torch.equal(result.original, network_view(network, shown))
     nearness = [
-        peak_signal_noise_ratio(image.levels(each), found.pictures()[0])
-        for each in (network_view(network, shown), shown)
+        peak_signal_noise_ratio(image.levels(value), result.pictures()[0])
+        for value in (network_view(network, shown), shown)
     ]
-    assert found.psnr[0] == pytest.approx(nearness[0])
+    assert result.psnr[0] == pytest.approx(nearness[0])
     assert nearness[0] > nearness[1] + 5  # no grey picture is near one in colors

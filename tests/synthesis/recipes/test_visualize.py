@@ -30,33 +30,33 @@ from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribu
 def test_every_preset_makes_a_picture_that_its_target_prefers(preset: str) -> None:
     network = nets.build("gap")
     how: dict[str, Any] = {"best": {"bn_weight": 0.0}}.get(preset, {})  # its running statistics are random
-    found = visualize(network, ["goldfish", "features.5:3"], preset=Preset.find(preset)(steps=40, **how))
+    result = visualize(network, ["goldfish", "features.5:3"], preset=Preset.find(preset)(steps=40, **how))
     grey = torch.full((1, 3, 32, 32), 0.5)
     read = network.tap(grey, ["logits", "features.5"])
-    assert found.activations[0] > Logit(2)(read).item()
-    assert found.activations[1] >= Channel("features.5", 3)(read).item()
-    assert found.names == ("goldfish", "features.5:3")
+    assert result.activations[0] > Logit(2)(read).item()
+    assert result.activations[1] >= Channel("features.5", 3)(read).item()
+    assert result.names == ("goldfish", "features.5:3")
 
 
 def test_what_is_told_is_true_of_the_file(tmp_path: Path) -> None:
     network = nets.build("gap")
-    found = visualize(network, ["goldfish", "tabby"], preset=Lecture(steps=10))
-    entries = found.save(tmp_path)["files"]
+    result = visualize(network, ["goldfish", "tabby"], preset=Lecture(steps=10))
+    entries = result.save(tmp_path)["files"]
     for number, entry in enumerate(entries[:2]):
         pixels = image.load(tmp_path / entry["path"]).tensor()
         logits = network(pixels)[0]
         index = network.index(entry["target"])
         assert entry["activation"] == pytest.approx(logits[index].item(), rel=1e-5)
         assert entry["rank"] == 1 + int((logits > logits[index]).sum())
-        assert found.recognized[number][0].logit == pytest.approx(logits.max().item(), rel=1e-5)
+        assert result.recognized[number][0].logit == pytest.approx(logits.max().item(), rel=1e-5)
     assert np.load(tmp_path / "scores.npy").shape == (10, 2)
-    assert [each["path"] for each in entries] == ["goldfish.png", "tabby.png", "scores.npy"]
+    assert [entry["path"] for entry in entries] == ["goldfish.png", "tabby.png", "scores.npy"]
 
 
 def test_targets_of_one_spelling_get_files_of_their_own(tmp_path: Path) -> None:
-    found = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], preset=Lecture(steps=1))
-    entries = found.save(tmp_path)["files"]
-    assert [each["path"] for each in entries[:2]] == ["features.2-1-1.png", "features.2-1-2.png"]
+    result = visualize(nets.build("gap"), ["features.2:1", "features.2:1"], preset=Lecture(steps=1))
+    entries = result.save(tmp_path)["files"]
+    assert [entry["path"] for entry in entries[:2]] == ["features.2-1-1.png", "features.2-1-2.png"]
 
 
 def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
@@ -67,23 +67,23 @@ def test_each_regularizer_of_the_lecture_is_a_switch() -> None:
 
 
 def test_a_sum_of_targets_and_an_index(tmp_path: Path) -> None:
-    found = visualize(nets.build("gap"), ["goldfish - 0.5*tabby", 0], preset=Best(steps=2))
-    assert found.names == ("goldfish - 0.5*tabby", "tabby")
-    assert found.ranks[0] == 0
-    assert all(line.startswith(name) for line, name in zip(found.lines(), found.names, strict=True))
+    result = visualize(nets.build("gap"), ["goldfish - 0.5*tabby", 0], preset=Best(steps=2))
+    assert result.names == ("goldfish - 0.5*tabby", "tabby")
+    assert result.ranks[0] == 0
+    assert all(line.startswith(name) for line, name in zip(result.lines(), result.names, strict=True))
 
 
 def test_several_pictures_of_a_target_are_pushed_apart_and_told_apart() -> None:
-    found = visualize(nets.build("gap"), ["goldfish", "features.2:1"], preset=Best(steps=8), diverse=2)
-    assert found.names == ("goldfish #1", "goldfish #2", "features.2:1 #1", "features.2:1 #2")
-    assert {type(each) for each in found.objectives} == {Logit, Channel}
-    assert not torch.equal(*found.images[:2])
+    result = visualize(nets.build("gap"), ["goldfish", "features.2:1"], preset=Best(steps=8), diverse=2)
+    assert result.names == ("goldfish #1", "goldfish #2", "features.2:1 #1", "features.2:1 #2")
+    assert {type(objective) for objective in result.objectives} == {Logit, Channel}
+    assert not torch.equal(*result.images[:2])
 
 
 def test_pictures_of_the_lecture_differ_if_they_are_to() -> None:
-    found = visualize(nets.build("gap"), "goldfish", preset=Lecture(steps=4), diverse=2)
-    assert not torch.equal(*found.images)
-    assert "pictures that are to differ begin with noise" in found.notes
+    result = visualize(nets.build("gap"), "goldfish", preset=Lecture(steps=4), diverse=2)
+    assert not torch.equal(*result.images)
+    assert "pictures that are to differ begin with noise" in result.notes
     noises = [
         visualize(nets.build("gap"), 0, preset=Lecture(steps=1, start="noise"), seed=seed).images for seed in range(2)
     ]
@@ -104,27 +104,27 @@ def test_crops_of_a_large_canvas_are_shown_at_the_size_the_network_takes(
     sizes: list[tuple[int, ...]] = []
     network = nets.build("gap")
     network.module.register_forward_hook(lambda _, args, out: sizes.append(tuple(args[0].shape)))
-    found = visualize(network, "goldfish", preset=Best(steps=1), size=size)
-    assert found.images.shape[2:] == size
+    result = visualize(network, "goldfish", preset=Best(steps=1), size=size)
+    assert result.images.shape[2:] == size
     assert sizes[-2:] == [(2, 3, *seen), (1, 3, 32, 32)]  # the step, and the file as it is read again
 
 
 def test_a_network_of_one_size_has_large_pictures_too() -> None:
-    found = visualize(nets.build("linear"), "goldfish", preset=Best(steps=2), size=(48, 48))
-    assert found.images.shape[2:] == (48, 48)
-    assert found.ranks[0] >= 1
+    result = visualize(nets.build("linear"), "goldfish", preset=Best(steps=2), size=(48, 48))
+    assert result.images.shape[2:] == (48, 48)
+    assert result.ranks[0] >= 1
 
 
 def test_what_brings_nothing_any_more_ends() -> None:
-    found = visualize(nets.build("gap"), "goldfish", preset=Lecture(400, patience=10))
-    assert len(found.scores) < 400
+    result = visualize(nets.build("gap"), "goldfish", preset=Lecture(400, patience=10))
+    assert len(result.scores) < 400
 
 
 def test_pictures_begin_with_what_they_are_given() -> None:
     starts = torch.rand(2, 3, 16, 16).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    found = visualize(nets.build("gap"), ["goldfish", 1], preset=Lecture(steps=1, decay=0), starts=starts)
-    assert found.images.shape == (4, 3, 32, 32)
-    for made, start in zip(found.images, starts.repeat(2, 1, 1, 1), strict=True):
+    result = visualize(nets.build("gap"), ["goldfish", 1], preset=Lecture(steps=1, decay=0), starts=starts)
+    assert result.images.shape == (4, 3, 32, 32)
+    for made, start in zip(result.images, starts.repeat(2, 1, 1, 1), strict=True):
         assert (made - start).abs().mean() < 0.1
 
 
@@ -153,16 +153,16 @@ def test_what_goes_before_the_first_step_counts(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.2)[1])
     monkeypatch.setattr(groups, "probe", slow)
-    found = visualize(nets.build("gap"), 1, preset=Lecture(steps=20), size=(32, 32), seconds=3)
-    assert len(found.scores) == 9  # one second is left, of which a tenth is kept
+    result = visualize(nets.build("gap"), 1, preset=Lecture(steps=20), size=(32, 32), seconds=3)
+    assert len(result.scores) == 9  # one second is left, of which a tenth is kept
 
 
 def test_a_budget_that_runs_out_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 1e-9)[1])
-    found = visualize(nets.build("gap"), 1, preset=Lecture(steps=10**6), seconds=0.2)
-    assert found.notes == (
+    result = visualize(nets.build("gap"), 1, preset=Lecture(steps=10**6), seconds=0.2)
+    assert result.notes == (
         "0.2 s allow 4000000 steps at 32 × 32",
-        f"stopped after {len(found.scores)} of 4000000 steps",
+        f"stopped after {len(result.scores)} of 4000000 steps",
     )
 
 
@@ -176,9 +176,9 @@ def test_a_budget_makes_no_picture_smaller_that_must_not_be(
 ) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 0.5)[1])
-    found = visualize(nets.build(net), target, preset=Lecture(steps=20), size=size, seconds=3)
-    assert found.images.shape[2:] == (32, 32)
-    assert len(found.scores) == 10
+    result = visualize(nets.build(net), target, preset=Lecture(steps=20), size=size, seconds=3)
+    assert result.images.shape[2:] == (32, 32)
+    assert len(result.scores) == 10
 
 
 def test_what_is_not_there_is_refused() -> None:
@@ -193,13 +193,13 @@ def test_what_is_not_there_is_refused() -> None:
 
 
 def test_a_probability_is_of_a_class_and_has_its_rank() -> None:
-    found = visualize(nets.build("gap"), ["goldfish", "p(goldfish)"], preset=Lecture(steps=2))
-    assert found.ranks[0] == found.ranks[1] > 0
+    result = visualize(nets.build("gap"), ["goldfish", "p(goldfish)"], preset=Lecture(steps=2))
+    assert result.ranks[0] == result.ranks[1] > 0
 
 
 def test_a_neuron_is_moved_and_not_cropped_and_that_is_said() -> None:
-    found = visualize(nets.build("gap"), "features.5:1@3,3", preset=Best(steps=2))
-    assert any("moved a little" in note for note in found.notes)
+    result = visualize(nets.build("gap"), "features.5:1@3,3", preset=Best(steps=2))
+    assert any("moved a little" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("target", ["goldfish", "stem:1@8,8"])

@@ -71,11 +71,11 @@ def test_the_precision_of_a_film(tmp_path: Path) -> None:
 def test_frames_of_another_film_are_no_start(tmp_path: Path) -> None:
     network = nets.build("gap")
     list(zoom(network, cat(), "goldfish", frames=2, recipe=HOW, state=tmp_path))
-    found = list(zoom(network, cat(), "tabby", frames=2, recipe=HOW, state=tmp_path))
-    assert np.array_equal(found, list(zoom(network, cat(), "tabby", frames=2, recipe=HOW)))
+    result = list(zoom(network, cat(), "tabby", frames=2, recipe=HOW, state=tmp_path))
+    assert np.array_equal(result, list(zoom(network, cat(), "tabby", frames=2, recipe=HOW)))
     darker = dataclasses.replace(network, preprocess=Preprocess((32, 32), (0.2,) * 3, (0.1,) * 3))
-    found = list(zoom(darker, cat(), "tabby", frames=2, recipe=HOW, state=tmp_path))
-    assert np.array_equal(found, list(zoom(darker, cat(), "tabby", frames=2, recipe=HOW)))
+    result = list(zoom(darker, cat(), "tabby", frames=2, recipe=HOW, state=tmp_path))
+    assert np.array_equal(result, list(zoom(darker, cat(), "tabby", frames=2, recipe=HOW)))
 
 
 def test_a_folder_of_frames_keeps_what_else_is_in_it(tmp_path: Path) -> None:

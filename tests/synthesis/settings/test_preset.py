@@ -34,12 +34,12 @@ GREY = 0.3 + 0.4 * nets.pictures(2)
 
 def test_what_is_at_a_place_is_neither_cropped_nor_mirrored() -> None:
     _, _, moves, _ = Best().parts()
-    assert [type(each) for each in moves] == [Crops, ColorShift, Flip]
+    assert [type(move) for move in moves] == [Crops, ColorShift, Flip]
     _, _, moves, _ = Best().parts(shift=3.0, view=(16, 16))
-    assert [type(each) for each in moves] == [Affine, ColorShift]
+    assert [type(move) for move in moves] == [Affine, ColorShift]
     assert moves[0] == Affine(3.0, (0.95, 1.05), 5)
     _, _, moves, _ = Best(color_shift=0.0).parts(shift=0.0)  # not even by a pixel: that is no "as far as one likes"
-    assert [type(each) for each in moves] == [Affine]
+    assert [type(move) for move in moves] == [Affine]
 
 
 def test_what_is_asked_for_is_in_the_parts() -> None:
@@ -79,16 +79,16 @@ def test_penalties_of_few_pixels_let_colors_go_far_and_not_slopes() -> None:
 
 def test_classes_units_and_neurons_are_made_each_in_their_way() -> None:
     best, unit, neuron = Best(), Channel("features.2", 1), Neuron("features.2", 1, 3, 3)
-    assert [best.kind(each) for each in (Logit(0), Probability(1), Logit(0) - 0.5 * Logit(1))] == ["class"] * 3
-    assert [best.kind(each) for each in (unit, unit + Logit(0), TotalVariation())] == ["unit"] * 3
-    assert [best.kind(each) for each in (neuron, neuron + Logit(0), unit - neuron)] == ["neuron"] * 3
-    assert len({Lecture().kind(each) for each in (Logit(0), unit, neuron)}) == 1
+    assert [best.kind(target) for target in (Logit(0), Probability(1), Logit(0) - 0.5 * Logit(1))] == ["class"] * 3
+    assert [best.kind(value) for value in (unit, unit + Logit(0), TotalVariation())] == ["unit"] * 3
+    assert [best.kind(value) for value in (neuron, neuron + Logit(0), unit - neuron)] == ["neuron"] * 3
+    assert len({Lecture().kind(target) for target in (Logit(0), unit, neuron)}) == 1
 
 
 def test_a_regularizer_that_is_off_is_shown_on_its_own_all_the_same() -> None:
     network = nets.build("gap")
     sheet = ablate(network, "goldfish", preset=Lecture(6, decay=0, blur=0))
-    pictures = {name: each.images for name, each in sheet.columns.items()}
+    pictures = {name: value.images for name, value in sheet.columns.items()}
     assert not torch.equal(pictures["L2 decay"], pictures["none of them"])
     assert not torch.equal(pictures["Gaussian blur"], pictures["none of them"])
     decayed = visualize(network, "goldfish", preset=Lecture(6, decay=0.02, blur=0))
@@ -105,13 +105,13 @@ def test_detail_is_held_where_it_is_told_and_has_no_color_in_the_mean(most: floa
 
 def test_faint_detail_is_left_as_it_is() -> None:
     soft = Dream(("features.2",), octaves=1, steps=3, lr=0.005)
-    found, free = (
+    result, free = (
         dream(nets.build("gap"), GREY, recipe=dataclasses.replace(soft, max_rms=most)).images for most in (0.1, 9)
     )
-    rms = (found - GREY).square().mean((1, 2, 3)).sqrt()
+    rms = (result - GREY).square().mean((1, 2, 3)).sqrt()
     assert ((rms > 0.005) & (rms < 0.02)).all()
-    assert torch.equal(found, free)
-    assert (found - GREY).mean((2, 3)).abs().max() < 1e-6
+    assert torch.equal(result, free)
+    assert (result - GREY).mean((2, 3)).abs().max() < 1e-6
 
 
 def test_detail_is_held_at_every_size_before_it_is_carried_on() -> None:
@@ -142,8 +142,8 @@ STILL = Dream(octaves=1, steps=1, lr=1e-7, smooth=0.0, tile=16, batch=99)
 def test_tiles_lie_another_way_in_every_octave(seed: int) -> None:
     network = Network(Shown().eval(), nets.build("gap").preprocess)
     twice = dataclasses.replace(STILL, octaves=2, ratio=1.001)  # of one size, up to rounding
-    found = dream(network, GREY[:1], "0", recipe=twice, seed=seed)
-    assert found.sizes == ((32, 32), (32, 32))
+    result = dream(network, GREY[:1], "0", recipe=twice, seed=seed)
+    assert result.sizes == ((32, 32), (32, 32))
     first, second = network.module.kept[-2:]
     assert first.shape == second.shape
     assert (first - second).abs().mean() > 0.1
@@ -182,7 +182,7 @@ def test_larger_steps_come_nearer_in_as_few() -> None:
     network, shown, whole = nets.build("gap"), nets.pictures(1), Invert(0, 160, 0, lr=0.05, tv=0.1)
     few = whole.times(0.1)
     errors = [
-        invert(network, shown, "features.2", recipe=each).error for each in (few, dataclasses.replace(few, lr=0.05))
+        invert(network, shown, "features.2", recipe=value).error for value in (few, dataclasses.replace(few, lr=0.05))
     ]
     assert errors[0] < 0.8 * errors[1]
 

@@ -52,11 +52,11 @@ class Spelled(nn.Module):
 
 @pytest.mark.parametrize("spelling", ["function", "method", "in place", "relu6", "hardtanh", "clamp"])
 def test_an_inactive_unit_has_no_gradient_however_its_relu_is_spelled(spelling: str) -> None:
-    found = probe(network(Spelled(spelling)), [Channel("out", 0), Channel("conv", 0)], Best()).targets
-    assert [each.no_gradient for each in found] == [True, False]
-    assert not any(each.dead for each in found)
-    assert found[0].at_start == 0
-    assert found[0].natural[1] > 0  # red enough in photographs
+    result = probe(network(Spelled(spelling)), [Channel("out", 0), Channel("conv", 0)], Best()).targets
+    assert [value.no_gradient for value in result] == [True, False]
+    assert not any(value.dead for value in result)
+    assert result[0].at_start == 0
+    assert result[0].natural[1] > 0  # red enough in photographs
 
 
 def soft(module: nn.Module) -> Network:
@@ -66,14 +66,14 @@ def soft(module: nn.Module) -> Network:
 
 
 def test_probabilities_are_known_and_the_scores_before_them_are_climbed() -> None:
-    (softmax,), (plain,) = (probe(soft(each), [Logit(1)], Best()).targets for each in (nn.Softmax(1), nn.Identity()))
+    (softmax,), (plain,) = (probe(soft(value), [Logit(1)], Best()).targets for value in (nn.Softmax(1), nn.Identity()))
     assert (softmax.pre_activation, plain.pre_activation) == ("4", None)
     assert 0.3 < softmax.deviation / plain.deviation < 3
-    found = visualize(soft(nn.Softmax(1)), [1, "1:2"], preset=Best(steps=2))
-    (note,) = (each for each in found.notes if "probabilities" in each)
+    result = visualize(soft(nn.Softmax(1)), [1, "1:2"], preset=Best(steps=2))
+    (note,) = (note for note in result.notes if "probabilities" in note)
     assert note.endswith("which saturate: the scores before its softmax, those of 4, are maximized")
-    assert found.names == ("1", "1:2")
-    assert 0 < found.activations[0] < 1
+    assert result.names == ("1", "1:2")
+    assert 0 < result.activations[0] < 1
 
 
 def test_a_softmax_that_is_no_layer_is_told() -> None:
@@ -81,17 +81,17 @@ def test_a_softmax_that_is_no_layer_is_told() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.softmax(1)
 
-    found = visualize(soft(Function()), 1, preset=Best(steps=2))
-    assert any(each.endswith(": end it before its softmax") for each in found.notes)
+    result = visualize(soft(Function()), 1, preset=Best(steps=2))
+    assert any(note.endswith(": end it before its softmax") for note in result.notes)
 
 
 def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:
     gone = probe(network(nn.Sequential(colors(-1.0, weight=0.0), nn.ReLU())), [Channel("1", 0)], Best())
-    (found,) = gone.targets
-    assert (found.no_gradient, found.dead, found.constant) == (True, True, True)
+    (result,) = gone.targets
+    assert (result.no_gradient, result.dead, result.constant) == (True, True, True)
     rests = probe(network(nn.Sequential(colors(-9.0), nn.ReLU())), [Channel("1", 0)], Best())
-    (found,) = rests.targets
-    assert (found.no_gradient, found.dead, found.constant) == (True, False, True)
+    (result,) = rests.targets
+    assert (result.no_gradient, result.dead, result.constant) == (True, False, True)
     assert gone.dead_units([0.0]) == ()  # that was said before
     assert rests.dead_units([0.0]) == ("1:0 is dead: neither photographs nor its own picture activate it",)
     assert rests.dead_units([0.1]) == ()
@@ -99,19 +99,19 @@ def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:
 
 def test_a_capped_unit_and_the_layer_before_its_activation() -> None:
     module = nn.Sequential(colors(9.0), nn.ReLU6(), nn.Conv2d(1, 1, 1))
-    (found,) = probe(network(module), [Channel("1", 0)], Best()).targets
-    assert (found.capped, found.pre_activation) == (1.0, "0")
+    (result,) = probe(network(module), [Channel("1", 0)], Best()).targets
+    assert (result.capped, result.pre_activation) == (1.0, "0")
     assert probe(network(module), [Channel("0", 0)], Best()).targets[0].pre_activation is None
     spread = nn.Sequential(colors(5.0, weight=2.0), nn.ReLU6())
-    (found,) = probe(network(spread), [Neuron("1", 0, 3, 3)], Best()).targets
-    assert 0.1 < found.capped < 0.9
-    assert found.pre_activation == "0"
+    (result,) = probe(network(spread), [Neuron("1", 0, 3, 3)], Best()).targets
+    assert 0.1 < result.capped < 0.9
+    assert result.pre_activation == "0"
 
 
 def test_the_cap_of_a_functional_relu6_is_seen_but_nothing_before_it() -> None:
-    (found,) = probe(network(Capped()), [Channel("out", 0)], Best()).targets
-    assert found.capped > 0.1
-    assert found.pre_activation is None
+    (result,) = probe(network(Capped()), [Channel("out", 0)], Best()).targets
+    assert result.capped > 0.1
+    assert result.pre_activation is None
 
 
 class Capped(nn.Module):
@@ -141,8 +141,8 @@ def test_left_and_right() -> None:
 
 
 def test_stride_is_that_of_the_deepest_map_read() -> None:
-    found = [probe(nets.build("gap"), [each], Best()).stride for each in (Channel("features.2", 1), Logit(0))]
-    assert found == [2, 4]
+    result = [probe(nets.build("gap"), [target], Best()).stride for target in (Channel("features.2", 1), Logit(0))]
+    assert result == [2, 4]
 
 
 def test_a_network_that_gives_no_numbers() -> None:
@@ -155,17 +155,17 @@ def test_it_says_what_it_cost_and_leaves_the_network_as_it_was() -> None:
     gap = nets.build("gap")
     before = {name: value.clone() for name, value in gap.module.state_dict().items()}
     gap.module.train()
-    found = probe(gap, [Logit(0), Channel("features.5", 3)], Best())
-    assert found.cost.backwards == 2 + sum(each.no_gradient for each in found.targets)
+    result = probe(gap, [Logit(0), Channel("features.5", 3)], Best())
+    assert result.cost.backwards == 2 + sum(target.no_gradient for target in result.targets)
     assert gap.module.training
     assert all(torch.equal(value, before[name]) for name, value in gap.module.state_dict().items())
-    assert all(each.requires_grad and each.grad is None for each in gap.module.parameters())
-    assert not any(each._forward_hooks or each._forward_pre_hooks for each in gap.module.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in gap.module.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in gap.module.modules())
 
 
 def test_the_grey_are_known_by_their_preprocess() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())
     grey = Network(module, Preprocess((28, 28), (0.2,), (0.3,), order="grey"))
-    found = probe(grey, [Channel("0", 1)], Best())
-    assert found.grey
-    assert not dataclasses.replace(found, grey=False).grey
+    result = probe(grey, [Channel("0", 1)], Best())
+    assert result.grey
+    assert not dataclasses.replace(result, grey=False).grey

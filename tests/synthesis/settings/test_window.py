@@ -32,17 +32,17 @@ def deep(size: int = 128) -> Network:
     return Network(module.eval(), Preprocess((size, size), (0.5,) * 3, (0.25,) * 3))
 
 
-def cut(images: Tensor, found: Window) -> Tensor:
-    top, left, bottom, right = map(int, found.box)
-    assert found.size == (bottom - top, right - left)
+def cut(images: Tensor, result: Window) -> Tensor:
+    top, left, bottom, right = map(int, result.box)
+    assert result.size == (bottom - top, right - left)
     return images[:, :, top:bottom, left:right]
 
 
-def assert_same(network: Network, objective: Objective, found: Window | None, images: Tensor) -> None:
-    assert found is not None, f"no window for {objective}"
+def assert_same(network: Network, objective: Objective, result: Window | None, images: Tensor) -> None:
+    assert result is not None, f"no window for {objective}"
     whole = objective(network.tap(images, objective.reads))
-    part = found.objective(network.tap(cut(images, found), objective.reads))
-    assert torch.allclose(part, whole, rtol=1e-4, atol=1e-5), (str(objective), found.box)
+    part = result.objective(network.tap(cut(images, result), objective.reads))
+    assert torch.allclose(part, whole, rtol=1e-4, atol=1e-5), (str(objective), result.box)
 
 
 @pytest.mark.parametrize("size", [128, 125, 131])
@@ -58,15 +58,15 @@ def test_a_neuron_says_the_same_in_its_window_wherever_it_is(layer: str, side: i
 
 def test_no_pixel_of_a_window_of_a_neuron_is_missing_and_few_are_too_many() -> None:
     network, objective = deep(), Neuron("4", 1, 16, 15)
-    found = window(network, objective, min_size=(4, 4))
-    assert found is not None
+    result = window(network, objective, min_size=(4, 4))
+    assert result is not None
     leaf = torch.rand(1, 3, 128, 128, requires_grad=True)
     seen = torch.autograd.grad(network.tap(leaf, ["3"])["3"][0, 1, 16, 15], leaf)[0].abs().amax((0, 1)) > 0
     inside = torch.zeros_like(seen)
-    cut(inside[None, None], found).fill_(True)
+    cut(inside[None, None], result).fill_(True)
     assert not (seen & ~inside).any()
     rows = seen.any(1).nonzero().flatten()
-    assert found.size[0] - 4 <= rows[-1] - rows[0] + 1 <= found.size[0]
+    assert result.size[0] - 4 <= rows[-1] - rows[0] + 1 <= result.size[0]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_no_pixel_of_a_window_of_a_neuron_is_missing_and_few_are_too_many() -> N
 def test_neurons_of_real_networks(make: type[Network]) -> None:
     network = make()
     images = torch.rand(1, 3, *network.preprocess.size)
-    fields = {name: each for name, each in network.receptive_fields.items() if each and all(each.stride)}
-    small = [name for name, each in fields.items() if max(each.size) < 100]
+    fields = {name: value for name, value in network.receptive_fields.items() if value and all(value.stride)}
+    small = [name for name, value in fields.items() if max(value.size) < 100]
     for name in small[:: len(small) // 4]:
         objective = Neuron(name, 2, 3, network.layers[name].shape[2] // 2)
         assert_same(network, objective, window(network, objective), images)
@@ -91,12 +91,12 @@ def test_neurons_of_real_networks(make: type[Network]) -> None:
 def test_a_sum_of_neurons_gets_a_box_around_both_and_priors_have_no_say() -> None:
     network, images = deep(), torch.rand(1, 3, 128, 128)
     objective = Neuron("4", 1, 10, 12) - 0.5 * Neuron("0", 2, 26, 30)
-    found = window(network, objective)
-    assert_same(network, objective, found, images)
+    result = window(network, objective)
+    assert_same(network, objective, result, images)
     with_priors = window(network, objective - 2 * L2() - TotalVariation())
-    assert found is not None
+    assert result is not None
     assert with_priors is not None
-    assert with_priors.box == found.box
+    assert with_priors.box == result.box
     assert str(with_priors.objective).endswith("2*l2 - total-variation")
     assert window(network, Neuron("4", 1, 0, 0) + Neuron("4", 1, 31, 31)) is None
 
@@ -154,10 +154,10 @@ def test_a_network_that_knows_its_size_or_the_place_has_none() -> None:
 
 def test_ascent_in_the_window_is_ascent_in_the_whole() -> None:
     network, objective = deep(), Neuron("4", 1, 16, 15)
-    found = window(network, objective)
-    assert found is not None
+    result = window(network, objective)
+    assert result is not None
     how = {"optimizer": Ascent(0.05, sign=True), "steps": 4}
     whole = synthesize(network, objective, Pixels(), **how)  # type: ignore[arg-type]
-    part = synthesize(network, found.objective, Pixels(), size=found.size, **how)  # type: ignore[arg-type]
+    part = synthesize(network, result.objective, Pixels(), size=result.size, **how)  # type: ignore[arg-type]
     assert torch.allclose(part.scores, whole.scores, rtol=1e-4, atol=1e-5)
-    assert torch.allclose(part.images, cut(whole.images, found), atol=1e-3)
+    assert torch.allclose(part.images, cut(whole.images, result), atol=1e-3)

@@ -36,8 +36,8 @@ def test_blur_comes_every_so_many_steps() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_small_pixels_are_cleared_and_the_others_left(share: float) -> None:
-    found = ClipNorm(share)(VALUE, SLOPE, 1)
-    for image, before in zip(found, VALUE, strict=True):
+    result = ClipNorm(share)(VALUE, SLOPE, 1)
+    for image, before in zip(result, VALUE, strict=True):
         cleared = (image == 0).all(0)
         assert abs(cleared.float().mean() - share) < 0.01
         assert torch.equal(image[:, ~cleared], before[:, ~cleared])
@@ -45,12 +45,12 @@ def test_small_pixels_are_cleared_and_the_others_left(share: float) -> None:
 
 
 def test_small_contributions_are_cleared() -> None:
-    found = ClipContribution(0.4)(VALUE, SLOPE, 1)
+    result = ClipContribution(0.4)(VALUE, SLOPE, 1)
     worth = (VALUE * SLOPE).sum(1).abs()
-    for image, each in zip(found, worth, strict=True):
+    for image, value in zip(result, worth, strict=True):
         cleared = (image == 0).all(0)
         assert abs(cleared.float().mean() - 0.4) < 0.01
-        assert each[cleared].max() <= each[~cleared].min()
+        assert value[cleared].max() <= value[~cleared].min()
 
 
 def test_a_share_of_nothing_clears_nothing() -> None:

@@ -32,11 +32,11 @@ def draw(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("transform", [Affine(), Pad(3), Crops(2), Crops(3, noise=0.1), ColorShift(), Flip()])
 def test_laws(transform: Transform) -> None:
     images = smooth().requires_grad_()
-    found = transform(images, draw())
-    assert torch.equal(found, transform(images, draw()))
-    assert found.isfinite().all()
-    assert len(found) % len(images) == 0
-    found.sum().backward()
+    result = transform(images, draw())
+    assert torch.equal(result, transform(images, draw()))
+    assert result.isfinite().all()
+    assert len(result) % len(images) == 0
+    result.sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
 
@@ -102,27 +102,27 @@ def test_the_image_itself_is_never_transformed(transform: Transform) -> None:
 
 
 def test_a_margin_is_grey_and_of_its_width() -> None:
-    found = Pad(3, 0.25)(torch.ones(1, 3, 4, 5), draw())
-    assert found.shape == (1, 3, 10, 11)
-    assert (found[..., :3, :] == 0.25).all()
-    assert found.sum() == 60 + 0.25 * (330 - 60)
+    result = Pad(3, 0.25)(torch.ones(1, 3, 4, 5), draw())
+    assert result.shape == (1, 3, 10, 11)
+    assert (result[..., :3, :] == 0.25).all()
+    assert result.sum() == 60 + 0.25 * (330 - 60)
 
 
 def test_crops_of_one_image_stand_together_and_keep_its_proportions() -> None:
     images = torch.stack([smooth(1)[0], torch.zeros(3, 40, 60)])
-    found = Crops(4, 0.5, 0.5)(images, draw())
-    assert found.shape == (8, 3, 40, 60)
-    assert (found[4:] == 0).all()
+    result = Crops(4, 0.5, 0.5)(images, draw())
+    assert result.shape == (8, 3, 40, 60)
+    assert (result[4:] == 0).all()
     for color, steps in ((0, 39), (1, 59)):  # one grows downwards, one across
-        extent = found[:4, color].amax((1, 2)) - found[:4, color].amin((1, 2))
+        extent = result[:4, color].amax((1, 2)) - result[:4, color].amin((1, 2))
         assert torch.allclose(extent, torch.full((4,), ((steps + 1) / 2 - 1) / steps), atol=0.03)
 
 
 def boxes(images: Tensor, transform: Crops) -> tuple[Tensor, ...]:
     """Top, left, height and width of crops of `smooth` images: of the colors, one grows downwards, one across."""
-    found = transform(images, draw())
+    result = transform(images, draw())
     steps = torch.tensor(images.shape[2:]) - 1
-    least, most = (find(found[:, :2], dim=(2, 3)) * steps for find in (torch.amin, torch.amax))
+    least, most = (find(result[:, :2], dim=(2, 3)) * steps for find in (torch.amin, torch.amax))
     return *least.round().T, *((most - least).round() + 1).T
 
 
@@ -166,9 +166,9 @@ def test_options_out_of_range(kind: Any, options: dict[str, Any]) -> None:
 
 def test_colors_shift_around_grey_each_on_its_own() -> None:
     flat = torch.tensor([0.5, 0.9]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
-    found = ColorShift(0.5, 0.0)(flat, draw())
-    assert torch.allclose(found[0], flat[0])
-    assert len(found[1, :, 0, 0].unique()) == 3
+    result = ColorShift(0.5, 0.0)(flat, draw())
+    assert torch.allclose(result[0], flat[0])
+    assert len(result[1, :, 0, 0].unique()) == 3
     shifted = ColorShift(0.0, 0.1)(flat, draw()) - flat
     assert shifted.abs().max() <= 0.1
     assert torch.allclose(shifted, shifted[:, :, :1, :1].expand_as(shifted), atol=1e-6)
