@@ -29,9 +29,9 @@ def test_a_strip_over_all_stages(place: Path, capsys: pytest.CaptureFixture[str]
     assert {file["path"] for file in told["files"]} == files
     assert {path.name for path in (place / "out").iterdir()} == files | {"result.json", ".phosphene"}
     for row in told["results"]:
-        assert len(value["errors"]) == len(value["predictions"]) == len(value["psnr"]) == len(value["ssim"]) == 2
-        assert value["error"] == pytest.approx(sum(value["errors"]) / 2)
-        assert value["unrelated"] > 0
+        assert len(row["errors"]) == len(row["predictions"]) == len(row["psnr"]) == len(row["ssim"]) == 2
+        assert row["error"] == pytest.approx(sum(row["errors"]) / 2)
+        assert row["unrelated"] > 0
     assert told["cost"]["backwards"] == 3 * 2 * 11
     said = capsys.readouterr().out
     assert "2 seen as" in said
