@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,16 @@ import phosphene as ph
 
 @pytest.mark.parametrize("name", ph.__all__)
 def test_every_public_name_is_there_and_documented(name: str) -> None:
-    found = getattr(ph, name)
-    assert inspect.getdoc(found) or callable(found)
-    assert callable(found)
+    public = getattr(ph, name)
+    assert inspect.getdoc(public) or callable(public)
+    assert callable(public)
+
+
+def test_the_reference_gives_the_purpose_of_every_public_name_once() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "index.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[`ph\.(\w+)`\]\[[\w.]+\] \| \S.+ \|$", page, re.M)
+    assert sorted(rows) == ph.__all__
+    assert page.count("`ph.") == len(rows)
 
 
 def test_type_checkers_see_the_same_names() -> None:

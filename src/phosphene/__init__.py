@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from phosphene.synthesis.loop.recipe import Stage as Stage
     from phosphene.synthesis.loop.run import run as run
     from phosphene.synthesis.losses.batchnorm_prior import BatchNormStatistics as BatchNormStatistics
+    from phosphene.synthesis.losses.feature_match import Match as Match
+    from phosphene.synthesis.losses.gram import Gram as Gram
     from phosphene.synthesis.losses.priors import L2 as L2
     from phosphene.synthesis.losses.priors import TotalVariation as TotalVariation
     from phosphene.synthesis.recipes.ablation import ablate as ablate
@@ -146,6 +148,8 @@ _HOMES = {
     "synthesis.canvas.maco": ("MACO",),
     "synthesis.settings.preset": ("Best", "Lecture"),
     "synthesis.loop.optimizers": ("Adam", "Ascent", "LBFGS"),
+    "synthesis.losses.feature_match": ("Match",),
+    "synthesis.losses.gram": ("Gram",),
     "synthesis.losses.priors": ("L2", "TotalVariation"),
     "synthesis.canvas.pyramid": ("Pyramid",),
     "synthesis.losses.batchnorm_prior": ("BatchNormStatistics",),
