@@ -28,7 +28,7 @@ def plain_page(result: Result) -> Page:
     target = str(getattr(result, "target", ""))
     return Page(
         f"{result.verb}: {target}" if target else result.verb,
-        " ".join(result.lines()),
+        " ".join(line if line.endswith(".") else f"{line}." for line in result.lines()),
         provenance(result),
         tuple(_sections(result)),
         FOOTER,
@@ -91,9 +91,20 @@ def _is_rows(value: object) -> bool:
 
 
 def _cell(value: object) -> Cell:
+    value = _short(value)
     return value if value is None or isinstance(value, int | float) else _text(value)
 
 
+def _short(value: object) -> object:
+    """Numbers to four digits, and a list of one value as that value."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, list | tuple):
+        return _short(value[0]) if len(value) == 1 else [_short(member) for member in value]
+    return value
+
+
 def _text(value: object) -> str:
+    value = _short(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
