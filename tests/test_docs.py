@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +119,37 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+SYSTEMS = (ROOT / "docs" / "systems.md").read_text("utf-8")
+
+
+def definitions(paths: Iterable[str]) -> set[str]:
+    """Names of the classes and functions of files below src/phosphene."""
+    sources = [(ROOT / "src" / "phosphene" / path).read_text("utf-8") for path in paths]
+    return {name for source in sources for name in re.findall(r"^(?:class|def) (\w+)\b", source, re.M)}
+
+
 @pytest.mark.parametrize(
-    "row", re.findall(r"^\| (S\d\d) \|[^|]*\| `([^`]+)` \| ([^|]+) \|", (ROOT / "docs/systems.md").read_text(), re.M)
+    "row", re.findall(r"^\| (S\d\d) \|[^|]*\|([^|]+)\|([^|]+)\|", SYSTEMS, re.M), ids=lambda row: row[0]
 )
 def test_every_idea_is_where_it_is_said_to_be(row: tuple[str, str, str]) -> None:
-    _, file, names = row
-    source = (ROOT / "src" / "phosphene" / file).read_text("utf-8")
-    for name in re.findall(r"`(\w+)`", names):
-        assert re.search(rf"^(class|def) {name}\b", source, re.M), f"{name} is not in {file}"
+    paths, names = re.findall(r"`([\w/]+\.py)`", row[1]), re.findall(r"`(\w+)`", row[2])
+    assert paths
+    assert set(names) <= definitions(paths)
+    assert [path for path in paths if not definitions([path]) & set(names)] == []
+
+
+def test_every_path_and_name_of_the_systems_exists() -> None:
+    paths = re.findall(r"`([\w/.]+/[\w/.]*)`", SYSTEMS)
+    places = {
+        path: next((top for top in (ROOT, ROOT / "src/phosphene") if (top / path).exists()), None) for path in paths
+    }
+    assert [path for path, place in places.items() if place is None] == []
+    files = [path for path, place in places.items() if path.endswith(".py") and place != ROOT]
+    assert set(re.findall(r"`([A-Za-z_]\w*)`", SYSTEMS)) <= definitions(files)
 
 
 def test_every_idea_has_its_place_or_is_not_yet() -> None:
-    text = (ROOT / "docs" / "systems.md").read_text("utf-8")
-    assert sorted(set(re.findall(r"\bS\d\d\b", text))) == [f"S{number:02}" for number in range(1, 40)]
+    assert sorted(set(re.findall(r"\bS\d\d\b", SYSTEMS))) == [f"S{number:02}" for number in range(1, 40)]
 
 
 def test_every_decision_is_listed() -> None:
