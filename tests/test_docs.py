@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import click
 import pytest
@@ -42,7 +43,9 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[str]:
     shown = [line for block in blocks(page, "console") for line in re.findall(r"^\$ (phosphene .+)$", block, re.M)]
     return [
-        line for line in (*shown, *re.findall(r"`(phosphene [^`]+)`", text_of(page))) if not line.endswith("--help")
+        line
+        for line in (*shown, *re.findall(r"`(phosphene [^`]+)`", page.read_text("utf-8")))
+        if not line.endswith("--help")
     ]
 
 
@@ -98,10 +101,11 @@ def test_every_command_that_is_shown_parses(line: str) -> None:
 @pytest.mark.usefixtures("registries")
 def test_python_blocks_run_in_their_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "shown"}
+    module = ModuleType("shown")
+    monkeypatch.setitem(sys.modules, "shown", module)  # where dataclasses look their types up
     with torch.random.fork_rng(devices=[]):
         for block in blocks(page, "python"):
-            exec(compile(block, named(page), "exec"), names)
+            exec(compile(block, named(page), "exec"), vars(module))
 
 
 def test_readme_prints_what_it_says(
