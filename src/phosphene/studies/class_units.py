@@ -193,7 +193,7 @@ def class_units(network: Network, run: Run, name: str, *, k: int = 10) -> ClassU
         notes=_selectivity_notes(run, target, selective),
     )
     if index is None:
-        return _with_note(units, f"{network.name} has no class {label!r}, so no weights speak of it")
+        return _with_note(units, f"{network.name} has no class {label!r}, so no weights belong to it")
     try:
         contributions = _contributions(units, index, k)
     except LayerError as error:

@@ -38,7 +38,7 @@ def rule_of(func: Any, name: str) -> BoxRule | None:
 
     Args:
         func: an operation of torch.ops.
-        name: its name without "aten::" and without the "_" of the in-place twin.
+        name: its name without "aten::" and without the "_" of the in-place version.
     """
     if func.namespace != "aten" or name in BITS or func._overloadname == "dtype":
         return None

@@ -134,15 +134,15 @@ class Job:
         return value
 
     def fused(self, reads: frozenset[str]) -> Network:
-        """The network with batch norms fused into convolutions; the twin made last is kept. See `fused`.
+        """The network with batch norms fused into convolutions; the one made last is kept. See `fused`.
 
         Args:
             reads: layers that are read.
         """
         if self._memory.get("reads") != reads:
-            self._memory["twin"], self._memory["reads"] = fused(self.network, reads), reads
-        twin: Network = self._memory["twin"]
-        return twin
+            self._memory["fused"], self._memory["reads"] = fused(self.network, reads), reads
+        network: Network = self._memory["fused"]
+        return network
 
 
 @dataclasses.dataclass(frozen=True)
