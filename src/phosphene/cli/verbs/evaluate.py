@@ -52,7 +52,7 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
     stored = scores.save(run.top)
     if not run.as_json:
         _print(run, scores)
-        run.say(f"{run.top / 'result.json'}")
+        run.say(f"→ {run.top}")
     return run.finish([stored])
 
 
