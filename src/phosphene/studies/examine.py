@@ -31,7 +31,7 @@ from phosphene.synthesis.settings.preset import Lecture, Preset
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Examination(Result):
-    """Pictures of targets, and how far to believe them.
+    """Pictures of targets, and what was measured of them.
 
     Args:
         visualization: the pictures.

@@ -1,1 +1,1 @@
-"""Measures of how far a map can be believed."""
+"""Measures of how reliable a map is."""
