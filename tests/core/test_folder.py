@@ -61,6 +61,20 @@ def test_a_file_that_was_changed_is_foreign_again(tmp_path: Path) -> None:
     assert visible(tmp_path) == {"a.txt": "mine", "c.txt": "2"}
 
 
+def test_what_took_the_place_of_a_file_is_foreign(tmp_path: Path) -> None:
+    OutputFolder(tmp_path, "dream").publish({"a.txt": text("1"), "b.txt": text("1")})
+    (tmp_path / "mine.txt").write_text("1")
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).unlink()
+    (tmp_path / "a.txt").mkdir()
+    (tmp_path / "b.txt").symlink_to("mine.txt")
+    with pytest.raises(FolderError, match=r"a\.txt was not written by phosphene"):
+        OutputFolder(tmp_path, "dream").publish({"a.txt": text("2")})
+    OutputFolder(tmp_path, "dream").publish({"c.txt": text("2")})
+    assert (tmp_path / "a.txt").is_dir()
+    assert (tmp_path / "b.txt").is_symlink()
+
+
 def test_the_result_of_another_verb_is_refused_at_once(tmp_path: Path) -> None:
     OutputFolder(tmp_path, "survey").claim()
     with pytest.raises(FolderError, match="holds the result of phosphene survey; name another folder with -o"):
@@ -109,6 +123,56 @@ def test_a_failure_leaves_the_former_result(tmp_path: Path) -> None:
     assert visible(tmp_path) == {"a.txt": "1"}
     OutputFolder(tmp_path, "dream").publish({"a.txt": text("3")})
     assert visible(tmp_path) == {"a.txt": "3"}
+
+
+def test_a_writer_never_meets_what_a_failed_one_has_left(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    def append(path: Path) -> None:
+        with path.open("a") as file:
+            file.write("whole")
+
+    with pytest.raises(OutputError):
+        OutputFolder(tmp_path, "dream").publish({"a.txt": fail})
+    OutputFolder(tmp_path, "dream").publish({"a.txt": append})
+    assert visible(tmp_path) == {"a.txt": "whole"}
+
+
+def test_killed_between_two_files_the_next_result_takes_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def kill(path: Path, target: Path) -> Path:
+        if target.name == "b.txt":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            OutputFolder(tmp_path, "dream").publish({"a.txt": text("1"), "b.txt": text("1")})
+    assert visible(tmp_path) == {"a.txt": "1"}
+    OutputFolder(tmp_path, "dream").publish({"a.txt": text("2"), "b.txt": text("2")})
+    assert visible(tmp_path) == {"a.txt": "2", "b.txt": "2"}
+
+
+def test_killed_while_the_first_marker_was_written_the_folder_is_free(tmp_path: Path) -> None:
+    (tmp_path / HIDDEN).mkdir()
+    (tmp_path / HIDDEN / ".phosphene-0123456789abcdef.tmp").write_text('{"verb": "dr')
+    OutputFolder(tmp_path, "dream").publish({"a.txt": text("1")})
+    assert visible(tmp_path) == {"a.txt": "1"}
+
+
+def test_files_that_are_marked_belong_to_the_result_besides_the_others(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path, "dream")
+    folder.publish({"a.txt": text("1")})
+    (tmp_path / "b.txt").write_text("1")
+    folder.own({"b.txt": ""})
+    OutputFolder(tmp_path, "dream").publish({"c.txt": text("2")})
+    assert visible(tmp_path) == {"c.txt": "2"}
 
 
 def test_what_only_serves_the_making_goes_with_the_result(tmp_path: Path) -> None:

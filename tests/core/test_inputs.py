@@ -84,6 +84,8 @@ def test_photographs_and_tensors_go_together(network: Network, file: Path) -> No
     inputs = prepare_inputs(network, ["sample:cat", file, nets.pictures(1)[0]])
     assert inputs.images.shape == (3, 3, 32, 32)
     assert inputs.pictures[0].name == "chelsea"
+    assert inputs.photographs == ()
+    assert len(prepare_inputs(network, ["sample:cat", file]).photographs) == 2
 
 
 def test_grey_arrays_are_pictures(network: Network) -> None:
@@ -154,6 +156,9 @@ def test_top_of_each_image() -> None:
     colors = Network(module, ph.Preprocess((4, 4)), ("red", "green", "blue"))
     images = torch.eye(3)[:, :, None, None].expand(3, 3, 4, 4)
     assert bind_target(colors, ["top"] * 3, images) == PerImage((Logit(0), Logit(1), Logit(2)))
+    assert bind_target(colors, "top", images[[1, 1]]) == Logit(1)
+    with pytest.raises(TargetError, match=r"the images have 2 best classes \(red, green\); name one"):
+        bind_target(colors, "top", images[:2])
 
 
 @pytest.mark.parametrize(
@@ -183,6 +188,9 @@ def test_several_targets_of_one_picture_each(network: Network) -> None:
     bound = bind_targets(network, [shared, "tabby", shared])
     assert bound == (shared, Logit(0), shared)
     assert bound[0] is bound[2]
+    difference = shared - 0.5 * Logit("tabby")
+    bound = bind_targets(network, [difference, difference])
+    assert bound[0] is bound[1]
     assert bind_targets(network, 3) == bind_targets(network, ["3"]) == (Logit(3),)
 
 

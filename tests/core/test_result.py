@@ -131,5 +131,15 @@ def test_a_result_shows_itself_in_a_notebook() -> None:
     assert Result()._repr_png_() is None
 
 
+def test_a_notebook_shows_the_first_sixteen_pictures_in_a_square() -> None:
+    class Many(Greeting):
+        def pictures(self) -> tuple[Uint8Image, ...]:
+            return super().pictures() * 6
+
+    png = Many()._repr_png_()
+    assert png is not None
+    assert load(png).pixels.shape == (28, 36, 3)  # four rows of four
+
+
 def test_a_result_is_one_short_line() -> None:
     assert len(repr(greeting())) < 200
