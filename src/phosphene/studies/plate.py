@@ -259,7 +259,7 @@ def _remarks(network: Network, layer: str, method: ProjectionMethod, panels: Seq
     """How the projections were made, and what is cut out of a picture."""
     remarks = [f"projected by {method}"]
     if method != "gradient" and not has_max_pooling(network):
-        remarks[0] += f": {network.name} has no max pooling, so a deconvnet has no switches and shows little of the picture"
+        remarks[0] += f": {network.name} has no max pooling, whose switches a deconvnet needs"
     if method == "gradient" and default_method(network, layer) == "gradient":
         remarks[0] += f": no ReLU lies below {layer}"
     if any(projection.effective for panel in panels for projection in panel.projections):

@@ -249,7 +249,7 @@ def _projections(evidence: UnitEvidence, top: Sequence[Patch], notify: Notify) -
         except RuleError as error:
             notify(f"{method} is left out: {error}")
     if "deconvnet" in projections and not switches:
-        notify(f"{network.name} has no max pooling, so its deconvnet has no switches and shows little of the picture")
+        notify(f"{network.name} has no max pooling, whose switches a deconvnet needs")
     projections = projections or {"gradient": backproject(network, run, top, method="gradient", notify=notify)}
     for projected in projections.values():
         for made in projected:
