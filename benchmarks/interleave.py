@@ -47,11 +47,11 @@ def compare(ways: Mapping[str, Callable[[], object]], repeats: int = 5) -> Times
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
-    for each in range(repeats + 1):
-        turn = each % len(names)
+    for number in range(repeats + 1):
+        turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             start = time.perf_counter()
             ways[name]()
-            if each:
+            if number:
                 seconds[name].append(time.perf_counter() - start)
     return Times(seconds)

@@ -1,4 +1,4 @@
-"""Docstrings end with an example that runs; the site is told where it begins, so that it shows it as code."""
+"""Docstrings end with an example that runs, without a heading; the site shows it as code under "Examples:"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the site fills in by itself: the table of methods from their registry, the list of decisions from files."""
+"""What the site adds to its pages: the table of methods from their registry, the list of decisions from files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DECISIONS = Path(__file__).parent / "decisions"
 
 def on_config(config: Any) -> Any:
     """Put every decision into the navigation, under its index."""
-    section = next(each["Decisions"] for each in config.nav if "Decisions" in each)
+    section = next(part["Decisions"] for part in config.nav if "Decisions" in part)
     section += [f"decisions/{path.name}" for path in decisions()]
     return config
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Write what a comment asks for in its place."""
+    """Replace comments by the table of methods and the list of decisions."""
     if "<!-- methods -->" in markdown:
         markdown = markdown.replace("<!-- methods -->", methods())
     if page.file.src_uri == "decisions/index.md":
@@ -45,7 +45,7 @@ def methods() -> str:
     for name in sorted(Attribution.table):
         method = Attribution.table[name]
         cells = (f"`{name}`", method.summary(), cost(method.__doc__ or ""), method.weakness)
-        rows.append("| " + " | ".join(each.replace("|", "\\|") for each in cells) + " |")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 
@@ -56,9 +56,9 @@ def cost(docstring: str) -> str:
     'One backward pass.'
     """
     text = re.sub(r"\s+", " ", inspect.cleandoc(docstring))
-    found = re.search(r"Cost: (.+?)\.(?= |$)", text)
-    assert found is not None, f"no cost in: {text}"
-    return found[1][0].upper() + found[1][1:] + "."
+    sentence = re.search(r"Cost: (.+?)\.(?= |$)", text)
+    assert sentence is not None, f"no cost in: {text}"
+    return sentence[1][0].upper() + sentence[1][1:] + "."
 
 
 def decisions() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Where one channel is active, and by the deconvnet and guided backprop, by which pattern."""
+"""Where one channel is active, and the pattern there by the deconvnet and by guided backprop."""
 
 import sys
 

@@ -15,9 +15,9 @@ def main(path: str = "digits.png") -> None:
     tables, labels = {"pixels": pixels[1::2], "features": pixels[1::2]}, digits[1::2].astype(str)
     for weights, bias in zip(network.coefs_[:3], network.intercepts_[:3], strict=True):
         tables["features"] = (tables["features"] @ weights + bias).clip(0)
-    maps = [embedding_map(each, method=m, labels=labels) for m in ("pca", "t-sne") for each in tables.values()]
-    titles = [f"{each.title} by their {of}: {each.agreement()}" for each, of in zip(maps, [*tables] * 2, strict=True)]
-    image.save(path, drawing.grid([each.picture(size=900) for each in maps], 2, labels=titles))
+    maps = [embedding_map(table, method=m, labels=labels) for m in ("pca", "t-sne") for table in tables.values()]
+    titles = [f"{dots.title} by their {of}: {dots.agreement()}" for dots, of in zip(maps, [*tables] * 2, strict=True)]
+    image.save(path, drawing.grid([dots.picture(size=900) for dots in maps], 2, labels=titles))
     print("Of the 10 nearest, are the same digit:", *titles, sep="\n")
 
 

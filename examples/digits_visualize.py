@@ -1,4 +1,4 @@
-"""The ten digits as a small network wants them, which has learned them on 28 × 28 grey pixels."""
+"""Pictures that maximize the ten classes of a small network, trained on digits of 28 × 28 grey pixels."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One class, several pictures that are pushed apart while they are made."""
+"""One class, several pictures, with a penalty on similar features."""
 
 import sys
 

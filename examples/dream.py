@@ -1,4 +1,4 @@
-"""A photograph as five layers dream of it, from shallow to deep: strokes, ornaments, animals, things."""
+"""Dreams of five layers on a photograph, from shallow to deep: strokes, ornaments, animals, objects."""
 
 import sys
 

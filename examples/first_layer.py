@@ -1,4 +1,4 @@
-"""What the first layer looks for: its kernels as colored pictures."""
+"""The kernels of the first layer as colored pictures."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What channels of ever deeper layers look for: edges, textures, parts, things."""
+"""Pictures that maximize channels, from shallow to deep layers: edges, textures, parts, objects."""
 
 import sys
 

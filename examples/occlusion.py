@@ -1,4 +1,4 @@
-"""What an occlusion map owes to the patch: the same places covered with grey, with black, and with a blur."""
+"""How an occlusion map depends on the fill of the patch: grey, black, and a blur."""
 
 import sys
 

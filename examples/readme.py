@@ -1,4 +1,4 @@
-"""The picture in the README: one photograph, one network, seven ways to ask it why."""
+"""The picture in the README: one photograph, one network, seven maps."""
 
 import sys
 

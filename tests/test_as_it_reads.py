@@ -29,13 +29,13 @@ def test_maps_of_a_photograph_and_their_report(here: Path) -> None:
     ]
     ph.report(maps).save("why-tabby/")
 
-    assert [tuple(each.values.shape) for each in maps] == [(1, 1, 224, 224), (1, 3, 224, 224), (1, 1, 224, 224)]
-    assert all(each.values.isfinite().all() and each.values.any() for each in maps)
-    assert all(str(each.target) == "tabby - tiger cat" for each in maps)
+    assert [tuple(heatmap.values.shape) for heatmap in maps] == [(1, 1, 224, 224), (1, 3, 224, 224), (1, 1, 224, 224)]
+    assert all(heatmap.values.isfinite().all() and heatmap.values.any() for heatmap in maps)
+    assert all(str(heatmap.target) == "tabby - tiger cat" for heatmap in maps)
     difference = net(maps[0].images)[0]
     tabby, tiger = net.index("tabby"), net.index("tiger cat")
-    for each in maps:
-        assert each.scores.item() == pytest.approx((difference[tabby] - difference[tiger]).item(), abs=1e-4)
+    for heatmap in maps:
+        assert heatmap.scores.item() == pytest.approx((difference[tabby] - difference[tiger]).item(), abs=1e-4)
     assert maps[2].values.min() < 0 < maps[2].values.max()
     page = next((here / "why-tabby").glob("*.html")).read_text("utf-8")
     assert "tabby - tiger cat" in page

@@ -10,14 +10,14 @@ import pytest
 from phosphene.core.images import image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-# The others cover place after place.
+# The others take minutes: they optimize pictures or cover a picture many times.
 QUICK = ("compare", "difference", "first_layer", "channel", "pointing", "digits", "digits_visualize")
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_example_draws_one_figure(name: str, tmp_path: Path) -> None:
     runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](str(tmp_path / "figure.png"))
-    assert [each.name for each in tmp_path.iterdir()] == ["figure.png"]
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
     figure = image.load(tmp_path / "figure.png")
     assert min(figure.width, figure.height) > 200
     assert figure.pixels.std() > 10  # not one color

@@ -3,12 +3,10 @@
 import dataclasses
 
 import phosphene as ph
-from phosphene.core.result import Result
-from phosphene.studies.study import Study
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CenterShares(Result):
+class CenterShares(ph.Result):
     verb: str = "study"
     shares: dict[str, float]
 
@@ -20,7 +18,7 @@ class CenterShares(Result):
 
 
 @dataclasses.dataclass(frozen=True)
-class CenterShare(Study, name="center-share"):
+class CenterShare(ph.Study, name="center-share"):
     """Share of each Grad-CAM in the middle half of the picture: 25 % of a map that is the same everywhere."""
 
     def study(self, network, pictures, *, seed=0, watch=None):  # noqa: ARG002
