@@ -1,4 +1,4 @@
-"""The same network in fewer operations: batch norms folded into convolutions, channels last in memory."""
+"""The same network in fewer operations: batch norms fused into convolutions, channels last in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ConvNorm(NamedTuple):
 def fused(network: Network, reads: Iterable[str] = (), *, channels_last: bool = True) -> Network:
     """A faster copy of a network with the same layer names and, up to rounding, the same activations.
 
-    Each batch norm is folded into the convolution before it, unless a layer between them is read: norm(W x + b) =
+    Each batch norm is fused into the convolution before it, unless a layer between them is read: norm(W x + b) =
     (s W) x + s (b - mean) + shift, where s = scale / sqrt(variance + eps), per channel. The batch norm stays in its
     place under its name as the identity, followed by the modules inside it, such as an activation. Convolutions keep
     channels last in memory, with which CPUs take 0.8 to 0.9 of the time. All other weights are shared with the
@@ -47,7 +47,7 @@ def fused(network: Network, reads: Iterable[str] = (), *, channels_last: bool = 
 
     Args:
         network: is left as it was found. Once its weights are changed, the copy is undefined. A copy that was made for
-            at least the same reads is returned itself; of another copy, its original is folded.
+            at least the same reads is returned itself; of another copy, its original is fused.
         reads: layers that will be read: their activations stay the same.
         channels_last: whether convolutions may keep channels last in memory.
 
@@ -88,7 +88,7 @@ def _pairs(network: Network) -> list[ConvNorm]:
 
 
 def _verified(network: Network, pairs: Sequence[ConvNorm], *, channels_last: bool) -> Network:
-    """A copy that matches the network: with all pairs folded and channels last, or else with what passes."""
+    """A copy that matches the network: with all pairs fused and channels last, or else with what passes."""
     reference = _Reference(network, without=frozenset().union(*(pair.readers for pair in pairs)))
     copy = _copy(network, pairs, channels_last=channels_last)
     if reference.matches(copy):
@@ -107,7 +107,7 @@ def _called_once(network: Network, name: str) -> bool:
 
 
 def _exact_pairs(network: Network, pairs: Sequence[ConvNorm], reference: _Reference) -> list[ConvNorm]:
-    """Bisect for the pairs that can be folded without changing any other layer."""
+    """Bisect for the pairs that can be fused without changing any other layer."""
     if reference.matches(_copy(network, pairs)):
         return list(pairs)
     half = len(pairs) // 2
@@ -117,7 +117,7 @@ def _exact_pairs(network: Network, pairs: Sequence[ConvNorm], reference: _Refere
 
 
 def _copy(network: Network, pairs: Iterable[ConvNorm], *, channels_last: bool = False) -> Network:
-    """The network with some pairs folded, and perhaps channels last, not yet compared with it."""
+    """The network with some pairs fused, and perhaps channels last, not yet compared with it."""
     copy = network.replicate()
     modules = dict(copy.module.named_modules())
     for pair in pairs:
