@@ -26,6 +26,13 @@ def test_the_same_features_anywhere_are_no_distance() -> None:
         assert gram({"features.2": moved}).item() == pytest.approx(0, abs=1e-10)
     assert gram({"features.2": 0 * maps}).item() == pytest.approx(1)
     assert gram({"features.2": 2 * maps}).item() == pytest.approx(9, rel=1e-4)
+    batch = torch.cat([maps, 0 * maps, 2 * maps])
+    assert gram({"features.2": batch}).tolist() == pytest.approx([0, 1, 9], rel=1e-4, abs=1e-10)
+
+
+def test_products_of_half_precision_do_not_overflow() -> None:
+    maps = torch.full((1, 2, 3, 3), 300.0)
+    assert Gram("conv", gram_matrix(maps)[0] / maps.numel())({"conv": maps.half()}).item() == pytest.approx(0)
 
 
 def test_what_has_no_gram_matrix() -> None:
@@ -35,3 +42,5 @@ def test_what_has_no_gram_matrix() -> None:
         Gram.of(nets.build("dead"), nets.pictures(1), "features.5")
     with pytest.raises(LayerError, match=r"has no layer 'features\.9'"):
         Gram.of(nets.build("gap"), nets.pictures(1), "features.9")
+    with pytest.raises(LayerError, match=r"has no layer 'features\.9'"):
+        Gram("features.9", torch.eye(2)).bind(nets.build("gap"))
