@@ -215,6 +215,21 @@ def test_patience_ends_what_no_longer_grows() -> None:
     assert result.notes == (f"stopped after {len(result.scores)} of 200 steps",)
 
 
+@pytest.mark.parametrize(("lr", "steps"), [(0.003, 6), (0.0008, 2)])  # scores grow by 1 % and by 0.3 % a step
+def test_half_a_percent_is_progress(lr: float, steps: int) -> None:
+    mean = Network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3), name="mean")
+    grey = torch.full((1, 3, 8, 8), 0.5)
+    result = synthesize(mean, Logit(0), Pixels(), start=grey, optimizer=Ascent(lr), steps=6, patience=1)
+    assert len(result.scores) == steps
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), Ascent(), LBFGS()])
+def test_the_score_of_a_step_is_that_of_the_picture_before_it(optimizer: Optimizer) -> None:
+    network, start = nets.build("gap"), nets.pictures(1)
+    result = synthesize(network, Logit(0), Pixels(), start=start, optimizer=optimizer, steps=1)
+    assert result.scores.item() == pytest.approx(network(start)[0, 0].item(), rel=1e-4)
+
+
 def test_the_score_is_the_mean_over_the_views_of_an_image() -> None:
     network = nets.build("gap")
     one, three = (

@@ -61,6 +61,7 @@ def test_left_and_right_colors_and_small_pictures() -> None:
     adjusted = adjustments(measured(size=(28, 28), stride=4, grey=True, mirror_difference=0.3), Best())
     assert adjusted.preset == Best(mirror=False, color_shift=0.0, min_crop=0.8, tv=Best().tv / 64)
     assert len(adjusted.notes) == 3
+    assert adjustments(measured(mirror_difference=0.1), Best()).preset.mirror
     strided = adjustments(measured(size=(32, 32), stride=32), Best())
     assert strided.preset.min_crop == 0.5  # the smallest crops move by a whole stride
 

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 import nets
 from phosphene.core.errors import NetworkError
+from phosphene.core.images.image import load
+from phosphene.core.images.samples import SAMPLES, sample
 from phosphene.core.networks.network import Network, Preprocess
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel, Neuron
 from phosphene.synthesis.recipes.visualize import visualize
-from phosphene.synthesis.settings.preset import Best
+from phosphene.synthesis.settings.preset import Best, Lecture
 from phosphene.synthesis.settings.probe import probe
 
 
@@ -97,6 +99,19 @@ def test_what_nothing_reaches_is_dead_and_what_only_rests_is_not() -> None:
     assert rests.dead_units([0.1]) == ()
 
 
+class Bright(nn.Module):
+    """Red where it is bright: 0, and without gradient under every rule, elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 1, x, torch.zeros_like(x)).mean((2, 3))
+
+
+def test_what_photographs_activate_is_not_dead_though_no_gradient_reaches_it() -> None:
+    (result,) = probe(network(nn.Sequential(colors(), Bright())), [Logit(0)], Lecture()).targets
+    assert result.natural[1] > 0
+    assert (result.no_gradient, result.dead) == (True, False)
+
+
 def test_a_capped_unit_and_the_layer_before_its_activation() -> None:
     module = nn.Sequential(colors(9.0), nn.ReLU6(), nn.Conv2d(1, 1, 1))
     (result,) = probe(network(module), [Channel("1", 0)], Best()).targets
@@ -106,6 +121,10 @@ def test_a_capped_unit_and_the_layer_before_its_activation() -> None:
     (result,) = probe(network(spread), [Neuron("1", 0, 3, 3)], Best()).targets
     assert 0.1 < result.capped < 0.9
     assert result.pre_activation == "0"
+    rare = nn.Sequential(colors(4.2), nn.ReLU6())
+    (result,) = probe(network(rare), [Channel("1", 0)], Best()).targets
+    assert 0 < result.capped < 0.1
+    assert result.pre_activation is None
 
 
 def test_the_cap_of_a_functional_relu6_is_seen_but_nothing_before_it() -> None:
@@ -138,6 +157,17 @@ def test_left_and_right() -> None:
     assert probe(network(blind), [Logit(0)], Best()).mirror_difference == pytest.approx(0, abs=1e-6)
     torch.manual_seed(0)
     assert probe(network(nn.Sequential(nn.Flatten(), nn.Linear(3072, 9))), [Logit(0)], Best()).mirror_difference > 0.2
+
+
+def test_mirror_images_as_different_as_other_photographs_have_a_difference_of_one() -> None:
+    torch.manual_seed(0)
+    sided = network(nn.Sequential(nn.Flatten(), nn.Linear(3072, 9)))
+    photographs = torch.cat([sided.prepare(load(sample(name))).images for name in SAMPLES])
+    logits, mirrored = sided(photographs), sided(photographs.flip(3))
+    pairs = torch.combinations(torch.arange(len(SAMPLES)))
+    between = (logits[pairs[:, 0]] - logits[pairs[:, 1]]).square().mean()
+    expected = ((logits - mirrored).square().mean() / between).item()
+    assert probe(sided, [Logit(0)], Best()).mirror_difference == pytest.approx(expected, rel=1e-4)
 
 
 def test_stride_is_that_of_the_deepest_map_read() -> None:
