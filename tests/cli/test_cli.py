@@ -161,6 +161,31 @@ def test_errors_name_what_was_found_and_what_to_do(
     assert "Traceback" not in said
 
 
+def test_the_page_that_leads_to_all_pictures_never_replaces_a_foreign_one(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "site").mkdir()
+    (place / "site/index.html").write_text("mine")
+    args = (
+        "explain",
+        "one.png",
+        "two.png",
+        "--model",
+        "net.py:make",
+        "--methods",
+        "gradient",
+        "--no-scores",
+        "--quiet",
+    )
+    assert run(*args, "-o", "site") == 2
+    assert "index.html was not written by phosphene" in capsys.readouterr().err
+    assert [path.name for path in (place / "site").iterdir()] == ["index.html"]
+    assert (place / "site/index.html").read_text() == "mine"
+    for _ in range(2):
+        assert run(*args, "-o", "out") == 0
+    assert "two" in (place / "out/index.html").read_text()
+
+
 def test_layers_weights_activations(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("layers", "net.py:make", "--json") == 0
     table = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}

@@ -23,6 +23,9 @@ from phosphene.core.progress import Progress, Watch
 from phosphene.core.result import Cost, Result
 from phosphene.core.table import Table
 
+DEFAULT = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
+"""Methods that `evaluate` scores unless told otherwise: all that need one pass, of each kind one or two."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MethodScores:
@@ -96,7 +99,7 @@ class MethodEvaluation(Result):
 def evaluate(
     network: Network,
     pictures: Pictures,
-    methods: Sequence[MethodLike],
+    methods: Sequence[MethodLike] = DEFAULT,
     *,
     target: Target = "top",
     confidence: float = 0.5,

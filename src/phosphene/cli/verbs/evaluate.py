@@ -15,16 +15,14 @@ from phosphene.attribution import Attribution
 from phosphene.cli.options import everywhere, target
 from phosphene.cli.session import Session, session
 from phosphene.core.folder import OutputFolder
-from phosphene.studies.evaluate import MethodEvaluation
+from phosphene.studies.evaluate import DEFAULT, MethodEvaluation
 from phosphene.studies.evaluate import evaluate as evaluate_methods
-
-QUICK = ("grad-cam", "layer-cam", "gradient", "input-x-gradient", "guided-backprop", "guided-grad-cam")
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
 @target
-@click.option("--methods", default=",".join(QUICK), show_default=True, help="Names with commas between them, or all.")
+@click.option("--methods", default=",".join(DEFAULT), show_default=True, help="Names with commas between them, or all.")
 @click.option(
     "--confidence", default=0.5, show_default=True, help="Least probability of a picture in the pointing game."
 )
@@ -40,14 +38,13 @@ def evaluate(images: tuple[str, ...], methods: str, confidence: float, **options
     what = options.pop("target")
     run = session("evaluate", options)
     names = sorted(set(Attribution.table) - {"occlusion-class"}) if methods == "all" else methods.split(",")
-    chosen = [Attribution.find(name)() for name in names]
     pictures = list(run.pictures(images))
     if not pictures:
         return run.finish([])
     OutputFolder(run.top, "evaluate")
-    with run.progress("evaluate", len(chosen)) as watch:
+    with run.progress("evaluate", len(names)) as watch:
         how = {"target": what, "confidence": confidence, "seed": run.seed}
-        scores = evaluate_methods(run.network, pictures, chosen, watch=watch, **how)
+        scores = evaluate_methods(run.network, pictures, names, watch=watch, **how)
     scores = dataclasses.replace(scores, errors=tuple(run.failed))
     stored = scores.save(run.top)
     if not run.as_json:

@@ -12,6 +12,7 @@ from phosphene.cli.options import everywhere, target
 from phosphene.cli.session import Session, session
 from phosphene.core import files
 from phosphene.core.errors import PhospheneError
+from phosphene.core.folder import OutputFolder
 from phosphene.core.images.image import Picture
 from phosphene.report import PageEntry, index, render, report
 from phosphene.studies.explain import DEFAULT, explanation_cost
@@ -41,14 +42,19 @@ def explain(images: tuple[str, ...], methods: str, layers: str, scores: bool, **
     run = session("explain", options)
     cost = explanation_cost(run.network, methods=how["methods"], scores=scores)
     done: list[tuple[Picture, Path, dict[str, Any]]] = []
+    contents = OutputFolder(run.top, run.verb)
     for picture in run.pictures(images):
+        if run.several:
+            contents.claim("index.html")
         run.console.print(f"{picture.name}: {len(how['methods'])} maps of {run.network.name}, {cost}")
         try:
             done.append((picture, *_explain(run, picture, how)))
         except PhospheneError as error:
             run.fail(error)
     if len(done) > 1:
-        run.say(f"\nall of them: {_contents(run, done)}")
+        page = _contents(run, done)
+        contents.publish({"index.html": lambda path: files.write(path, page)})
+        run.say(f"\nall of them: {run.top / 'index.html'}")
     return run.finish([stored for _, _, stored in done])
 
 
@@ -59,12 +65,12 @@ def _explain(run: Session, picture: Picture, how: dict[str, Any]) -> tuple[Path,
     return folder, run.save(report(explanation), folder)
 
 
-def _contents(run: Session, done: list[tuple[Picture, Path, dict[str, Any]]]) -> Path:
-    """The page that leads to all the others, in the folder above theirs."""
+def _contents(run: Session, done: list[tuple[Picture, Path, dict[str, Any]]]) -> str:
+    """The page that leads to all the others, for the folder above theirs."""
     entries = []
     for picture, folder, stored in done:
         best = stored["predictions"][0]
         page = str((folder / "index.html").relative_to(run.top))
         entries.append(PageEntry(picture.name, page, picture.pixels, f"{best['label']}, {best['probability']:.0%}"))
     failures = dict(line.split(": ", 1) for line in run.failed)
-    return files.write(run.top / "index.html", render(index(entries, failures=failures)))
+    return render(index(entries, failures=failures))
