@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import torch
 
 import nets
 from phosphene.core.images.image import Picture
+from phosphene.core.networks.network import Network
 from phosphene.core.objectives.classes import Logit
 from phosphene.core.progress import Progress
 from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop import recipe as recipe_module
 from phosphene.synthesis.loop.budget import seconds_of, stored_choice
 from phosphene.synthesis.loop.loop import synthesize
+from phosphene.synthesis.loop.recipe import Job, Recipe, Stage
 from phosphene.synthesis.loop.state_file import StateFile, fingerprint
+from phosphene.synthesis.loop.synthesis import Synthesis
 from phosphene.synthesis.recipes.dream import Dream, dream
 from phosphene.synthesis.recipes.invert import Invert, invert
 from phosphene.synthesis.recipes.visualize import visualize
@@ -83,6 +88,30 @@ def test_a_budget_of_a_visualization_begins_anew_too(tmp_path: Path, monkeypatch
     result = visualize(nets.build("gap"), 0, preset=Lecture(steps=2), size=(32, 32), seconds=2.3, state=tmp_path)
     assert len(result.scores) == 4
     assert json.loads((tmp_path / "budget.json").read_text())["chosen"] == [pytest.approx(2.07)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused(Recipe[Synthesis], name="test-fused"):
+    """One stage, on the network with fused batch norms."""
+
+    steps: int = 10
+
+    def stages(self, job: Job) -> Generator[Stage, Synthesis, Synthesis]:
+        return (yield Stage(Logit(1).bind(job.network), self.steps, start=job.images[0], fuse=True))
+
+
+def test_a_budget_leaves_time_to_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+
+    def fuse(network: Network, reads: frozenset[str]) -> Network:
+        clock.now += 2
+        return network
+
+    monkeypatch.setattr(budget, "seconds_of", lambda work: (work(), 2.0)[1])  # two steps
+    monkeypatch.setattr(recipe_module, "fused", fuse)
+    chosen, note = budget.afford(Fused(), Job(nets.build("gap"), (nets.pictures(1),)), 10, began=clock.now)
+    assert chosen.steps == 5  # 0.9 · 8 s are left, of which the run fuses for 2 again
+    assert note == "10 s allow 5 of 10 steps"
 
 
 def test_fingerprints_know_where_a_list_ends() -> None:

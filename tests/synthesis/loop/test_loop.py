@@ -217,9 +217,8 @@ def test_patience_ends_what_no_longer_grows() -> None:
 
 @pytest.mark.parametrize(("lr", "steps"), [(0.003, 6), (0.0008, 2)])  # scores grow by 1 % and by 0.3 % a step
 def test_half_a_percent_is_progress(lr: float, steps: int) -> None:
-    mean = Network(
-        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3), name="mean"
-    )
+    colors = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    mean = Network(colors, Preprocess((8, 8), (0.0,) * 3, (1.0,) * 3), name="mean")
     grey = torch.full((1, 3, 8, 8), 0.5)
     result = synthesize(mean, Logit(0), Pixels(), start=grey, optimizer=Ascent(lr), steps=6, patience=1)
     assert len(result.scores) == steps

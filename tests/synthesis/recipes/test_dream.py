@@ -221,8 +221,9 @@ def test_a_budget_takes_steps_first_then_size_and_is_kept(tmp_path: Path, monkey
     passes = recipe.passes(network, (128, 128))
     assert passes == 10 * (25 + 16)
     job = Job(network, (nets.pictures(1),))
-    rich, _ = afforded(recipe, job, 1000)
+    rich, note = afforded(recipe, job, 1000)
     assert rich == recipe
+    assert note.endswith("s allow 10 of 10 steps at 128×128")
     kept = dataclasses.replace(job, state=tmp_path)
     some, note = afforded(recipe, kept, 0.1 * passes * 0.7)
     assert (some.steps, some.size) == (6, (128, 128))
