@@ -112,6 +112,9 @@ def test_a_budget_leaves_time_to_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, note = budget.afford(Fused(), Job(nets.build("gap"), (nets.pictures(1),)), 10, began=clock.now)
     assert chosen.steps == 5  # 0.9 · 8 s are left, of which the run fuses for 2 again
     assert note == "10 s allow 5 of 10 steps"
+    assert budget.afford(Fused(1), Job(nets.build("gap"), (nets.pictures(1),)), 99, began=clock.now)[1] == (
+        "99 s allow 1 of 1 steps"
+    )
 
 
 def test_fingerprints_know_where_a_list_ends() -> None:
