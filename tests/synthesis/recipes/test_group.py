@@ -252,3 +252,33 @@ def test_what_makes_no_picture_is_refused_and_what_would_is_told(make: Callable[
 
 def make(**how: Any) -> object:
     return synthesize(nets.build("gap"), Logit(0), **{"steps": 1, **how})
+
+
+def test_penalties_of_a_neuron_count_as_much_per_pixel_on_a_smaller_canvas() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network, neuron = Network(module.eval(), Preprocess((96, 96))), Neuron("0", 1, 40, 40)
+    (part,), (whole,) = (Visualize(Best(), size).groups(Job(network, (neuron,))) for size in (None, (96, 96)))
+    share = math.prod(part.canvas_size) / 96**2
+    assert share < 0.5
+    assert l2_weight(part.optimized[0]) == pytest.approx(share * l2_weight(whole.optimized[0]))
+
+
+def l2_weight(objective: Objective) -> float:
+    """Weight of the L2 penalty in a sum."""
+    assert isinstance(objective, Sum)
+    return sum(weight for weight, term in objective.terms if isinstance(term, L2))
+
+
+def test_a_unit_that_one_of_its_pictures_activates_is_not_dead() -> None:
+    conv = nn.Conv2d(3, 1, 1)
+    conv.weight.data = torch.tensor([1.0, -1.0, 1.0]).view(1, 3, 1, 1)
+    conv.bias.data.fill_(-1.9)  # more than the magenta of any photograph
+    network = Network(nn.Sequential(conv, nn.ReLU()).eval(), Preprocess((32, 32), (0.0,) * 3, (1.0,) * 3))
+    magenta = torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    still = Lecture(steps=1, lr=1e-6, decay=0.0, blur=0.0)
+    notes = [
+        any("is dead" in note for note in visualize(network, "1:0", preset=still, starts=starts).notes)
+        for starts in (0 * magenta, torch.cat([0 * magenta, magenta]))
+    ]
+    assert notes == [True, False]

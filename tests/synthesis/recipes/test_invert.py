@@ -327,3 +327,26 @@ def test_the_embedded_network_knows_a_cat_in_its_third_block() -> None:
     assert result.recognized[0][0].label in {"tabby", "tiger cat", "Egyptian cat"}
     pixels, wanted = (value.flatten(2).mean(1).flatten() for value in (result.images, result.original))
     assert torch.corrcoef(torch.stack([pixels, wanted]))[0, 1] > 0.8
+
+
+def test_the_penalties_of_the_last_stage_weigh_a_tenth() -> None:
+    network, images = nets.build("gap"), nets.pictures(1)
+    match = Match.of(network, images, "features.2")
+    noise = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    activations = {**network.tap(noise, ["features.2"]), "input": noise}
+    distance = match(activations).item()
+    penalties = [
+        -stage.objective[0](activations).item() - distance  # type: ignore[index]
+        for stage in Invert().layer_stages(match, images)
+    ]
+    assert penalties[0] > 0
+    assert penalties == pytest.approx([penalties[0], penalties[0], penalties[0] / 10], rel=1e-3)
+
+
+def test_a_copy_of_the_picture_is_none_of_the_other_photographs() -> None:
+    cat = image.load(sample("cat")).pixels
+    copy = np.where(cat < 255, cat + 1, cat).astype(np.uint8)
+    first, second = (
+        invert(nets.build("gap"), picture, "features.2", recipe=Invert(0, 1, 0)).unrelated for picture in (cat, copy)
+    )
+    assert second == pytest.approx(first, rel=0.05)

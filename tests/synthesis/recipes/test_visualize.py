@@ -18,9 +18,10 @@ from phosphene.core.objectives.classes import Logit
 from phosphene.core.objectives.units import Channel
 from phosphene.synthesis.canvas.canvas import Pixels
 from phosphene.synthesis.loop import budget
+from phosphene.synthesis.loop.recipe import Job
 from phosphene.synthesis.recipes import group, groups
 from phosphene.synthesis.recipes.visualization import Visualization
-from phosphene.synthesis.recipes.visualize import visualize
+from phosphene.synthesis.recipes.visualize import Visualize, visualize
 from phosphene.synthesis.settings.preset import Best, Lecture, Preset
 from phosphene.synthesis.settings.probe import NetworkProbe, probe
 from phosphene.synthesis.transforms.pixel_regularizers import Blur, ClipContribution, ClipNorm, Decay
@@ -222,3 +223,9 @@ def test_many_targets_go_through_in_passes_of_bounded_size(monkeypatch: pytest.M
     sizes.clear()
     visualize(network, [0, 1, 2], preset=Best(steps=1, crops=1), diverse=5)
     assert max(sizes) == 5  # those of one target are compared, and go together
+
+
+@pytest.mark.parametrize(("steps", "scale"), [(64, 1.0), (63, 0.75)])
+def test_pictures_are_smaller_where_less_than_64_steps_are_left(steps: int, scale: float) -> None:
+    recipe = Visualize(Best(steps=128))
+    assert recipe.reduced(Job(nets.build("gap"), (0,)), steps / 128).scale == scale
