@@ -135,6 +135,54 @@ def test_one_bad_file_does_not_stop_the_others(place: Path, capsys: pytest.Captu
     assert sorted(each.name for each in (place / "out").iterdir()) == ["one", "two"]
 
 
+def test_where_all_of_several_fail_the_code_is_that_of_several(place: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (place / name).write_bytes(b"not a picture")
+    command = ("attribute", "gradient", "--model", "net.py:make", "-o", "out", "--quiet")
+    assert run(*command, "a.png") == 2
+    assert run(*command, "a.png", "b.png") == 3
+
+
+def test_json_of_one_success_and_one_failure_has_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "a.png").write_bytes(b"not a picture")
+    assert run("attribute", "gradient", "one.png", "a.png", "--model", "net.py:make", "--json", "-o", "out") == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert [result["verb"] for result in printed["results"]] == ["attribute"]
+    assert len(printed["errors"]) == 1
+    assert "a.png" in printed["errors"][0]
+
+
+def test_pictures_of_the_same_name_get_a_folder_each(place: Path) -> None:
+    (place / "other").mkdir()
+    (place / "two.png").rename(place / "other" / "one.png")
+    command = ("attribute", "gradient", "one.png", "other/one.png", "--model", "net.py:make", "-o", "out", "--quiet")
+    assert run(*command) == 0
+    paths = {json.loads(file.read_text())["inputs"][0]["path"] for file in (place / "out").glob("*/result.json")}
+    assert paths == {"one.png", "other/one.png"}
+
+
+def test_the_seed_is_that_of_random_weights_too(place: Path) -> None:
+    (place / "random.py").write_text(NET.replace("    torch.manual_seed(0)\n", ""))
+    maps = []
+    for number, seed in enumerate("334"):
+        folder = f"out-{number}"
+        options = ("--model", "random.py:make", "--target", "tabby", "--seed", seed, "-o", folder, "--quiet")
+        assert run("attribute", "gradient", "one.png", *options) == 0
+        maps.append(np.load(place / folder / "gradient.npy"))
+    assert np.array_equal(maps[0], maps[1])
+    assert not np.array_equal(maps[0], maps[2])
+
+
+def test_the_result_of_another_verb_is_refused_before_the_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("one.png", "--model", "net.py:make", "-o", "out", "--quiet")
+    assert run("attribute", "gradient", *command) == 0
+    assert run("invert", *command, "--layers", "0.0", "--steps", "1", "--coarse", "0", "--finish", "0") == 2
+    assert run("explain", *command, "--target", "no such class") == 2
+    said = capsys.readouterr().err
+    assert said.count("holds the result of phosphene attribute; name another folder with -o") == 2
+    assert (place / "out" / "gradient.npy").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [
