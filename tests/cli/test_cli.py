@@ -74,6 +74,17 @@ def test_every_method_has_help_with_each_of_its_fields(method: str, capsys: pyte
         assert option.help, f"{method}: the docstring says nothing of {option.name}"
 
 
+def test_help_lists_methods_by_name_and_shows_no_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("attribute", "--help") == 0
+    listed = re.findall(r"^  ([a-z]\S*)", capsys.readouterr().out.partition("Commands:")[2], re.MULTILINE)
+    assert listed == sorted(Attribution.table)
+    assert run("attribute", "grad-cam", "--help") == 0
+    said = capsys.readouterr().out
+    assert "Reference: " in said
+    assert "Args:" not in said
+    assert ">>>" not in said
+
+
 @pytest.mark.parametrize(
     ("verb", "methods"), [("visualize", (Best, Lecture)), ("dream", (Dream,)), ("invert", (Invert,))]
 )
@@ -161,12 +172,13 @@ def test_pictures_of_the_same_name_get_a_folder_each(place: Path) -> None:
     assert paths == {"one.png", "other/one.png"}
 
 
-def test_the_seed_is_that_of_random_weights_too(place: Path) -> None:
-    (place / "random.py").write_text(NET.replace("    torch.manual_seed(0)\n", ""))
+def test_the_seed_is_that_of_a_network_that_draws_random_numbers_too(place: Path) -> None:
+    noisy = "class Noisy(nn.Module):\n    def forward(self, x):\n        return x * torch.rand_like(x)\n"
+    (place / "noisy.py").write_text(NET.replace("nn.Flatten()", "Noisy(), nn.Flatten()") + noisy)
     maps = []
     for number, seed in enumerate("334"):
         folder = f"out-{number}"
-        options = ("--model", "random.py:make", "--target", "tabby", "--seed", seed, "-o", folder, "--quiet")
+        options = ("--model", "noisy.py:make", "--target", "tabby", "--seed", seed, "-o", folder, "--quiet")
         assert run("attribute", "gradient", "one.png", *options) == 0
         maps.append(np.load(place / folder / "gradient.npy"))
     assert np.array_equal(maps[0], maps[1])
