@@ -37,7 +37,7 @@ def test_what_is_wrong_with_a_plugin_is_one_line(tmp_path: Path) -> None:
     ("code", "says"),
     [
         ("import sys\n\nsys.exit(3)\n", r"raised SystemExit: 3 \(bad\.py, line 3\)"),
-        ("\n\n\n1 = 2\n", r"raised SyntaxError: .*, line 4\)"),
+        ("\n\n\n1 = 2\n", r"raised SyntaxError: .*, line 4\); mend it there"),
         ("def fail():\n    1 / 0\n\nfail()\n", r"raised ZeroDivisionError: division by zero \(bad\.py, line 2\)"),
     ],
 )

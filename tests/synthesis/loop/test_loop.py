@@ -267,3 +267,16 @@ def test_inference_mode_around_it_changes_nothing(canvas: Canvas) -> None:
     usual = synthesize(network, Logit(0), canvas, start=images, steps=3).images
     with torch.inference_mode():
         assert torch.equal(synthesize(network, Logit(0), canvas, start=nets.pictures(1), steps=3).images, usual)
+
+
+def test_pixels_never_leave_their_range() -> None:
+    seen: list[Images] = []
+    synthesize(
+        nets.build("gap"),
+        Logit(0),
+        Pixels(),
+        optimizer=Ascent(0.5),
+        steps=3,
+        watch=lambda told: seen.append(told.preview),
+    )
+    assert all(images.min() >= 0 and images.max() <= 1 for images in seen)
