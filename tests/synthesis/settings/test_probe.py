@@ -62,8 +62,8 @@ def test_an_inactive_unit_has_no_gradient_however_its_relu_is_spelled(spelling: 
 
 
 def soft(module: nn.Module) -> Network:
-    body = (nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
     torch.manual_seed(0)
+    body = (nn.Conv2d(3, 4, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
     return network(nn.Sequential(*body, module))
 
 
