@@ -219,3 +219,22 @@ def test_the_marker_names_each_file_with_its_hash(tmp_path: Path) -> None:
     marker = json.loads((tmp_path / HIDDEN / "owned.json").read_text())
     assert marker["verb"] == "dream"
     assert marker["files"]["a.txt"].startswith("e3b0c44298fc1c14")
+
+
+def test_two_at_once_leave_one_whole_result(tmp_path: Path) -> None:
+    first, second = OutputFolder(tmp_path, "dream"), OutputFolder(tmp_path, "dream")
+    first.claim("preview.png")
+    second.claim("preview.png")
+    first.publish({"a.txt": text("1"), "result.json": text("{}")})
+    second.claim("preview.png")
+    second.publish({"a.txt": text("2"), "result.json": text("{}")})
+    OutputFolder(tmp_path, "dream").publish({"a.txt": text("3"), "result.json": text("{}")})
+    assert visible(tmp_path) == {"a.txt": "3", "result.json": "{}"}
+
+
+def test_a_folder_that_another_verb_took_meanwhile_is_refused(tmp_path: Path) -> None:
+    late = OutputFolder(tmp_path, "dream")
+    OutputFolder(tmp_path, "invert").publish({"a.txt": text("1")})
+    with pytest.raises(FolderError, match="holds the result of phosphene invert"):
+        late.publish({"a.txt": text("2")})
+    assert visible(tmp_path) == {"a.txt": "1"}

@@ -102,7 +102,7 @@ def test_another_size_and_the_own_size(network: Network) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (3.5, "a float is no picture; give a path, a Picture, a Pillow image, an array (H, W, 3) or a tensor"),
+        (3.5, "float is no picture; give a path, a Picture, a Pillow image, an array (H, W, 3) or a tensor"),
         ([], "no picture was given; give at least one"),
         (torch.zeros(3, 3), "images are float32 (3, 3); phosphene wants float (N, 3, H, W)"),
         (torch.full((1, 3, 32, 32), 2.0), "images lie in [2, 2]; phosphene wants RGB in [0, 1]"),
@@ -164,9 +164,9 @@ def test_top_of_each_image() -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (None, "a NoneType is no target; give a label, an index, a text such as 'tabby - tiger cat', or an objective"),
-        (True, "a bool is no target"),
-        (1.5, "a float is no target"),
+        (None, "NoneType is no target; give a label, an index, a text such as 'tabby - tiger cat', or an objective"),
+        (True, "bool is no target"),
+        (1.5, "float is no target"),
         ([1, 2, 3], "3 targets for 2 images; give one for each, or one for all"),
         ([], "0 targets for 2 images"),
         (9, "gap has no class 9"),

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 
+import phosphene as ph
 from phosphene.attribution import Attribution
 from phosphene.core.errors import OptionError
 from phosphene.core.objectives.objective import Objective
@@ -171,3 +172,13 @@ def test_members_are_values() -> None:
     assert pickle.loads(pickle.dumps(Disc(2.0))) == Disc(2.0)
     assert dataclasses.replace(Disc(), radius=3.0) == Disc(3.0)
     assert eval(repr(Disc(2.0, "blue"))) == Disc(2.0, "blue")
+
+
+def test_an_option_that_is_not_there_is_named_with_the_nearest() -> None:
+    with pytest.raises(OptionError, match="integrated-gradients has no option 'n_steps'; did you mean 'steps'"):
+        ph.IntegratedGradients(n_steps=4)
+
+
+def test_a_text_is_no_tuple_of_letters() -> None:
+    with pytest.raises(OptionError, match="layers of invert is of type str; give a tuple"):
+        ph.Invert(layers="blocks.2")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nets
+import phosphene as ph
 from phosphene.core import result
 from phosphene.core.errors import FolderError
 from phosphene.core.images.image import Picture, Uint8Image, load
@@ -143,3 +144,14 @@ def test_a_notebook_shows_the_first_sixteen_pictures_in_a_square() -> None:
 
 def test_a_result_is_one_short_line() -> None:
     assert len(repr(greeting())) < 200
+
+
+def test_no_result_prints_its_values() -> None:
+    picture = nets.pictures(1)
+    results = [
+        ph.filters(nets.build("gap")),
+        ph.activations(nets.build("gap"), picture, "features.2"),
+        ph.visualize(nets.build("gap"), 1, preset=ph.Lecture(steps=1)),
+        ph.explain(nets.build("gap"), picture, methods=["gradient"], scores=False),
+    ]
+    assert [len(repr(result)) < 120 for result in results] == [True] * len(results)

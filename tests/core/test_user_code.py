@@ -51,3 +51,15 @@ def test_an_error_of_ours_passes_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text("from phosphene.core.errors import LayerError\n\nraise LayerError('no layer')\n")
     with pytest.raises(LayerError, match=r"^no layer$"):
         user_code.plugin(tmp_path / "ours.py")
+
+
+def test_a_plugin_is_a_python_file(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(OptionError, match=r"notes\.txt; --plugin wants a Python file"):
+        user_code.plugin(tmp_path / "notes.txt")
+
+
+def test_an_error_of_syntax_is_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("\n\nif:\n")
+    with pytest.raises(OptionError, match=r"SyntaxError: invalid syntax \(bad\.py, line 3\); mend it there"):
+        user_code.plugin(tmp_path / "bad.py")

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from phosphene.core.errors import ImageError, OptionError, did_you_mean
+from phosphene.core.errors import ImageError, OptionError
 from phosphene.core.images.image import Picture, blurred
 from phosphene.core.inputs import prepare_inputs
 from phosphene.core.networks.network import Images, Network
@@ -31,9 +31,7 @@ def check_baseline(method: str | None, baseline: Baseline) -> None:
     if not isinstance(baseline, str) or baseline in get_args(Color):
         return
     if not Path(baseline).suffix and not baseline.startswith("sample:") and not Path(baseline).exists():
-        raise OptionError(
-            f"{method} has no baseline {baseline!r}; {did_you_mean(baseline, get_args(Color))}, and pictures"
-        )
+        raise OptionError(f"{method} has no baseline {baseline!r}; give a picture, or {', '.join(get_args(Color))}")
 
 
 def baseline_image(baseline: Baseline, network: Network, images: Images) -> Images:

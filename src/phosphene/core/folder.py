@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from phosphene.core import files
 from phosphene.core.errors import FolderError
+
+try:
+    import fcntl
+except ImportError:  # systems without it have no locks here
+    fcntl = None  # type: ignore[assignment]
 
 HIDDEN = ".phosphene"
 """Folder inside a folder of results: the marker, and what serves only the making of the result."""
@@ -46,9 +53,7 @@ class OutputFolder:
         self._owned: dict[str, str] = {}
         if self.path.is_file():
             raise FolderError(f"{self.path} is a file; name a folder with -o")
-        holder = self._read()
-        if holder not in {None, verb}:
-            raise FolderError(f"{self.path} holds the result of phosphene {holder}; name another folder with -o")
+        self._read()
         self._refuse("result.json")
 
     @property
@@ -66,9 +71,11 @@ class OutputFolder:
             FolderError: a file of that name is not ours, or is an input.
             OutputError: the folder cannot be written.
         """
+        self._read()
         for name in names:
             self._refuse(name)
-        self._mark({**self._owned, **dict.fromkeys(names, "")})
+        with self._locked():
+            self._mark({**self._owned, **dict.fromkeys(names, "")})
 
     def publish(self, writers: Mapping[str, Callable[[Path], object]]) -> None:
         """Write a whole result, in place of the one that the folder held.
@@ -83,11 +90,12 @@ class OutputFolder:
             FolderError: a file of one of the names is not ours, was changed since, or is an input.
             OutputError: the folder cannot be written, or the disk is full.
         """
+        self._read()
         for name in writers:
             self._refuse(name)
-        self.claim()
         new = self.path / HIDDEN / "new"
-        with files.writing(self.path):
+        with files.writing(self.path), self._locked():
+            self._mark(self._owned)
             shutil.rmtree(new, ignore_errors=True)
             hashes = {}
             for name, write in writers.items():
@@ -110,25 +118,45 @@ class OutputFolder:
         Args:
             hashes: relative path → SHA-256 of its content, "" where it is still written to.
         """
-        self._mark({**self._owned, **hashes})
+        with self._locked():
+            self._mark({**self._owned, **hashes})
 
-    def _read(self) -> str | None:
-        """The verb of the marker, whose files are remembered; None without a marker.
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Within, no other process writes here; what another one has written until then is known."""
+        hidden = self.path / HIDDEN
+        with files.writing(self.path):
+            hidden.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        descriptor = os.open(hidden, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._read()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _read(self) -> None:
+        """Read the marker, which another process may have changed.
 
         Raises:
-            FolderError: the hidden folder is there, but its marker is not one of ours.
+            FolderError: the marker is of another verb, or is not one of ours.
         """
         marker, hidden = self.path / HIDDEN / "owned.json", self.path / HIDDEN
         if not os.path.lexists(hidden):
-            return None
+            self._owned = {}
+            return
         if hidden.is_dir() and all(file.name == "state" or file.name.endswith(".tmp") for file in hidden.iterdir()):
-            return None  # a kill came before the marker was written; what only serves the making comes earlier
+            return  # a kill came before the marker was written; what only serves the making comes earlier
         try:
             stored = json.loads(marker.read_text("utf-8"))
             verb, self._owned = str(stored["verb"]), {str(name): str(sha) for name, sha in stored["files"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise FolderError(f"{marker} is no marker of phosphene, or damaged; name another folder with -o") from error
-        return verb
+        if verb != self.verb:
+            raise FolderError(f"{self.path} holds the result of phosphene {verb}; name another folder with -o")
 
     def _refuse(self, name: str) -> None:
         """Nothing, if a file may be written.
@@ -162,3 +190,31 @@ class OutputFolder:
     def _mark(self, owned: Mapping[str, str]) -> None:
         self._owned = dict(owned)
         files.write_json(self.path / HIDDEN / "owned.json", {"verb": self.verb, "files": self._owned})
+
+
+def is_foreign(file: Path) -> bool:
+    """Whether it is a file that no marker of phosphene names, beside it or in the two folders above.
+
+    Args:
+        file: a path.
+    """
+    return file.is_file() and not any(
+        file.relative_to(folder).as_posix() in _owned(folder) for folder in list(file.parents)[:3]
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _marked(marker: Path, _: int) -> frozenset[str]:
+    """The files that a marker names, as it was at a time; none where it is no marker."""
+    try:
+        return frozenset(json.loads(marker.read_text("utf-8"))["files"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return frozenset()
+
+
+def _owned(folder: Path) -> frozenset[str]:
+    marker = folder / HIDDEN / "owned.json"
+    try:
+        return _marked(marker, marker.stat().st_mtime_ns)
+    except OSError:
+        return frozenset()

@@ -115,7 +115,7 @@ def as_picture(picture: OnePicture) -> Picture:
     if isinstance(picture, Image.Image | np.ndarray | Tensor):
         return Picture.from_array(picture)
     raise ImageError(
-        f"a {_type(picture)} is no picture; give a path, a Picture, a Pillow image, an array (H, W, 3) or a tensor"
+        f"{_type(picture)} is no picture; give a path, a Picture, a Pillow image, an array (H, W, 3) or a tensor"
     )
 
 
@@ -147,8 +147,7 @@ def bind_target(network: Network, target: Target | Sequence[Target], images: Ima
         return Logit(int(target)).bind(network)
     if not isinstance(target, Sequence):
         raise TargetError(
-            f"a {_type(target)} is no target; give a label, an index, "
-            "a text such as 'tabby - tiger cat', or an objective"
+            f"{_type(target)} is no target; give a label, an index, a text such as 'tabby - tiger cat', or an objective"
         )
     count = 1 if images is None else len(images)
     if len(target) != count:

@@ -81,6 +81,8 @@ class Named:
             raise OptionError(f"{cls.__qualname__} is abstract; {cls.family}s are {', '.join(sorted(cls.table))}")
         choices, types = _choices(cls), _types(cls)  # type: ignore[arg-type]  # classes are hashable
         for name, value in {**dict(zip(choices, values, strict=False)), **named}.items():
+            if name not in choices:
+                raise OptionError(f"{cls.name} has no option {name!r}; {did_you_mean(name, choices)}")
             if choices.get(name) and value not in choices[name]:
                 raise OptionError(f"{cls.name} has no {name} {value!r}; {did_you_mean(str(value), choices[name])}")
             if not _fits(value, types[name]):
@@ -179,18 +181,34 @@ def _types(cls: type[Named]) -> dict[str, tuple[Any, ...]]:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         hint = hints.get(field.name)
         members = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+        members = tuple(member if get_origin(member) is not tuple else _Several for member in members)
         plain[field.name] = members if all(isinstance(m, type) and get_origin(m) is None for m in members) else ()
     return plain
 
 
+class _Several:
+    """Stands for a tuple of any members."""
+
+
 def _fits(value: Any, types: tuple[Any, ...]) -> bool:
     """Whether a value is of one of some types; numbers of other libraries count, and integers as floats."""
+    if isinstance(value, str) and _Several in types and str not in types:
+        return False  # a text is a sequence of letters
+    if _Several in types:
+        return True
     wider = {int: Integral, float: Real}
     return not types or isinstance(value, tuple(wider.get(kind, kind) for kind in types))
 
 
 def _spelled(types: tuple[Any, ...]) -> str:
-    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", type(None): "None"}
+    names = {
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        bool: "True or False",
+        type(None): "None",
+        _Several: "a tuple",
+    }
     return " or ".join(names.get(kind, f"a {kind.__name__}") for kind in types)
 
 

@@ -109,7 +109,7 @@ class File:
         return {"path": self.path, "kind": self.kind, **self.facts}
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Result:
     """What every verb returns: it knows where it came from, saves itself, and shows itself in a notebook.
 
@@ -136,6 +136,15 @@ class Result:
     cost: Cost = Cost()
     notes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Result.__repr__  # type: ignore[method-assign]  # not that of dataclasses: values are long
+
+    def __repr__(self) -> str:
+        target = str(getattr(self, "target", ""))
+        return f"<{type(self).__name__}{f' of {target}' if target else ''}: {self.cost}>"
 
     def files(self) -> Iterator[File]:
         """Every file that belongs to it, besides result.json."""

@@ -24,7 +24,7 @@ def plugin(path: str | Path) -> ModuleType:
         OptionError: no such file, or it failed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() or path.suffix != ".py":
         raise OptionError(f"there is no plugin {path}; --plugin wants a Python file")
     with importable_neighbors(path):
         return module(path, OptionError)
@@ -63,10 +63,12 @@ def called(what: str, function: Callable[[], Any], error: type[PhospheneError] =
         raise
     except (Exception, SystemExit) as cause:
         frame = traceback.extract_tb(cause.__traceback__)[-1]
-        line = cause.lineno if isinstance(cause, SyntaxError) else frame.lineno
+        file, line = frame.filename, frame.lineno
+        if isinstance(cause, SyntaxError):
+            cause, file, line = SyntaxError(cause.msg), cause.filename or what, cause.lineno
         reason = str(cause).partition("\n")[0]
         raise error(
-            f"{what} raised {type(cause).__name__}: {reason} ({Path(frame.filename).name}, line {line}); mend it there"
+            f"{what} raised {type(cause).__name__}: {reason} ({Path(file).name}, line {line}); mend it there"
         ) from cause
 
 

@@ -92,7 +92,9 @@ def report(
         if pictures or scores:
             raise OptionError(f"pictures and scores belong to heatmaps; a result of {result.verb} brings its own")
         subject = result
-    else:
+    elif isinstance(result, Sequence) and not isinstance(result, str) and all(isinstance(m, Heatmap) for m in result):
         subject = compare(tuple(result), pictures, scores)
+    else:
+        raise OptionError(f"a report of {type(result).__name__} cannot be made; give one result, or several heatmaps")
     shared = {field.name: getattr(subject, field.name) for field in dataclasses.fields(Result)}
     return Report(result=subject, title=title, **shared)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from phosphene.core.errors import OptionError
 from phosphene.core.images.image import Uint8Image
+from phosphene.core.inputs import layer_name
 from phosphene.core.networks.network import Network
 from phosphene.core.result import File, Result
 from phosphene.weights.grid import labeled_grid
@@ -152,7 +153,7 @@ class Filters(Result):
 
 def filters(
     network: Network,
-    layer: str | None = None,
+    layer: str | nn.Module | None = None,
     *,
     scaling: KernelScaling = "per-kernel",
     columns: int | None = None,
@@ -169,7 +170,7 @@ def filters(
 
     Args:
         network: whose kernels.
-        layer: name of the layer; None for the first convolution.
+        layer: its name, or the module; None for the first convolution.
         scaling: black and white at the least and greatest weight of each kernel, or of all, so that strengths compare.
         columns: of the grid; None for one that is nearly square. Slices keep one row for each kernel.
         top: how many kernels to draw, from the first; None for all, or for 16 where a kernel is many slices.
@@ -181,7 +182,7 @@ def filters(
         OptionError: a value that makes no sense.
     """
     _check(scaling, threshold, columns=columns, top=top, channels=channels)
-    name, why = (layer, "") if layer is not None else default_layer(network)
+    name, why = (layer_name(network, layer), "") if layer is not None else default_layer(network)
     weights, groups, reads_pixels = kernel_weights(network, name)
     colored = reads_pixels and weights.shape[1] == 3
     reversed_order = colored and network.preprocess.order == "bgr"

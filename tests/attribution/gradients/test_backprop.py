@@ -131,7 +131,7 @@ def test_the_mean_color_is_the_one_that_the_network_sees_as_zero() -> None:
 
 def test_a_baseline_that_does_not_exist_is_refused(images: Tensor) -> None:
     with pytest.raises(
-        OptionError, match="input-x-gradient has no baseline 'pink'; there are 'mean', 'black', 'white', 'grey'"
+        OptionError, match="input-x-gradient has no baseline 'pink'; give a picture, or mean, black, white, grey"
     ):
         attribute(nets.build("gap"), images, 0, method=InputXGradient(baseline="pink"))  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from phosphene.core.errors import ImageError
+from phosphene.core.folder import OutputFolder
 from phosphene.core.images.image import Limits, Picture, blurred, encode_png, find, levels, load, resize, save
 
 SAMPLES = Path(skimage.__file__).parent / "data"
@@ -206,3 +207,14 @@ def test_blur_is_the_gaussian():
     truth = torch.exp(-0.5 * (steps[:, None] ** 2 + steps**2) / 9)
     assert (kernel / kernel.max() - truth)[11:30, 11:30].abs().max() < 1e-12
     assert blurred(torch.full((1, 3, 5, 7), 0.3), 4.0).sub(0.3).abs().max() < 1e-6
+
+
+def test_results_of_phosphene_are_no_photographs(tmp_path):
+    black = np.zeros((4, 4, 3), np.uint8)
+    for name in ("cat.png", "out/mine.png"):
+        save(tmp_path / name, black)
+    for folder in (tmp_path, tmp_path / "out"):
+        writers = dict.fromkeys(("map.png", "maps/1.png"), lambda path: save(path, black))
+        OutputFolder(folder, "attribute").publish(writers)
+    assert list(find([tmp_path])) == [tmp_path / "cat.png", tmp_path / "out" / "mine.png"]
+    assert list(find([tmp_path / "map.png"])) == [tmp_path / "map.png"]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from phosphene.core import files
 from phosphene.core.errors import ImageError, OptionError, did_you_mean
+from phosphene.core.folder import is_foreign
 from phosphene.core.images.decode import RGB, Decoding, Limits, Uint8Image, from_pillow
 
 __all__ = ["SUFFIXES", "Limits", "Picture", "Uint8Image", "encode_png", "find", "levels", "load", "resize", "save"]
@@ -137,7 +138,7 @@ def find(paths: Iterable[str | Path]) -> Iterator[Path]:
     """The picture files in paths, folders and patterns.
 
     A path is yielded as it is, also where there is no such file: `load` reports it. A folder gives the picture files
-    in it and below it, by suffix and sorted, without hidden ones.
+    in it and below it, by suffix and sorted, without hidden ones and without results of phosphene.
 
     Args:
         paths: of files or folders, patterns such as "photos/*.jpg", or "-" for standard input.
@@ -147,7 +148,7 @@ def find(paths: Iterable[str | Path]) -> Iterator[Path]:
     """
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and is_foreign(file))
             visible = [file for file in inside if not any(p.startswith(".") for p in file.relative_to(path).parts)]
             if not visible:
                 raise ImageError(f"{_line(str(path))} holds no picture ({' '.join(SUFFIXES)}); give another folder")
