@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phosphene.attribution.attribution import Attribution, MethodLike, bind_method, forward_pass
 from phosphene.attribution.forward_pass import ForwardPass
-from phosphene.core import files
+from phosphene.core import files, user_code
 from phosphene.core.errors import OptionError
 from phosphene.core.images import drawing
 from phosphene.core.images.drawing import Scale
@@ -147,7 +147,7 @@ def attribute_all(
 def heatmap(run: ForwardPass, method: Attribution, target: Objective) -> Heatmap:
     """The map of one method from a recorded forward pass, with its provenance."""
     start = time.perf_counter()
-    values = method.map(run, target).detach()
+    values = _values(run, method, target)
     cost = dataclasses.replace(method.cost(run.network, run.images), seconds=time.perf_counter() - start)
     layer, why = method.layer_for(run.network, target)
     logits = run.activations.get("logits")
@@ -165,3 +165,20 @@ def heatmap(run: ForwardPass, method: Attribution, target: Objective) -> Heatmap
         cost=cost,
         notes=(*((f"{layer}: {why}",) if why else ()), *method.notes(run, target, values)),
     )
+
+
+def _values(run: ForwardPass, method: Attribution, target: Objective) -> Tensor:
+    """The map; what the code of a plugin does wrong becomes one line that names it.
+
+    Raises:
+        OptionError: the method of a plugin raised an error, or returned something else than a map.
+    """
+    if type(method).__module__.startswith("phosphene."):
+        return method.map(run, target).detach()
+    values = user_code.called(f"the method {method.name}", lambda: method.map(run, target), OptionError)
+    count, _, *size = run.images.shape
+    shapes = [(count, channels, *size) for channels in (1, 3)]
+    if not isinstance(values, Tensor) or tuple(values.shape) not in shapes:
+        given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise OptionError(f"the method {method.name} returned {given}; a map is {shapes[0]} or {shapes[1]}")
+    return values.detach()
