@@ -76,8 +76,9 @@ def test_the_same_seed_gives_the_same_controls() -> None:
 
 def test_what_makes_no_sense_is_refused() -> None:
     network, images, values = nets.build("gap"), nets.pictures(), torch.randn(2, 3, 32, 32)
-    with pytest.raises(OptionError, match="covers some pixels"):
-        covering(network, images, values, 1, share=0)
+    for share in (0, 1e-6, 1 - 1e-6):  # none or all of 1,024 pixels
+        with pytest.raises(OptionError, match="covers some pixels"):
+            covering(network, images, values, 1, share=share)
     with pytest.raises(OptionError, match="covers some pixels"):
         covering(network, images, values, 1, controls=0)
     with pytest.raises(ImageError, match="one map of its size"):

@@ -122,16 +122,17 @@ def covering(
 
     Raises:
         ImageError: images and maps differ in number or size.
-        OptionError: no controls, or a share that covers nothing or everything.
+        OptionError: no controls, or a share that covers no or every pixel of the image; of a box one is always covered.
 
     Reference: Zeiler & Fergus, ECCV 2014, section 4.2, applied to the projection itself.
 
     >>> covering(tiny, images, torch.rand(2, 3, 32, 32), "features.5:3").control.shape
     torch.Size([2, 10])
     """
-    if controls < 1 or not 0 < share < 1:
-        raise OptionError(f"controls={controls}, share={share:g}: want at least 1, and a share that covers some pixels")
     images = network.check(images)
+    size = images[0, 0].numel()
+    if controls < 1 or not 0 < share < 1 or (boxes is None and not 0 < round(share * size) < size):
+        raise OptionError(f"controls={controls}, share={share:g}: want at least 1, and a share that covers some pixels")
     check_sizes(images, values)
     located, targets = _located(network, images, target)
     engine, setup = (engines or Engines(network)).get(frozenset().union(*(one.reads for one in targets)))
