@@ -245,8 +245,7 @@ class Network:
             calls = sum(layer.partition("#")[0] == base for layer in self.layers)
             why = f"is called {calls} time{'s' if calls > 1 else ''}" if calls else "is never called on its own"
             return f"layer {name!r} of {self.name} is not there to read: {base!r} {why}; {near}"
-        hint = f"(phosphene layers {self.name} lists all {len(self.layers)})"
-        return f"{self.name} has no layer {name!r}; {near} {hint}"
+        return f"{self.name} has no layer {name!r}; {near} (phosphene layers {self.name} lists all {len(self.layers)})"
 
     def index(self, label: str) -> int:
         """The class of a label; case, underscores and further synonyms after a comma do not matter.
@@ -255,17 +254,18 @@ class Network:
             TargetError: no class, or several, of that name.
         """
         wanted = fold_label(label)
-        matching = [
-            i for i, name in enumerate(self.labels) if wanted in {fold_label(part) for part in (name, *name.split(","))}
-        ]
+        matching = [i for i, names in enumerate(self._label_names) if wanted in names]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            indices = ", ".join(map(str, matching))
-            ambiguous = f"{len(matching)} classes of {self.name} are called {label!r}"
-            raise TargetError(f"{ambiguous}: {indices}; give the index instead")
+            several = f"{len(matching)} classes of {self.name} are called {label!r}: {', '.join(map(str, matching))}"
+            raise TargetError(f"{several}; give the index instead")
         known = did_you_mean(label, self.labels) if self.labels else "it has no labels: give an index"
         raise TargetError(f"{self.name} has no class {label!r}; {known}")
+
+    @cached_property
+    def _label_names(self) -> tuple[frozenset[str], ...]:
+        return tuple(frozenset(map(fold_label, (name, *name.split(",")))) for name in self.labels)
 
     def label(self, index: int) -> str:
         """The name of a class."""
