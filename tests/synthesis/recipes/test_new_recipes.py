@@ -236,7 +236,7 @@ def test_results_save_themselves_with_a_film_of_the_steps(tmp_path: Path) -> Non
 
 
 def test_what_is_no_picture_is_refused() -> None:
-    with pytest.raises(ImageError, match="a float is no picture"):
+    with pytest.raises(ImageError, match="float is no picture"):
         run(Style(), nets.build("gap"), 0.5, 0.5)
 
 
