@@ -238,3 +238,13 @@ def test_a_folder_that_another_verb_took_meanwhile_is_refused(tmp_path: Path) ->
     with pytest.raises(FolderError, match="holds the result of phosphene invert"):
         late.publish({"a.txt": text("2")})
     assert visible(tmp_path) == {"a.txt": "1"}
+
+
+def test_a_file_that_appears_while_the_result_is_written_is_kept(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_text("ours")
+        (tmp_path / "a.txt").write_text("mine")
+
+    with pytest.raises(FolderError, match=r"a\.txt was not written by phosphene"):
+        OutputFolder(tmp_path, "dream").publish({"a.txt": write})
+    assert visible(tmp_path) == {"a.txt": "mine"}

@@ -102,6 +102,8 @@ class OutputFolder:
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
                 write(new / name)
                 hashes[name] = files.sha256(new / name)
+            for name in writers:
+                self._refuse(name)  # again: writing takes time, in which the user may have put a file there
             self._mark({**self._owned, **dict.fromkeys(writers, "")})
             for name in writers:
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
